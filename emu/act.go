@@ -1,0 +1,100 @@
+package emu
+
+// Op is the kind of question a transaction asks of its executor.
+type Op uint8
+
+// The operations. Each comment gives the fields of Act that carry the question and, after the
+// arrow, the answer in Txn.Ans and Txn.In.
+const (
+	OpNone       Op = iota
+	OpFetch         // Addr, Size -> AnsOK with In, or AnsError
+	OpStore         // Addr, Size, Data -> AnsOK or AnsError
+	OpCAS           // Addr, Size (8, 16), Data[0:2] expected, Data[2:4] new -> AnsOK swapped, AnsMiss not, AnsError; In = value found
+	OpAtomicOr      // Addr, Size 8, Data[0] bits -> AnsOK with In[0] the old value, or AnsError
+	OpProbe         // Cache, Key -> AnsOK with In the value, or AnsMiss
+	OpFill          // Cache, Key, Lg2, Attr, Data -> AnsOK; suppressed if the transaction was marked
+	OpInvalidate    // Sel: drop entries, mark transactions in flight -> AnsOK
+	OpDrain         // -> AnsOK when every transaction marked so far has finished or restarted
+	OpDelay         // Delay (what takes time), N (count) -> AnsOK
+	OpAcquire       // Slot, Key -> AnsOK owner; AnsMerged another owner finished, In is what it released; AnsRetry it released nothing
+	OpRelease       // Slot, Key; HasData with Data: hand Data to those merged on the key -> AnsOK
+	OpPark          // -> AnsOK when the engine is woken again (engines only)
+	OpSend          // Msg, Addr, Data -> AnsOK, or AnsTimeout for messages that are answered
+	OpDone          // the transaction has ended; Txn.Res is the outcome
+)
+
+// Answer qualifies what an executor put into Txn.In.
+type Answer uint8
+
+// The answers.
+const (
+	AnsOK      Answer = iota
+	AnsMiss           // Probe: not present; CAS: not swapped
+	AnsError          // the memory access failed on the bus
+	AnsMerged         // Acquire: the owner of the key released a value, now in In
+	AnsRetry          // Acquire: the owner of the key released none; look again
+	AnsTimeout        // Send: the peer did not answer in time
+)
+
+// DelayClass names what an OpDelay waits for; the timing preset gives the cycles.
+type DelayClass uint8
+
+// Delay classes.
+const (
+	DelayCommand DelayClass = iota // a control-register command takes effect
+	DelayQueue                     // a queue engine decodes one entry
+	DelayFault                     // a fault record is written
+	DelayStep                      // one step of internal logic
+)
+
+// SlotClass names a limited resource.
+type SlotClass uint8
+
+// Slot classes. Merging happens on Act.Key within one class; a class without keys is a plain
+// counted resource. They are acquired in this order, so that no cycle of waits can form.
+const (
+	SlotEntry   SlotClass = iota // miss status of a device- or PASID-entry fetch, merged by key
+	SlotMiss                     // miss status of a page walk, merged by key
+	SlotWalker                   // a table walker, for entries and pages alike; never merged
+	NumSlotClasses
+)
+
+// MsgClass names what an OpSend carries.
+type MsgClass uint8
+
+// Message classes.
+const (
+	MsgMSI         MsgClass = iota // posted write of Data[0] (4 bytes) to Addr, behind earlier posted writes
+	MsgATSInv                      // ATS invalidation request: Key.Addr requester, Data request -> completion or timeout
+	MsgATSReply                    // translation completion to the device
+	MsgPRGResponse                 // page-request group response to the device
+)
+
+// Step names a step of the specification. Values are a unit's own; Unit.Describe explains them.
+type Step uint16
+
+// StepInfo explains a Step to people: what is done and which clause says so.
+type StepInfo struct {
+	Name   string // short, as in the specification: "context entry", "leaf paging entry"
+	Clause string // where it is written
+}
+
+// Act is the question a transaction asks. It holds up to 32 bytes in place.
+type Act struct {
+	Op      Op
+	Size    uint8      // bytes moved: 4, 8, 16 or 32
+	Cache   CacheID    // Probe, Fill
+	Lg2     uint8      // Fill: log2 bytes the value covers
+	Slot    SlotClass  // Acquire, Release
+	Delay   DelayClass // Delay
+	Msg     MsgClass   // Send
+	Follow  bool       // Fetch: a further part of the structure whose first part was just read
+	HasData bool       // Release: Data is the value for merged requests
+	Step    Step
+	N       uint32 // Delay: how often the class's latency is paid
+	Attr    uint32 // Fill: the domain that owns the entry, for caches keyed by source
+	Addr    PA
+	Key     Key
+	Data    [4]uint64
+	Sel     Selector // Invalidate
+}

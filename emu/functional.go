@@ -1,0 +1,188 @@
+package emu
+
+// Functional drives one unit without time: a translation runs from its first to its last step
+// before anything else happens, and a register write returns when the engines it woke are idle or
+// parked. It is a library front end and the reference for the other executors. It is also a CPU
+// (see functional_cpu.go), so host software runs on it unchanged.
+type Functional struct {
+	unit  Unit
+	mem   Memory
+	cache [NumCaches]Cache
+	txn   Txn // the translation in progress
+
+	engine [8]engineSlot
+	irq    []func()
+
+	// Trace, if set, sees every question of every transaction after it was answered. For
+	// explanation; nil costs one test per step.
+	Trace func(t *Txn)
+	// OnMSI, if set, receives interrupt messages that no handler of OnIRQ claims.
+	OnMSI func(addr PA, data uint32)
+	// OnATSInvalidate, if set, is asked for the answer of a device to an ATS invalidation; false is a
+	// time-out. Unset means there is no such device: a time-out.
+	OnATSInvalidate func(t *Txn) bool
+}
+
+type engineState uint8
+
+const (
+	engineIdle engineState = iota
+	engineRunning
+	engineParked
+)
+
+type engineSlot struct {
+	txn   Txn
+	state engineState
+	again bool // woken while running
+}
+
+// NewFunctional returns an executor for u on memory m.
+func NewFunctional(u Unit, m Memory) *Functional {
+	f := &Functional{unit: u, mem: m}
+	for i := range f.cache {
+		f.cache[i] = u.Cache(CacheID(i))
+	}
+	return f
+}
+
+// Unit returns the unit that is driven.
+func (f *Functional) Unit() Unit { return f.unit }
+
+// Translate answers q in r. It allocates nothing.
+func (f *Functional) Translate(q *Request, r *Result) {
+	if f.Trace == nil && f.unit.Lookup(q, r) {
+		return
+	}
+	t := &f.txn
+	f.unit.Start(t, q)
+	t.Marked = false
+	for f.step(t) {
+	}
+	*r = t.Res
+	if t.Wake != 0 {
+		f.Wake(t.Wake)
+	}
+}
+
+// Wake starts or resumes the engines of w and runs them until all are idle or parked.
+func (f *Functional) Wake(w Wake) {
+	for w != 0 {
+		var next Wake
+		for i := range f.engine {
+			if w&(1<<i) != 0 {
+				next |= f.runEngine(Engine(i))
+			}
+		}
+		w = next
+	}
+}
+
+// runEngine gives engine i its turn and returns the engines that it woke.
+func (f *Functional) runEngine(i Engine) Wake {
+	e := &f.engine[i]
+	switch e.state {
+	case engineRunning:
+		e.again = true
+		return 0
+	case engineParked:
+		e.txn.Ans = AnsOK
+	case engineIdle:
+		f.unit.Start(&e.txn, &Request{Type: Job, Job: i, PASID: NoPASID})
+	}
+	e.txn.Wake = 0
+	e.state = engineRunning
+	for f.step(&e.txn) {
+	}
+	e.state = engineIdle
+	if e.txn.Act.Op == OpPark {
+		e.state = engineParked
+	}
+	w := e.txn.Wake
+	e.txn.Wake = 0
+	if e.again {
+		e.again = false
+		w |= i.Set()
+	}
+	return w
+}
+
+// step runs t once and answers its question. It returns false when t is done or parked.
+func (f *Functional) step(t *Txn) bool {
+	f.unit.Step(t)
+	a := &t.Act
+	t.Ans = AnsOK
+	switch a.Op {
+	case OpFetch:
+		if !f.mem.Load(a.Addr, a.Size, &t.In) {
+			t.Ans = AnsError
+		}
+	case OpProbe:
+		if c := f.cache[a.Cache]; c == nil || !c.Probe(&a.Key, &t.In) {
+			t.Ans = AnsMiss
+		}
+	case OpFill:
+		if c := f.cache[a.Cache]; c != nil && !t.Marked {
+			c.Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
+		}
+	case OpStore, OpCAS, OpAtomicOr:
+		t.Ans = MemoryAnswer(f.mem, t)
+	case OpInvalidate:
+		// Nothing else is in flight: dropping the entries is all there is to do.
+		for i, c := range f.cache {
+			if c != nil && a.Sel.Caches.Has(CacheID(i)) {
+				c.Invalidate(&a.Sel)
+			}
+		}
+	case OpSend:
+		t.Ans = f.send(t)
+	}
+	if f.Trace != nil {
+		f.Trace(t)
+	}
+	return a.Op != OpDone && a.Op != OpPark
+}
+
+func (f *Functional) send(t *Txn) Answer {
+	switch t.Act.Msg {
+	case MsgMSI:
+		f.deliver(t.Act.Addr, uint32(t.Act.Data[0]))
+	case MsgATSInv:
+		if f.OnATSInvalidate == nil || !f.OnATSInvalidate(t) {
+			return AnsTimeout
+		}
+	}
+	return AnsOK
+}
+
+// MemoryAnswer performs the memory operation that t asks for (Fetch, Store, CAS, AtomicOr) on m,
+// leaves the data in t.In and returns the answer. Executors share it, so that an operation means
+// the same in each of them.
+func MemoryAnswer(m Memory, t *Txn) Answer {
+	a := &t.Act
+	switch a.Op {
+	case OpFetch:
+		if m.Load(a.Addr, a.Size, &t.In) {
+			return AnsOK
+		}
+	case OpStore:
+		if m.Store(a.Addr, a.Size, &a.Data) {
+			return AnsOK
+		}
+	case OpCAS:
+		old := [4]uint64{a.Data[0], a.Data[1]}
+		val := [4]uint64{a.Data[2], a.Data[3]}
+		if swapped, ok := m.CAS(a.Addr, a.Size, &old, &val, &t.In); ok {
+			if swapped {
+				return AnsOK
+			}
+			return AnsMiss
+		}
+	case OpAtomicOr:
+		if found, ok := m.Or(a.Addr, a.Data[0]); ok {
+			t.In[0] = found
+			return AnsOK
+		}
+	}
+	return AnsError
+}

@@ -1,0 +1,103 @@
+package emu
+
+// Access is a set of rights: what a request wants, or what a translation grants.
+type Access uint8
+
+// The rights, and the request attributes that travel with them.
+const (
+	Read   Access = 1 << iota // memory read
+	Write                     // memory write
+	Exec                      // read marked executable (PASID prefix bit, ATS 10.2)
+	Priv                      // privileged mode requested (PASID prefix bit)
+	Atomic                    // AtomicOp: needs Read and Write at once
+	NoWrite                   // translation request only: the requester will not write (NW)
+)
+
+// RW is read and write.
+const RW = Read | Write
+
+// String returns the rights as letters in the order RWXPAN, "-" when empty.
+func (a Access) String() string {
+	const letters = "RWXPAN"
+	var b [len(letters)]byte
+	n := 0
+	for i := range len(letters) {
+		if a&(1<<i) != 0 {
+			b[n] = letters[i]
+			n++
+		}
+	}
+	if n == 0 {
+		return "-"
+	}
+	return string(b[:n])
+}
+
+// ReqType says what is asked of the unit.
+type ReqType uint8
+
+// Request types. The first three are the values of the PCIe AT field.
+const (
+	Untranslated   ReqType = iota // AT=00: an ordinary DMA
+	TranslationReq                // AT=01: an ATS translation request
+	Translated                    // AT=10: the address was translated by an earlier ATS request
+	PageRequest                   // a PRI page request message
+	Job                           // an internal engine of the unit; Request.Job names it
+)
+
+// Request is one transaction as it arrives at a unit. It lies within one 4 KiB page; devices split
+// longer ones.
+type Request struct {
+	Addr   IOVA
+	Source SourceID
+	PASID  PASID
+	Len    uint32 // bytes; 0 is a zero-length read
+	Access Access
+	Type   ReqType
+	Job    Engine // Type == Job
+	Data   uint32 // payload of a 4-byte write that may be an interrupt
+}
+
+// Status is how a request ended.
+type Status uint8
+
+// The ends of a request.
+const (
+	Pending   Status = iota // not ended
+	OK                      // translated, or passed through
+	Blocked                 // aborted by the unit; Result.Fault says why
+	Interrupt               // the write was an interrupt message, delivered as Result.PA and Data
+)
+
+// Provenance says where a translation came from, so that a stale or torn one is recognised by its
+// origin and not by a lucky equal address. Versions are opaque words of a unit: two are equal if
+// and only if the fields of the entry that steer translation are equal.
+type Provenance struct {
+	Entry uint64 // version of the device or PASID entry this request used
+	Fill  uint64 // version of the entry in force when the cached translation was filled
+	Leaf  PA     // address of the leaf paging entry; 0 when none was needed
+}
+
+// Result is the outcome of a request.
+type Result struct {
+	PA      PA
+	Data    uint32 // Interrupt: the remapped payload
+	Status  Status
+	Lg2     uint8    // log2 bytes of the translation's page; 64 for pass-through
+	Perm    Access   // rights the translation grants
+	Touched CacheSet // caches that were looked up on the way
+	Fault   Fault    // valid when Status == Blocked
+	Prov    Provenance
+}
+
+// Fault is an architectural fault as data: no allocation, no error value.
+type Fault struct {
+	Code    uint16 // the architecture's own number
+	Step    Step   // the step of the specification that raised it
+	Quiet   bool   // not recorded, by rule (fault processing disabled, unrecorded class)
+	Dropped bool   // should have been recorded, but the log had no room
+	Source  SourceID
+	PASID   PASID
+	Addr    IOVA
+	At      PA // structure or paging entry that raised it; 0 if none
+}
