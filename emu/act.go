@@ -12,15 +12,15 @@ const (
 	OpCAS           // Addr, Size (8, 16), Data[0:2] expected, Data[2:4] new -> AnsOK swapped, AnsMiss not, AnsError; In = value found
 	OpAtomicOr      // Addr, Size 8, Data[0] bits -> AnsOK with In[0] the old value, or AnsError
 	OpProbe         // Cache, Key -> AnsOK with In the value, or AnsMiss
-	OpFill          // Cache, Key, Lg2, Attr, Data -> AnsOK; suppressed if the transaction was marked
+	OpFill          // Cache, Key, Lg2, Attr, Data -> AnsOK; dropped if the transaction was marked; ends the miss status held for the cache
 	OpInvalidate    // Sel: drop entries, mark transactions in flight -> AnsOK
 	OpDrain         // -> AnsOK when every transaction marked so far has finished or restarted
 	OpDelay         // Delay (what takes time), N (count) -> AnsOK
-	OpAcquire       // Slot, Key -> AnsOK owner; AnsMerged another owner finished, In is what it released; AnsRetry it released nothing
-	OpRelease       // Slot, Key; HasData with Data: hand Data to those merged on the key -> AnsOK
+	OpAcquire       // Slot, Key -> AnsOK owner; AnsMerged the owner filled, In is the value; AnsRetry the owner ended without
+	OpRelease       // Slot -> AnsOK
 	OpPark          // -> AnsOK when the engine is woken again (engines only)
 	OpSend          // Msg, Addr, Data -> AnsOK, or AnsTimeout for messages that are answered
-	OpDone          // the transaction has ended; Txn.Res is the outcome
+	OpDone          // the transaction has ended and holds no slot any more; Txn.Res is the outcome
 )
 
 // Answer qualifies what an executor put into Txn.In.
@@ -50,12 +50,16 @@ const (
 // SlotClass names a limited resource.
 type SlotClass uint8
 
-// Slot classes. Merging happens on Act.Key within one class; a class without keys is a plain
-// counted resource. They are acquired in this order, so that no cycle of waits can form.
+// Slot classes. Miss status registers merge: a transaction that acquires a key which another one
+// owns waits for that owner and receives what it fills (a Fill to the class's cache ends the
+// status and hands its Data on). The owner that was marked by an invalidation takes no new
+// company: who comes after becomes an owner itself. A transaction waits for a miss status only
+// while it holds no walker, so no cycle of waits can form.
 const (
-	SlotEntry   SlotClass = iota // miss status of a device- or PASID-entry fetch, merged by key
-	SlotMiss                     // miss status of a page walk, merged by key
-	SlotWalker                   // a table walker, for entries and pages alike; never merged
+	SlotEntry   SlotClass = iota // miss status of a device-entry fetch (CacheEntry), merged by key
+	SlotPASID                    // miss status of a PASID-entry fetch (CachePASID), merged by key
+	SlotMiss                     // miss status of a page walk (CacheIOTLB), merged by key
+	SlotWalker                   // a table walker, for entries and pages alike; counted, never merged
 	NumSlotClasses
 )
 
@@ -89,7 +93,6 @@ type Act struct {
 	Delay   DelayClass // Delay
 	Msg     MsgClass   // Send
 	Follow  bool       // Fetch: a further part of the structure whose first part was just read
-	HasData bool       // Release: Data is the value for merged requests
 	Step    Step
 	N       uint32 // Delay: how often the class's latency is paid
 	Attr    uint32 // Fill: the domain that owns the entry, for caches keyed by source
