@@ -56,10 +56,10 @@ type SlotClass uint8
 // company: who comes after becomes an owner itself. A transaction waits for a miss status only
 // while it holds no walker, so no cycle of waits can form.
 const (
-	SlotEntry   SlotClass = iota // miss status of a device-entry fetch (CacheEntry), merged by key
-	SlotPASID                    // miss status of a PASID-entry fetch (CachePASID), merged by key
-	SlotMiss                     // miss status of a page walk (CacheIOTLB), merged by key
-	SlotWalker                   // a table walker, for entries and pages alike; counted, never merged
+	SlotEntry  SlotClass = iota // miss status of a device-entry fetch (CacheEntry), merged by key
+	SlotPASID                   // miss status of a PASID-entry fetch (CachePASID), merged by key
+	SlotMiss                    // miss status of a page walk (CacheIOTLB), merged by key
+	SlotWalker                  // a table walker, for entries and pages alike; counted, never merged
 	NumSlotClasses
 )
 
@@ -85,19 +85,19 @@ type StepInfo struct {
 
 // Act is the question a transaction asks. It holds up to 32 bytes in place.
 type Act struct {
-	Op      Op
-	Size    uint8      // bytes moved: 4, 8, 16 or 32
-	Cache   CacheID    // Probe, Fill
-	Lg2     uint8      // Fill: log2 bytes the value covers
-	Slot    SlotClass  // Acquire, Release
-	Delay   DelayClass // Delay
-	Msg     MsgClass   // Send
-	Follow  bool       // Fetch: a further part of the structure whose first part was just read
-	Step    Step
-	N       uint32 // Delay: how often the class's latency is paid
-	Attr    uint32 // Fill: the domain that owns the entry, for caches keyed by source
-	Addr    PA
-	Key     Key
-	Data    [4]uint64
-	Sel     Selector // Invalidate
+	Op     Op
+	Size   uint8      // bytes moved: 4, 8, 16 or 32
+	Cache  CacheID    // Probe, Fill
+	Lg2    uint8      // Fill: log2 bytes the value covers
+	Slot   SlotClass  // Acquire, Release
+	Delay  DelayClass // Delay
+	Msg    MsgClass   // Send
+	Follow bool       // Fetch: a further part of the structure whose first part was just read
+	Step   Step
+	N      uint32 // Delay: how often the class's latency is paid
+	Attr   uint32 // Fill: the domain that owns the entry, for caches keyed by source
+	Addr   PA
+	Key    Key
+	Data   [4]uint64
+	Sel    Selector // Invalidate
 }

@@ -5,12 +5,12 @@ type Access uint8
 
 // The rights, and the request attributes that travel with them.
 const (
-	Read   Access = 1 << iota // memory read
-	Write                     // memory write
-	Exec                      // read marked executable (PASID prefix bit, ATS 10.2)
-	Priv                      // privileged mode requested (PASID prefix bit)
-	Atomic                    // AtomicOp: needs Read and Write at once
-	NoWrite                   // translation request only: the requester will not write (NW)
+	Read    Access = 1 << iota // memory read
+	Write                      // memory write
+	Exec                       // read marked executable (PASID prefix bit, ATS 10.2)
+	Priv                       // privileged mode requested (PASID prefix bit)
+	Atomic                     // AtomicOp: needs Read and Write at once
+	NoWrite                    // translation request only: the requester will not write (NW)
 )
 
 // RW is read and write.
