@@ -1,0 +1,169 @@
+package entry
+
+import (
+	"slices"
+
+	"github.com/iommulab/iommulab/emu"
+)
+
+// CPU is what a rewrite needs of a processor. Every host.CPU has it.
+type CPU interface {
+	Load64(pa emu.PA) uint64
+	Store64(pa emu.PA, v uint64)
+	Store128(pa emu.PA, lo, hi uint64)
+	Fence()
+	Flush(pa emu.PA, n int)
+	Now() uint64
+}
+
+// Batching says how invalidations are given to hardware.
+type Batching uint8
+
+// The batchings.
+const (
+	OneWait  Batching = iota // all in one go, with one wait at the end
+	WaitEach                 // each waited for before the next
+)
+
+// Invalidator is what an architecture does about the caches of one entry: that of one device, or of
+// one PASID of it. Old is the content that caches may hold.
+type Invalidator interface {
+	// SyncEntry drops cached copies of the entry and waits until readers in flight have ended or
+	// started again.
+	SyncEntry(old []uint64) error
+	// SyncAll drops all that was derived from old - the cached entry, then translations, then device
+	// TLBs - and waits.
+	SyncAll(old []uint64, how Batching) error
+	// Install does what a change from a blocking form to new needs.
+	Install(new []uint64, how Batching) error
+	// Cost counts since creation.
+	Cost() Cost
+}
+
+// Cost counts invalidations.
+type Cost struct {
+	Invalidations int // invalidation requests given to hardware
+	Waits         int // completions that software waited for
+}
+
+// Omit leaves out invalidations. It is fault injection: a driver with one invalidation removed, for
+// labs that want to see its victim. An Invalidator honours it.
+type Omit uint8
+
+// What can be left out.
+const (
+	OmitContext   Omit = 1 << iota // of cached context (device) entries
+	OmitPASID                      // of cached PASID entries
+	OmitIOTLB                      // of translations
+	OmitDeviceTLB                  // of device TLBs
+	OmitWait                       // the wait: nobody knows when the rest is done
+)
+
+// Has reports whether all of o are left out.
+func (s Omit) Has(o Omit) bool { return s&o == o }
+
+// Target is an entry in memory and what belongs to it.
+type Target struct {
+	CPU    CPU
+	Format *Format
+	At     emu.PA
+	Inv    Invalidator
+	// Noncoherent: hardware does not snoop the processor's caches; each store is written back.
+	Noncoherent bool
+}
+
+// Report says what a rewrite did.
+type Report struct {
+	Writer  string
+	Verdict Verdict
+	Reason  string // why it was disruptive
+	Cost
+	Stores int // stores to the entry
+	// States are the declared contents in order: old, the intermediate ones that the writer stands
+	// for, new. What hardware reads otherwise is torn.
+	States [][]uint64
+	// First is the time of the first store, Done that of the declared completion: from here on
+	// nothing of the old entry is in any cache. In cycles of the processor.
+	First, Done uint64
+}
+
+// Read returns the present content.
+func (t *Target) Read() []uint64 {
+	raw := make([]uint64, t.Format.Words)
+	for i := range raw {
+		raw[i] = t.CPU.Load64(t.At + emu.PA(i*8))
+	}
+	return raw
+}
+
+// run is a rewrite in progress.
+type run struct {
+	t    *Target
+	old  []uint64
+	cur  []uint64
+	rep  Report
+	cost Cost // before it began
+}
+
+// begin reads the entry and refuses what is not legal. A rewrite that changes nothing is done.
+func (t *Target) begin(name string, new []uint64) (r *run, done bool, err error) {
+	old := t.Read()
+	r = &run{t: t, old: old, cur: slices.Clone(old), cost: t.Inv.Cost()}
+	r.rep = Report{Writer: name, States: [][]uint64{old}}
+	if err := t.Format.check(old, new); err != nil {
+		return r, true, err
+	}
+	r.rep.First = t.CPU.Now()
+	r.rep.Done = r.rep.First
+	return r, t.Format.Same(old, new), nil
+}
+
+// end fills in what is known at completion.
+func (r *run) end(err error) (Report, error) {
+	c := r.t.Inv.Cost()
+	r.rep.Invalidations = c.Invalidations - r.cost.Invalidations
+	r.rep.Waits = c.Waits - r.cost.Waits
+	r.rep.Done = r.t.CPU.Now()
+	return r.rep, err
+}
+
+// store carries out one store and notes its result as declared.
+func (r *run) store(s Step, declare bool) {
+	t := r.t
+	pa := t.At + emu.PA(s.Offset)
+	if s.Fence {
+		t.CPU.Fence()
+	}
+	if r.rep.Stores == 0 {
+		r.rep.First = t.CPU.Now()
+	}
+	if s.Size == 16 {
+		t.CPU.Store128(pa, s.Value[0], s.Value[1])
+	} else {
+		t.CPU.Store64(pa, s.Value[0])
+	}
+	if t.Noncoherent {
+		t.CPU.Flush(pa, s.Size)
+	}
+	r.rep.Stores++
+	copy(r.cur[s.Offset/8:], s.Value[:s.Size/8])
+	if declare {
+		r.rep.States = append(r.rep.States, slices.Clone(r.cur))
+	}
+}
+
+// word stores one word, if it changes it.
+func (r *run) word(i int, v uint64, fence, declare bool) {
+	if r.cur[i] != v {
+		r.store(Step{Op: OpStore, Offset: i * 8, Size: 8, Value: [2]uint64{v}, Fence: fence}, declare)
+	}
+}
+
+// install does what is due when an entry has become present.
+func (r *run) install(new []uint64, how Batching) error {
+	if !r.t.Format.Present(new) {
+		return nil
+	}
+	r.t.CPU.Fence()
+	return r.t.Inv.Install(new, how)
+}

@@ -1,0 +1,58 @@
+package pagetable
+
+// Format is one architecture's entries. Implementations are plain comparable values: two tables of
+// equal formats may share subtables.
+type Format interface {
+	// Geometry describes the shape. It must not change.
+	Geometry() Geometry
+	// Decode interprets any 64-bit value as an entry of a table at level. It never panics.
+	Decode(raw uint64, level uint8) Entry
+	// Encode is the inverse of Decode for Leaf and SubTable entries. For a leaf of several slots
+	// that are not replicated, e.OA is the address that belongs to the slot.
+	//
+	// Preconditions: e.OA fits Geometry.OABits; a leaf's Lg2 belongs to level; Perm and Attr
+	// are within Geometry.Perms and Geometry.Attrs.
+	Encode(e Entry, level uint8) uint64
+	// SetDirty returns raw, a leaf, with its dirty state changed.
+	SetDirty(raw uint64, level uint8, dirty bool) uint64
+	// Significant returns raw without the bits that do not take part in a format-exact
+	// comparison: accessed, dirty, ignored and software bits, and the address in a table entry.
+	Significant(raw uint64, level uint8) uint64
+}
+
+// Geometry is the shape of a format's tables.
+type Geometry struct {
+	Name      string // for messages
+	Granule   uint8  // log2 of the smallest leaf
+	Bits      uint8  // index bits of a table below the root; a table has 2^(Bits+3) bytes
+	MinLevels uint8  // fewest levels
+	MaxLevels uint8  // most levels, at most 8
+	VABits    uint8  // width of the largest input address, at most 64
+	OABits    uint8  // width of an output address
+	PageSizes uint64 // bit n set: a leaf of 2^n bytes may be written
+	Perms     Perm   // permissions that a leaf can hold
+	Attrs     Attr   // attributes that a leaf can hold
+	// Dynamic: the root may be replaced by a table one level higher whose slot 0 links the old
+	// one, while walkers run.
+	Dynamic bool
+	// Replicated: a leaf of several slots holds the same entry in each.
+	Replicated bool
+	// Dirty: hardware sets dirty bits.
+	Dirty bool
+	// Pending is an ignored bit of table entries, or 0: software sets it from the moment a
+	// table is linked until the link has been cleaned from the caches. It makes concurrent maps
+	// safe for walkers that do not snoop: who meets the bit does the cleaning itself.
+	Pending uint64
+}
+
+// maxLevels bounds the depth of every format, and so the size of a walk's state.
+const maxLevels = 8
+
+// shift is log2 of what one slot at level spans.
+func (g *Geometry) shift(level uint8) uint8 { return g.Granule + g.Bits*level }
+
+// levelOf is the level at which a leaf of 2^lg2 bytes lives.
+func (g *Geometry) levelOf(lg2 uint8) uint8 { return (lg2 - g.Granule) / g.Bits }
+
+// tableLg2 is log2 of the size in bytes of a table below the root.
+func (g *Geometry) tableLg2() uint8 { return g.Bits + 3 }

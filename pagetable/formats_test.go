@@ -1,0 +1,102 @@
+package pagetable
+
+import (
+	"testing"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/stretchr/testify/require"
+)
+
+// hinted is a format whose leaves of 16 slots hold an address of their own in each slot, with a hint
+// that the neighbours belong together.
+type hinted struct{ VTDSS }
+
+const hintBit = 1 << 55
+
+func (f hinted) Geometry() Geometry {
+	g := f.VTDSS.Geometry()
+	g.Name, g.PageSizes = "hinted", g.PageSizes|1<<16|1<<25
+	return g
+}
+
+func (f hinted) Decode(raw uint64, level uint8) Entry {
+	e := f.VTDSS.Decode(raw, level)
+	if e.Kind == Leaf && raw&hintBit != 0 {
+		if level > 1 {
+			return Entry{Kind: Malformed}
+		}
+		e.Lg2 += 4
+		e.OA &^= 1<<e.Lg2 - 1
+	}
+	return e
+}
+
+func (f hinted) Encode(e Entry, level uint8) uint64 {
+	raw := f.VTDSS.Encode(e, level)
+	if e.Kind == Leaf && e.Lg2 != 12+9*level {
+		raw |= hintBit
+	}
+	return raw
+}
+
+func (f hinted) Significant(raw uint64, level uint8) uint64 {
+	return f.VTDSS.Significant(raw, level) | raw&hintBit
+}
+
+// variant is one format in one configuration. The suite runs for all of them.
+type variant struct {
+	name   string
+	format Format
+	cfg    Config
+	// windows are where the random tests map: each 8 MiB from here on, edges included.
+	windows []emu.IOVA
+}
+
+const windowSize = 8 << 20
+
+var variants = []variant{
+	{"vtdss-3", VTDSS{Dirty: true}, Config{Levels: 3}, []emu.IOVA{0, 1<<30 - 4<<20, 1<<39 - windowSize}},
+	{"vtdss-4-full", VTDSS{Dirty: true, Exec: true, Snoop: true}, Config{Levels: 4, Attr: VTDSSSnoop},
+		[]emu.IOVA{0, 1<<39 - 4<<20, 1<<48 - windowSize}},
+	{"vtdss-5-incoherent", VTDSS{Dirty: true}, Config{Levels: 5, Incoherent: true},
+		[]emu.IOVA{1<<48 - 4<<20, 1<<57 - windowSize}},
+	{"vtdss-4k", VTDSS{Dirty: true, HAW: 46, Without: 1<<21 | 1<<30}, Config{Levels: 4}, []emu.IOVA{1<<47 - 4<<20}},
+	{"concatenated", VTDSS{Dirty: true}, Config{Levels: 3, VABits: 42}, []emu.IOVA{0, 1<<39 - 4<<20, 1<<42 - windowSize}},
+	{"narrow", VTDSS{Dirty: true}, Config{Levels: 4, VABits: 45}, []emu.IOVA{0, 1<<45 - windowSize}},
+	{"signed", VTDSS{Dirty: true}, Config{Levels: 4, SignExtend: true},
+		[]emu.IOVA{0, 1<<47 - windowSize, 0xffff_8000_0000_0000, ^emu.IOVA(windowSize) + 1}},
+	{"hinted", hinted{VTDSS{Dirty: true}}, Config{Levels: 4}, []emu.IOVA{0, 1<<30 - 4<<20}},
+	{"mock", Mock{}, Config{}, []emu.IOVA{0, 1<<27 - 4<<20, 1<<35 - 4<<20, 1<<59 - 4<<20, ^emu.IOVA(windowSize) + 1}},
+	{"mock-incoherent", Mock{}, Config{Incoherent: true, Attr: 5}, []emu.IOVA{0, 1<<27 - 4<<20}},
+	{"mock-fixed-7", Mock{Fixed: 7}, Config{}, []emu.IOVA{0, 1<<63 - 4<<20, ^emu.IOVA(windowSize) + 1}},
+}
+
+// forAll runs a test for each variant.
+func forAll(t *testing.T, test func(t *testing.T, v variant)) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) { test(t, v) })
+	}
+}
+
+func (v variant) table(t require.TestingT, a *arena) *Table {
+	tab, err := New(v.format, a, a, v.cfg)
+	require.NoError(t, err)
+	return tab
+}
+
+// granule is the smallest page of the variant.
+func (v variant) granule() uint64 { return 1 << v.format.Geometry().Granule }
+
+// requireNoLeak checks that the live pages are those of the tree, and none are left after Destroy.
+func requireNoLeak(t require.TestingT, a *arena, tab *Table) {
+	want := map[emu.PA]uint8{}
+	for p := range tab.TablePages() {
+		_, twice := want[p.PA]
+		require.False(t, twice, "page %#x linked twice", p.PA)
+		want[p.PA] = p.Lg2
+	}
+	require.Equal(t, want, a.livePages())
+	require.NoError(t, tab.Check())
+	tab.Destroy()
+	require.Empty(t, a.live)
+}
