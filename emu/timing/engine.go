@@ -1,0 +1,85 @@
+package timing
+
+import "github.com/iommulab/iommulab/emu"
+
+// wake schedules a turn for each engine in w at the present cycle. Every turn is an event of its
+// own: an engine may run ahead inline, which the next one must not notice.
+func (p *port) wake(w emu.Wake) {
+	for e := range uint32(numEngines) {
+		if w&(1<<e) != 0 {
+			p.m.at(p.m.now, prioHardware, evWake, p.id, e)
+		}
+	}
+}
+
+// turn starts or resumes engine e.
+func (p *port) turn(e int32) {
+	f := &p.flights[e]
+	switch f.State {
+	case flightFree:
+		p.start(e)
+		p.advance(e)
+	case flightParked:
+		f.State = flightRunning
+		f.Txn.Ans = emu.AnsOK
+		p.advance(e)
+	default:
+		f.Again = true
+	}
+}
+
+func (p *port) start(e int32) {
+	f := &p.flights[e]
+	q := emu.Request{Type: emu.Job, Job: emu.Engine(e), PASID: emu.NoPASID}
+	p.unit.Start(&f.Txn, &q)
+	f.Txn.Marked = false
+	f.State = flightRunning
+}
+
+// park stops engine i until it is woken, or not at all if it was woken meanwhile.
+func (p *port) park(i int32) bool {
+	f := &p.flights[i]
+	f.Txn.Ans = emu.AnsOK
+	if f.Again {
+		f.Again = false
+		return true
+	}
+	f.State = flightParked
+	return false
+}
+
+// rerun starts engine i anew if it was woken while it was ending.
+func (p *port) rerun(i int32) bool {
+	f := &p.flights[i]
+	f.State = flightFree
+	if !f.Again {
+		return false
+	}
+	f.Again = false
+	p.start(i)
+	return true
+}
+
+// ATSResponder is a client that answers ATS invalidation requests.
+type ATSResponder interface {
+	// InvalidateATS handles the request in t.Act and reports whether a completion is sent.
+	InvalidateATS(t *emu.Txn) bool
+}
+
+// send delivers the message of flight i.
+func (p *port) send(i int32) emu.Answer {
+	m := p.m
+	a := &p.flights[i].Txn.Act
+	switch a.Msg {
+	case emu.MsgMSI:
+		m.sendMSI(a.Addr, uint32(a.Data[0]))
+	case emu.MsgATSInv:
+		for _, c := range m.client {
+			if r, ok := c.(ATSResponder); ok && r.InvalidateATS(&p.flights[i].Txn) {
+				return emu.AnsOK
+			}
+		}
+		return emu.AnsTimeout
+	}
+	return emu.AnsOK
+}

@@ -1,0 +1,268 @@
+package timing
+
+import "github.com/iommulab/iommulab/emu"
+
+// numEngines is the number of flights reserved for a unit's engines.
+const numEngines = 8
+
+// port is one unit with the machinery around it: ingress, flights, slots, caches, drains.
+type port struct {
+	m       *Machine
+	id      uint32
+	unit    emu.Unit
+	cache   [emu.NumCaches]emu.Cache
+	flights []Flight
+	free    int32
+	slots   [emu.NumSlotClasses]slotPool
+
+	ingress   uint64 // cycle at which the pipeline takes the next request
+	tagBusy   uint64 // cycle until which an invalidation occupies the tag port
+	mem       uint64 // cycle at which the memory port takes the next access
+	dataEnd   uint64 // cycle at which every DMA translated so far is globally visible
+	drainData uint64 // dataEnd at the last invalidation
+	marked    int32  // marked transactions in flight
+	drainHead int32  // flights that wait for marked to become 0
+	drainTail int32
+
+	merged     uint64
+	memReads   uint64
+	walks      uint64
+	maxStall   uint64
+	invalidate uint64
+}
+
+func newPort(m *Machine, id uint32, u emu.Unit, n int) *port {
+	p := &port{m: m, id: id, unit: u, flights: make([]Flight, n+numEngines), drainHead: none, drainTail: none}
+	for i := range p.cache {
+		p.cache[i] = u.Cache(emu.CacheID(i))
+	}
+	for c := range p.slots {
+		if emu.SlotClass(c) == emu.SlotWalker {
+			p.slots[c].reset(m.Params.Walkers, false)
+		} else {
+			p.slots[c].reset(m.Params.MissRegisters, true)
+		}
+	}
+	p.free = none
+	for i := len(p.flights) - 1; i >= 0; i-- {
+		f := &p.flights[i]
+		f.Reg = [emu.NumSlotClasses]int16{none, none, none, none}
+		f.Next = none
+		if i < numEngines {
+			f.Engine = true
+			f.Txn.Req = emu.Request{Type: emu.Job, Job: emu.Engine(i), PASID: emu.NoPASID}
+			continue
+		}
+		f.Next = p.free
+		p.free = int32(i)
+	}
+	return p
+}
+
+// issue takes a request in at the present cycle.
+func (p *port) issue(dev, tag uint32, q *emu.Request) bool {
+	i := p.free
+	if i == none {
+		return false
+	}
+	m := p.m
+	f := &p.flights[i]
+	p.free = f.Next
+	f.Device, f.Tag, f.Issued, f.Stall = dev, tag, m.now, 0
+	f.Txn.Req = *q
+	f.Txn.Marked = false
+	f.State = flightArriving
+	in := max(m.now+m.Params.Link, p.ingress)
+	p.ingress = in + m.Params.Ingress
+	m.at(in+m.Params.Lookup, prioHardware, evRead, p.id, uint32(i))
+	return true
+}
+
+// read is the tag read of flight i: the fused look-up, and on its failure the first step.
+func (p *port) read(i int32) {
+	m := p.m
+	f := &p.flights[i]
+	if p.tagBusy > m.now {
+		f.Stall += p.tagBusy - m.now
+		if !m.inline(p.tagBusy) {
+			m.at(p.tagBusy, prioHardware, evRead, p.id, uint32(i))
+			return
+		}
+	}
+	f.Read = m.now
+	if p.unit.Lookup(&f.Txn.Req, &f.Txn.Res) {
+		p.respond(i)
+		return
+	}
+	p.unit.Start(&f.Txn, &f.Txn.Req)
+	f.State = flightRunning
+	p.advance(i)
+}
+
+// advance lets flight i ask and be answered until it has to wait for an event.
+func (p *port) advance(i int32) {
+	f := &p.flights[i]
+	for {
+		p.unit.Step(&f.Txn)
+		if f.Txn.Wake != 0 {
+			w := f.Txn.Wake
+			f.Txn.Wake = 0
+			p.wake(w)
+		}
+		done, wait := p.begin(i)
+		if wait {
+			return
+		}
+		if done > p.m.now && !p.m.inline(done) {
+			p.m.at(done, prioHardware, evAnswer, p.id, uint32(i))
+			return
+		}
+		if !p.answer(i) {
+			return
+		}
+	}
+}
+
+func (p *port) answerAndAdvance(i int32) {
+	if p.answer(i) {
+		p.advance(i)
+	}
+}
+
+// begin returns the cycle at which the question of flight i is answered. wait is true if another
+// transaction will resume it.
+func (p *port) begin(i int32) (done uint64, wait bool) {
+	m := p.m
+	t := &p.flights[i].Txn
+	a := &t.Act
+	switch a.Op {
+	case emu.OpFetch:
+		p.memReads++
+		if a.Follow {
+			return m.now + m.Params.Follow, false
+		}
+		return p.memory(), false
+	case emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
+		return p.memory(), false
+	case emu.OpProbe:
+		if p.cache[a.Cache] == nil {
+			return m.now, false
+		}
+		return m.now + m.Params.Probe, false
+	case emu.OpFill:
+		if p.cache[a.Cache] == nil {
+			return m.now, false
+		}
+		return m.now + m.Params.Fill, false
+	case emu.OpInvalidate:
+		return m.now + m.Params.Invalidate, false
+	case emu.OpDelay:
+		return m.now + uint64(max(a.N, 1))*m.Params.delay(a.Delay), false
+	case emu.OpAcquire:
+		if !p.acquire(i) {
+			return 0, true
+		}
+	case emu.OpDrain:
+		if p.marked > 0 {
+			p.push(&p.drainHead, &p.drainTail, i)
+			p.flights[i].State = flightWaiting
+			return 0, true
+		}
+		return max(m.now, p.drainData), false
+	case emu.OpSend:
+		if a.Msg == emu.MsgATSInv {
+			return m.now + m.Params.ATSRound, false
+		}
+	}
+	return m.now, false
+}
+
+// memory books one access at the unit's memory port and returns when its data is there.
+func (p *port) memory() uint64 {
+	start := max(p.m.now, p.mem)
+	p.mem = start + p.m.Params.MemInterval
+	return start + p.m.Params.Mem
+}
+
+// answer performs what flight i asked for, at the present cycle. It returns false when the flight
+// has ended or is parked.
+func (p *port) answer(i int32) bool {
+	m := p.m
+	f := &p.flights[i]
+	t := &f.Txn
+	a := &t.Act
+	switch a.Op {
+	case emu.OpAcquire, emu.OpDrain:
+		// answered by begin, or by who resumed it
+		if a.Op == emu.OpDrain {
+			t.Ans = emu.AnsOK
+		}
+	case emu.OpFetch, emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
+		t.Ans = emu.MemoryAnswer(m.mem, t)
+	case emu.OpProbe:
+		t.Ans = emu.AnsMiss
+		if c := p.cache[a.Cache]; c != nil && c.Probe(&a.Key, &t.In) {
+			t.Ans = emu.AnsOK
+		}
+	case emu.OpFill:
+		if c := p.cache[a.Cache]; c != nil && !t.Marked {
+			c.Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
+		}
+		if s := slotOf[a.Cache]; s.ok {
+			p.release(i, s.class, &a.Data)
+		}
+		t.Ans = emu.AnsOK
+	case emu.OpRelease:
+		p.release(i, a.Slot, nil)
+		t.Ans = emu.AnsOK
+	case emu.OpInvalidate:
+		p.invalidateNow(&a.Sel)
+		t.Ans = emu.AnsOK
+	case emu.OpSend:
+		t.Ans = p.send(i)
+	case emu.OpPark:
+		return p.park(i)
+	case emu.OpDone:
+		p.finish(i)
+		if m.Trace != nil {
+			m.Trace(m.now, int(p.id), t)
+		}
+		return f.Engine && p.rerun(i)
+	default:
+		t.Ans = emu.AnsOK
+	}
+	if m.Trace != nil {
+		m.Trace(m.now, int(p.id), t)
+	}
+	return true
+}
+
+// respond sends the outcome of flight i, known at the present cycle, back to the requester.
+func (p *port) respond(i int32) {
+	m := p.m
+	f := &p.flights[i]
+	f.State = flightReturn
+	done := m.now
+	if f.Txn.Res.Status == emu.OK && f.Txn.Req.Type != emu.TranslationReq {
+		done += m.Params.Data
+		p.dataEnd = max(p.dataEnd, done)
+	}
+	m.at(done+m.Params.Link, prioDevice, evReturn, p.id, uint32(i))
+}
+
+// deliver ends flight i at its requester.
+func (p *port) deliver(i int32) {
+	f := &p.flights[i]
+	p.maxStall = max(p.maxStall, f.Stall)
+	c := &p.m.completion // one at a time: in the machine, so that it is not allocated for each
+	*c = Completion{
+		Tag: f.Tag, Request: &f.Txn.Req, Result: &f.Txn.Res,
+		Issued: f.Issued, Read: f.Read, Done: p.m.now, Stall: f.Stall,
+	}
+	// The client may issue at once: the flight becomes free only after it has read the result.
+	p.m.client[f.Device].Complete(c)
+	f.State = flightFree
+	f.Txn.Known = 0
+	f.Next = p.free
+	p.free = i
+}

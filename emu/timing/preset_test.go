@@ -1,0 +1,70 @@
+package timing
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestPresets_LoadAndInherit(t *testing.T) {
+	for _, name := range PresetNames() {
+		p, err := LoadPreset(name)
+		require.NoError(t, err, name)
+		require.NotZero(t, p.Mem, name)
+	}
+	d, err := LoadPreset("default")
+	require.NoError(t, err)
+	n, err := LoadPreset("nocache")
+	require.NoError(t, err)
+	require.Equal(t, d.Params, n.Params, "nocache changes caches only")
+	require.Zero(t, n.Caches.Entry.Sets)
+	require.Empty(t, n.Caches.Walk)
+	require.Equal(t, d.Caches.IOTLB, n.Caches.IOTLB)
+}
+
+// Every parameter of the built-in presets says its unit and where it comes from.
+func TestPresets_EveryParameterHasUnitAndSource(t *testing.T) {
+	files, err := filepath.Glob("presets/*.toml")
+	require.NoError(t, err)
+	for _, file := range files {
+		f, err := os.Open(file)
+		require.NoError(t, err)
+		for s := bufio.NewScanner(f); s.Scan(); {
+			line := s.Text()
+			if key, rest, ok := strings.Cut(line, " = "); ok && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, " ") && !strings.ContainsAny(rest, "{[") && key != "base" {
+				_, comment, found := strings.Cut(rest, "#")
+				require.True(t, found && len(strings.Fields(comment)) >= 2, "%s: %s", file, line)
+			}
+		}
+		require.NoError(t, f.Close())
+	}
+}
+
+func TestLoadPreset_ErrorsNamePlaceAndField(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"mem_cycles = 1\nmemory = 3\n", ":2:1: memory: no such parameter"},
+		{"mem_cycles = \"x\"\n", ":1:"},
+		{"mem_cycles = = 4\n", ":1:"},
+		{"walkers = 0\n", "walkers = 0: want 1 to 4096"},
+		{"link_cycles = 9999999999999\n", "link_cycles"},
+		{"[caches]\niotlb = { sets = 3, ways = 1 }\n", "caches"},
+		{"base = \"nothing\"\n", "not built in"},
+	} {
+		file := filepath.Join(t.TempDir(), "p.toml")
+		require.NoError(t, os.WriteFile(file, []byte(c.text), 0o600))
+		_, err := LoadPreset(file)
+		require.ErrorIs(t, err, ErrPreset)
+		require.ErrorContains(t, err, c.want)
+		require.NotContains(t, err.Error(), "\n")
+	}
+	_, err := LoadPreset("does-not-exist")
+	require.ErrorIs(t, err, ErrPreset)
+	loop := filepath.Join(t.TempDir(), "loop.toml")
+	require.NoError(t, os.WriteFile(loop, []byte("base = '"+loop+"'\n"), 0o600))
+	_, err = LoadPreset(loop)
+	require.ErrorIs(t, err, ErrPreset)
+}

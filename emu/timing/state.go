@@ -1,0 +1,149 @@
+package timing
+
+import "github.com/iommulab/iommulab/emu"
+
+// Saver is a part of a machine that takes part in checkpoints.
+type Saver interface {
+	Save(e *emu.Encoder)
+	Restore(d *emu.Decoder) error
+}
+
+// Save appends a checkpoint of the hardware to e: clock, memory, units with everything in flight,
+// processors with their store buffers, devices. It may be taken at any cycle. What host code holds
+// in Go variables is not part of it.
+func (m *Machine) Save(e *emu.Encoder) {
+	e.Section("timing.Machine", 1)
+	e.U64(m.now)
+	m.wheel.Save(e)
+	if s, ok := m.mem.(Saver); ok {
+		s.Save(e)
+	}
+	for _, p := range m.ports {
+		p.save(e)
+	}
+	for _, c := range m.cpus {
+		c.save(e)
+	}
+	for _, c := range m.client {
+		c.Save(e)
+	}
+}
+
+// Restore reads back what Save wrote, into a machine that was put together in the same way. After
+// an error the machine is in no defined state.
+func (m *Machine) Restore(d *emu.Decoder) error {
+	d.Section("timing.Machine", 1)
+	m.now = d.U64()
+	m.limit = m.now
+	if err := m.wheel.Restore(d); err != nil {
+		return err
+	}
+	if s, ok := m.mem.(Saver); ok {
+		if err := s.Restore(d); err != nil {
+			return err
+		}
+	}
+	for _, p := range m.ports {
+		if err := p.restore(d); err != nil {
+			return err
+		}
+	}
+	for _, c := range m.cpus {
+		if err := c.restore(d); err != nil {
+			return err
+		}
+	}
+	for _, c := range m.client {
+		if err := c.Restore(d); err != nil {
+			return err
+		}
+	}
+	return d.Err()
+}
+
+// counters are the words of a port that a checkpoint keeps.
+func (p *port) counters() []*uint64 {
+	return []*uint64{
+		&p.ingress, &p.tagBusy, &p.mem, &p.dataEnd, &p.drainData,
+		&p.merged, &p.memReads, &p.walks, &p.maxStall, &p.invalidate,
+	}
+}
+
+func (p *port) save(e *emu.Encoder) {
+	e.Section("timing.port", 1)
+	p.unit.Save(e)
+	e.U64(uint64(len(p.flights)))
+	e.Struct(p.flights)
+	e.Struct([]int32{p.free, p.marked, p.drainHead, p.drainTail})
+	for c := range p.slots {
+		s := &p.slots[c]
+		e.Struct([]int32{s.Free, s.First, s.Last})
+		e.Struct(s.Regs)
+	}
+	for _, v := range p.counters() {
+		e.U64(*v)
+	}
+}
+
+func (p *port) restore(d *emu.Decoder) error {
+	d.Section("timing.port", 1)
+	if err := p.unit.Restore(d); err != nil {
+		return err
+	}
+	if n := d.U64(); n != uint64(len(p.flights)) {
+		d.Fail("%d flights, want %d", n, len(p.flights))
+		return d.Err()
+	}
+	d.Struct(p.flights)
+	var w [4]int32
+	d.Struct(w[:])
+	p.free, p.marked, p.drainHead, p.drainTail = w[0], w[1], w[2], w[3]
+	for c := range p.slots {
+		s := &p.slots[c]
+		var w [3]int32
+		d.Struct(w[:])
+		s.Free, s.First, s.Last = w[0], w[1], w[2]
+		d.Struct(s.Regs)
+	}
+	for _, v := range p.counters() {
+		*v = d.U64()
+	}
+	return d.Err()
+}
+
+func (c *CPU) save(e *emu.Encoder) {
+	e.Section("timing.CPU", 1)
+	for _, v := range []uint64{c.now, c.drain, c.posted, uint64(c.used), uint64(len(c.buffer)), uint64(len(c.writes)), uint64(len(c.queue))} {
+		e.U64(v)
+	}
+	e.Struct(c.buffer)
+	e.Struct(c.writes)
+	e.Struct(c.queue)
+	e.Struct(&c.stats)
+	c.random.Save(e)
+}
+
+func (c *CPU) restore(d *emu.Decoder) error {
+	d.Section("timing.CPU", 1)
+	c.now, c.drain, c.posted = d.U64(), d.U64(), d.U64()
+	c.used = int(d.U64())
+	if n := d.U64(); n != uint64(len(c.buffer)) {
+		d.Fail("store buffer of %d, want %d", n, len(c.buffer))
+		return d.Err()
+	}
+	writes, queue := d.U64(), d.U64()
+	const plenty = 1 << 20
+	if writes > plenty || queue > plenty {
+		d.Fail("%d register writes and %d interrupts pending", writes, queue)
+		return d.Err()
+	}
+	c.writes, c.queue = make([]postedWrite, writes), make([]uint32, queue)
+	d.Struct(c.buffer)
+	d.Struct(c.writes)
+	d.Struct(c.queue)
+	d.Struct(&c.stats)
+	if err := c.random.Restore(d); err != nil {
+		return err
+	}
+	return d.Err()
+}

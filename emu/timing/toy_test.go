@@ -1,0 +1,186 @@
+package timing
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/iotlb"
+)
+
+// toy is the smallest unit with everything the executor has to get right: one table of 8-byte
+// entries at toyTable, indexed by page; bit 0 is present, the rest the page it maps to. Register 0
+// is a doorbell: writing a page number invalidates it, waits, stores the number to toyStatus and
+// sends the message in register 8 (address) and 16 (data).
+type toy struct {
+	tlb     *iotlb.Cache
+	page    uint64
+	msiAddr uint64
+	msiData uint64
+	jobs    int
+}
+
+const (
+	toyTable  = emu.PA(0x10_0000)
+	toyStatus = emu.PA(0x20_0000)
+)
+
+const (
+	toyStart = iota
+	toyProbed
+	toyOwner
+	toyWalker
+	toyFetched
+	toyFilled
+	toyInvalidated
+	toyDrained
+	toyStored
+	toySent
+)
+
+func newToy(g iotlb.Geometry) *toy {
+	c, err := iotlb.New(g)
+	if err != nil {
+		panic(err)
+	}
+	return &toy{tlb: c}
+}
+
+func (u *toy) ReadReg(uint32, uint8) uint64 { return u.page }
+
+func (u *toy) WriteReg(off uint32, _ uint8, v uint64) emu.Wake {
+	switch off {
+	case 0:
+		u.page = v
+		return emu.Engine(0).Set()
+	case 8:
+		u.msiAddr = v
+	case 16:
+		u.msiData = v
+	}
+	return 0
+}
+
+func toyKey(a emu.IOVA) emu.Key { return emu.Key{Addr: uint64(a)} }
+
+func (u *toy) Lookup(q *emu.Request, r *emu.Result) bool {
+	if u.tlb == nil {
+		return false
+	}
+	k := toyKey(q.Addr)
+	var v [4]uint64
+	h, ok := u.tlb.Peek(&k, &v)
+	if ok {
+		u.tlb.Touch(h)
+		*r = toyResult(q, v[0])
+	}
+	return ok
+}
+
+func toyResult(q *emu.Request, e uint64) emu.Result {
+	if e&1 == 0 {
+		return emu.Result{Status: emu.Blocked}
+	}
+	return emu.Result{Status: emu.OK, PA: emu.PA(e&^0xfff) | emu.PA(q.Addr&0xfff)}
+}
+
+func (u *toy) Start(t *emu.Txn, q *emu.Request) {
+	*t = emu.Txn{Req: *q}
+}
+
+func (u *toy) Step(t *emu.Txn) {
+	a := &t.Act
+	*a = emu.Act{Key: toyKey(t.Req.Addr &^ 0xfff), Cache: emu.CacheIOTLB, Lg2: 12}
+	if t.Req.Type == emu.Job {
+		u.job(t)
+		return
+	}
+	next := func(op emu.Op, state uint16) { a.Op, t.State = op, state }
+	switch t.State {
+	case toyStart:
+		t.Known = emu.KnownLive | emu.KnownDomain
+		next(emu.OpProbe, toyProbed)
+	case toyProbed:
+		if t.Ans == emu.AnsOK {
+			t.Res = toyResult(&t.Req, t.In[0])
+			next(emu.OpDone, 0)
+			return
+		}
+		a.Slot = emu.SlotMiss
+		next(emu.OpAcquire, toyOwner)
+	case toyOwner:
+		switch t.Ans {
+		case emu.AnsMerged:
+			t.Res = toyResult(&t.Req, t.In[0])
+			next(emu.OpDone, 0)
+		case emu.AnsRetry:
+			next(emu.OpProbe, toyProbed)
+		default:
+			a.Slot = emu.SlotWalker
+			next(emu.OpAcquire, toyWalker)
+		}
+	case toyWalker:
+		a.Addr, a.Size = toyTable+emu.PA(t.Req.Addr>>12*8), 8
+		next(emu.OpFetch, toyFetched)
+	case toyFetched:
+		t.Res = toyResult(&t.Req, t.In[0])
+		if t.Res.Status != emu.OK {
+			next(emu.OpDone, 0)
+			return
+		}
+		a.Data = t.In
+		next(emu.OpFill, toyFilled)
+	case toyFilled:
+		next(emu.OpDone, 0)
+	}
+}
+
+func (u *toy) job(t *emu.Txn) {
+	a := &t.Act
+	next := func(op emu.Op, state uint16) { a.Op, t.State = op, state }
+	switch t.State {
+	case toyStart:
+		u.jobs++
+		a.Sel = emu.Selector{
+			Caches: emu.CacheIOTLB.Set(), Match: emu.MatchAddress,
+			First: u.page << 12, Last: u.page<<12 | 0xfff,
+		}
+		next(emu.OpInvalidate, toyInvalidated)
+	case toyInvalidated:
+		next(emu.OpDrain, toyDrained)
+	case toyDrained:
+		a.Addr, a.Size, a.Data = toyStatus, 8, [4]uint64{u.page}
+		next(emu.OpStore, toyStored)
+	case toyStored:
+		a.Msg, a.Addr, a.Data = emu.MsgMSI, emu.PA(u.msiAddr), [4]uint64{u.msiData}
+		next(emu.OpSend, toySent)
+	case toySent:
+		next(emu.OpPark, toyStart)
+	}
+}
+
+func (u *toy) Cache(id emu.CacheID) emu.Cache {
+	if id == emu.CacheIOTLB && u.tlb != nil {
+		return u.tlb
+	}
+	return nil
+}
+
+func (u *toy) Load(emu.RegImage) error        { return nil }
+func (u *toy) Reset(emu.ResetKind)            {}
+func (u *toy) Describe(emu.Step) emu.StepInfo { return emu.StepInfo{} }
+func (u *toy) FaultName(uint16) string        { return "" }
+func (u *toy) Observe(emu.Observer)           {}
+func (u *toy) Save(e *emu.Encoder) {
+	for _, v := range []uint64{u.page, u.msiAddr, u.msiData, uint64(u.jobs)} {
+		e.U64(v)
+	}
+	if u.tlb != nil {
+		u.tlb.Save(e)
+	}
+}
+
+func (u *toy) Restore(d *emu.Decoder) error {
+	u.page, u.msiAddr, u.msiData, u.jobs = d.U64(), d.U64(), d.U64(), int(d.U64())
+	if u.tlb != nil {
+		return u.tlb.Restore(d)
+	}
+	return d.Err()
+}
