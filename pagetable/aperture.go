@@ -99,7 +99,7 @@ func (t *Table) grow(last emu.IOVA) error {
 		}
 		stack[n] = pa
 		n++
-		t.mem.Store64(pa, t.f.Encode(Entry{Kind: SubTable, OA: root, Perm: g.Perms}, l))
+		t.mem.Store64(pa, t.f.Encode(Entry{Kind: SubTable, OA: root, State: State{Perm: g.Perms}}, l))
 		t.mem.Flush(pa, 8)
 		root = pa
 	}

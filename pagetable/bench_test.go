@@ -60,7 +60,7 @@ func BenchmarkRawFill(b *testing.B) {
 	for _, f := range benchFormats {
 		b.Run(f.name, func(b *testing.B) {
 			var mem Memory = newFlat()
-			e := Entry{Kind: Leaf, Lg2: f.lg2, Perm: Read | Write}
+			e := Entry{Kind: Leaf, Lg2: f.lg2, State: State{Perm: Read | Write}}
 			for b.Loop() {
 				for i := range emu.PA(benchPages) {
 					e.OA = (i + 1) << f.lg2
@@ -72,6 +72,19 @@ func BenchmarkRawFill(b *testing.B) {
 			perLeaf(b, benchPages)
 		})
 	}
+}
+
+// BenchmarkRawStores is the floor: the stores alone, of entries computed by an addition.
+func BenchmarkRawStores(b *testing.B) {
+	var mem Memory = newFlat()
+	for b.Loop() {
+		raw := uint64(1<<12 | 3)
+		for i := range emu.PA(benchPages) {
+			mem.Store64(1<<20+i*8, raw)
+			raw += 1 << 12
+		}
+	}
+	perLeaf(b, benchPages)
 }
 
 // BenchmarkMapRange maps one range whose addresses are not congruent, so that all leaves are small.

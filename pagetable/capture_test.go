@@ -129,7 +129,7 @@ func TestCapture_LeavesAreThoseOfAnIndependentWalker(t *testing.T) {
 			tr, ok := tab.Lookup(l.IOVA + 0x7f8)
 			require.True(t, ok)
 			require.Equal(t, Translation{l.PA + 0x7f8, l.Lg2, l.Perm, l.Attr}, tr)
-			require.Equal(t, l.Raw, VTDSS{}.Encode(Entry{Kind: Leaf, OA: l.PA, Lg2: l.Lg2, Perm: l.Perm}, l.Level))
+			require.Equal(t, l.Raw, VTDSS{}.Encode(Entry{Kind: Leaf, OA: l.PA, Lg2: l.Lg2, State: State{Perm: l.Perm}}, l.Level))
 			if l.Lg2 == 21 {
 				large++
 			}

@@ -47,8 +47,8 @@ type Comparison struct {
 }
 
 // Compare compares what two tables translate. Its cost is proportional to the number of entries, not
-// to the bytes mapped; tables that both sides link in the same memory are not read beyond their
-// first entry.
+// to the bytes mapped; tables that both sides link in the same memory are not read beyond the way to
+// their first leaf. A malformed entry outside of these is a difference, even if both sides have it.
 //
 // Preconditions: neither table changes meanwhile, accessed and dirty bits excepted.
 //

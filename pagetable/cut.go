@@ -114,7 +114,7 @@ func (k *cutter) subTree(first emu.IOVA) (uint64, error) {
 		t.freeTree(table, below)
 		return 0, err
 	}
-	return t.f.Encode(Entry{Kind: SubTable, OA: table, Perm: t.g.Perms}, s.level), nil
+	return t.f.Encode(Entry{Kind: SubTable, OA: table, State: State{Perm: t.g.Perms}}, s.level), nil
 }
 
 // install puts the new values in place. If hardware dirties the leaf meanwhile, all pieces become

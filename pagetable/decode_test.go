@@ -20,26 +20,26 @@ func TestVTDSS_Decode(t *testing.T) {
 		want  Entry
 	}{
 		{"no permission is empty, whatever else is set", VTDSS{}, ^uint64(3), 1, Entry{}},
-		{"execute alone counts with SSEE", all, 4, 0, Entry{Kind: Leaf, Lg2: 12, Perm: Exec}},
+		{"execute alone counts with SSEE", all, 4, 0, Entry{Kind: Leaf, Lg2: 12, State: State{Perm: Exec}}},
 		{"execute alone is empty without", VTDSS{}, 4, 0, Entry{}},
-		{"page", VTDSS{}, 0x4c87001, 0, Entry{Kind: Leaf, OA: 0x4c87000, Lg2: 12, Perm: Read}},
-		{"PS is ignored in a PTE", VTDSS{}, 0x4c87082, 0, Entry{Kind: Leaf, OA: 0x4c87000, Lg2: 12, Perm: Write}},
-		{"2 MiB", VTDSS{}, 0xbc00081, 1, Entry{Kind: Leaf, OA: 0xbc00000, Lg2: 21, Perm: Read}},
-		{"1 GiB", VTDSS{}, 0x40000083, 2, Entry{Kind: Leaf, OA: 0x40000000, Lg2: 30, Perm: Read | Write}},
-		{"link", VTDSS{}, 0x3f60003, 3, Entry{Kind: SubTable, OA: 0x3f60000, Perm: Read | Write}},
+		{"page", VTDSS{}, 0x4c87001, 0, Entry{Kind: Leaf, OA: 0x4c87000, Lg2: 12, State: State{Perm: Read}}},
+		{"PS is ignored in a PTE", VTDSS{}, 0x4c87082, 0, Entry{Kind: Leaf, OA: 0x4c87000, Lg2: 12, State: State{Perm: Write}}},
+		{"2 MiB", VTDSS{}, 0xbc00081, 1, Entry{Kind: Leaf, OA: 0xbc00000, Lg2: 21, State: State{Perm: Read}}},
+		{"1 GiB", VTDSS{}, 0x40000083, 2, Entry{Kind: Leaf, OA: 0x40000000, Lg2: 30, State: State{Perm: Read | Write}}},
+		{"link", VTDSS{}, 0x3f60003, 3, Entry{Kind: SubTable, OA: 0x3f60000, State: State{Perm: Read | Write}}},
 		{"PS is reserved in a PML4E", VTDSS{}, 0x40000083, 3, Entry{Kind: Malformed}},
 		{"low bits of a 2 MiB page", VTDSS{}, 0xbc01081, 1, Entry{Kind: Malformed}},
 		{"2 MiB not supported", VTDSS{Without: 1 << 21}, 0xbc00081, 1, Entry{Kind: Malformed}},
 		{"above the host address width", VTDSS{HAW: 39}, 1<<39 | 3, 0, Entry{Kind: Malformed}},
 		{"bit 62", VTDSS{}, 1<<62 | 3, 0, Entry{Kind: Malformed}},
-		{"ignored bits", VTDSS{}, 1<<63 | 0x3ff<<52 | 1<<10 | 3, 0, Entry{Kind: Leaf, Lg2: 12, Perm: Read | Write}},
+		{"ignored bits", VTDSS{}, 1<<63 | 0x3ff<<52 | 1<<10 | 3, 0, Entry{Kind: Leaf, Lg2: 12, State: State{Perm: Read | Write}}},
 		{"SNP without snoop control", VTDSS{}, 1<<11 | 3, 0, Entry{Kind: Malformed}},
 		{"SNP in a link", all, 1<<11 | 3, 1, Entry{Kind: Malformed}},
-		{"SNP", all, 1<<11 | 1, 0, Entry{Kind: Leaf, Lg2: 12, Perm: Read, Attr: VTDSSSnoop}},
-		{"accessed and dirty", all, 3<<8 | 1, 0, Entry{Kind: Leaf, Lg2: 12, Perm: Read, Accessed: true, Dirty: true}},
-		{"accessed and dirty are ignored without SSADE", VTDSS{}, 3<<8 | 1, 0, Entry{Kind: Leaf, Lg2: 12, Perm: Read}},
-		{"a link has no dirty bit", all, 3<<8 | 1, 2, Entry{Kind: SubTable, Perm: Read, Accessed: true}},
-		{"memory type", VTDSS{}, 0x7b, 0, Entry{Kind: Leaf, Lg2: 12, Perm: Read | Write, Attr: VTDSSMemType | VTDSSIgnPAT}},
+		{"SNP", all, 1<<11 | 1, 0, Entry{Kind: Leaf, Lg2: 12, State: State{Perm: Read, Attr: VTDSSSnoop}}},
+		{"accessed and dirty", all, 3<<8 | 1, 0, Entry{Kind: Leaf, Lg2: 12, State: State{Perm: Read, Accessed: true, Dirty: true}}},
+		{"accessed and dirty are ignored without SSADE", VTDSS{}, 3<<8 | 1, 0, Entry{Kind: Leaf, Lg2: 12, State: State{Perm: Read}}},
+		{"a link has no dirty bit", all, 3<<8 | 1, 2, Entry{Kind: SubTable, State: State{Perm: Read, Accessed: true}}},
+		{"memory type", VTDSS{}, 0x7b, 0, Entry{Kind: Leaf, Lg2: 12, State: State{Perm: Read | Write, Attr: VTDSSMemType | VTDSSIgnPAT}}},
 	} {
 		got := c.f.Decode(c.raw, c.level)
 		if c.want.Kind == Malformed || c.want.Kind == Empty {
@@ -55,7 +55,7 @@ func TestEncode_RoundTrip(t *testing.T) {
 		g := v.format.Geometry()
 		r := rand.New(rand.NewPCG(1, 2))
 		for range 20 {
-			e := Entry{Perm: g.Perms, Attr: Attr(r.Uint32()) & g.Attrs, Kind: Leaf, Accessed: r.IntN(2) == 0, Dirty: r.IntN(2) == 0}
+			e := Entry{Kind: Leaf, State: State{Perm: g.Perms, Attr: Attr(r.Uint32()) & g.Attrs, Accessed: r.IntN(2) == 0, Dirty: r.IntN(2) == 0}}
 			for sizes := g.PageSizes; sizes != 0; sizes &= sizes - 1 {
 				e.Lg2 = uint8(bits.TrailingZeros64(sizes))
 				e.OA = emu.PA(r.Uint64()>>(64-g.OABits)) &^ (1<<e.Lg2 - 1)
@@ -68,7 +68,7 @@ func TestEncode_RoundTrip(t *testing.T) {
 				require.Equal(t, v.format.Significant(v.format.Encode(clean, level), level), v.format.Significant(raw, level))
 			}
 			for level := uint8(1); level < g.MaxLevels; level++ {
-				link := Entry{Kind: SubTable, Perm: g.Perms, OA: emu.PA(r.Uint64()>>(64-g.OABits)) &^ (1<<g.tableLg2() - 1)}
+				link := Entry{Kind: SubTable, OA: emu.PA(r.Uint64()>>(64-g.OABits)) &^ (1<<g.tableLg2() - 1), State: State{Perm: g.Perms}}
 				link.OA &^= 1<<g.Granule - 1
 				raw := v.format.Encode(link, level)
 				require.Equal(t, link, v.format.Decode(raw, level))

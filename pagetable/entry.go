@@ -41,15 +41,21 @@ func (k Kind) String() string {
 type Entry struct {
 	// OA is the base of the leaf or the address of the next table. For a leaf of several slots
 	// that are not replicated, Decode rounds it down to the base of the leaf.
-	OA emu.PA
-	// Attr is zero for a table.
-	Attr Attr
+	OA   emu.PA
 	Kind Kind
 	// Lg2 is the log2 size of a leaf in bytes, the same in each of its slots; zero for a table.
 	Lg2 uint8
+	State
+}
+
+// State is all about an entry but where it leads. (It is a struct of its own because the compiler keeps
+// structs of up to four fields in registers, and walks decode one entry per level.)
+type State struct {
 	// Perm is what this entry grants. The effective permission is the intersection with those
 	// of the tables above; formats that do not accumulate grant everything in tables.
 	Perm Perm
 	// Accessed and Dirty are the bits that hardware sets. Dirty is false for a table.
 	Accessed, Dirty bool
+	// Attr is zero for a table.
+	Attr Attr
 }

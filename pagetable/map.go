@@ -24,7 +24,7 @@ func (t *Table) MapAttr(iova emu.IOVA, pa emu.PA, length uint64, perm Perm, attr
 	if err := t.checkMap(iova, pa, length, perm, attr); err != nil {
 		return 0, &OpError{Op: "map", First: iova, At: iova, Err: err}
 	}
-	m := mapper{t: t, gather: g, sizes: t.sizes, leaf: Entry{Kind: Leaf, Perm: perm, Attr: attr}}
+	m := mapper{t: t, gather: g, sizes: t.sizes, leaf: Entry{Kind: Leaf, State: State{Perm: perm, Attr: attr}}}
 	if err := m.run(t.root, t.top, iova, iova+emu.IOVA(length-1), pa); err != nil {
 		return uint64(m.at - iova), m.fail("map", iova, err)
 	}
@@ -166,7 +166,7 @@ func (t *Table) link(slot emu.PA, old uint64, level uint8) (next emu.PA, ok bool
 	if err != nil {
 		return 0, false, err
 	}
-	raw := t.f.Encode(Entry{Kind: SubTable, OA: next, Perm: t.g.Perms}, level)
+	raw := t.f.Encode(Entry{Kind: SubTable, OA: next, State: State{Perm: t.g.Perms}}, level)
 	if t.cfg.Incoherent {
 		raw |= t.g.Pending
 	}

@@ -65,7 +65,7 @@ func (f Mock) Decode(raw uint64, level uint8) Entry {
 	if raw&mockReserved != 0 {
 		return bad
 	}
-	e := Entry{OA: emu.PA(raw & mockAddr), Perm: mockPerm(raw), Accessed: raw&mockA != 0}
+	e := Entry{OA: emu.PA(raw & mockAddr), State: State{Perm: mockPerm(raw), Accessed: raw&mockA != 0}}
 	next := raw >> mockNextShift & 15
 	if next != 0 && next != mockCoded {
 		if next != uint64(level) || raw&mockAttrs != 0 {

@@ -42,7 +42,7 @@ func (t *Table) eachPage(table emu.PA, level uint8, yield func(TablePage) bool) 
 
 // Destroy frees all pages of the tree. The table must not be used any more.
 //
-// Precondition: no walker can reach the root, and none holds anything that it read from the tree.
+// Preconditions: the table has Pages and shares no table with another; no walker can reach the root, and none holds anything that it read from the tree.
 func (t *Table) Destroy() {
 	if t.top > 0 {
 		t.freeBelow(t.root, t.top)

@@ -146,3 +146,32 @@ func TestMap_SteadyStateAllocatesNothing(t *testing.T) {
 		require.Zero(t, testing.AllocsPerRun(50, run))
 	})
 }
+
+// TestDirty_ClearKeepsWhatHardwareSets sets the accessed bit before each access of a clear in turn: a
+// plain store of the value read before would lose it.
+func TestDirty_ClearKeepsWhatHardwareSets(t *testing.T) {
+	for stop, ran := 0, true; ran; stop++ {
+		ran = false
+		a := newArena(1)
+		tab, err := New(VTDSS{Dirty: true}, a, a, Config{})
+		require.NoError(t, err)
+		_, err = tab.Map(0, 0, 4096, Read|Write, nil)
+		require.NoError(t, err)
+		require.NoError(t, tab.SetDirty(0))
+		n := 0
+		a.hook = func(string, emu.PA) {
+			if n++; n == stop+1 {
+				a.hook, ran = nil, true
+				for l := range tab.Leaves(0, 0) {
+					*a.word(l.Slot) |= vtdA
+				}
+			}
+		}
+		require.NoError(t, tab.ReadAndClearDirty(0, 0, 0, nil, func(_, _ emu.IOVA) {}))
+		a.hook = nil
+		for l := range tab.Leaves(0, 0) {
+			require.False(t, l.Dirty)
+			require.Equal(t, ran, l.Accessed)
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (f VTDSS) Decode(raw uint64, level uint8) Entry {
 	if raw&vtdReserved62 != 0 || addr>>f.haw() != 0 {
 		return Entry{Kind: Malformed}
 	}
-	e := Entry{OA: emu.PA(addr), Perm: perm, Accessed: f.Dirty && raw&vtdA != 0}
+	e := Entry{OA: emu.PA(addr), State: State{Perm: perm, Accessed: f.Dirty && raw&vtdA != 0}}
 	if level > 0 && raw&vtdPS == 0 {
 		if raw&vtdSNP != 0 {
 			return Entry{Kind: Malformed}

@@ -1,0 +1,69 @@
+package hitless
+
+import (
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu"
+)
+
+// Step is one step of the host: a store, or an invalidation that is waited for.
+type Step struct {
+	Label string
+
+	// A store of Size bytes (8 or 16; 0 for none) of Data at Addr, visible at once.
+	Addr emu.PA
+	Size uint8
+	Data [2]uint64
+
+	// Invalidate lists what is dropped; the step ends when it is complete.
+	Invalidate []emu.Selector
+}
+
+// Store64 is an 8-byte store.
+func Store64(label string, pa emu.PA, v uint64) Step {
+	return Step{Label: label, Addr: pa, Size: 8, Data: [2]uint64{v}}
+}
+
+// Store128 is a 16-byte store.
+func Store128(label string, pa emu.PA, lo, hi uint64) Step {
+	return Step{Label: label, Addr: pa, Size: 16, Data: [2]uint64{lo, hi}}
+}
+
+// Sync is an invalidation and the wait for it.
+func Sync(label string, sel ...emu.Selector) Step { return Step{Label: label, Invalidate: sel} }
+
+// String writes the step for a timeline.
+func (s *Step) String() string {
+	switch {
+	case s.Size == 8:
+		return fmt.Sprintf("%s: store8 %#x = %#x", s.Label, uint64(s.Addr), s.Data[0])
+	case s.Size == 16:
+		return fmt.Sprintf("%s: store16 %#x = %#x:%#x", s.Label, uint64(s.Addr), s.Data[1], s.Data[0])
+	}
+	return s.Label + ": invalidate and wait"
+}
+
+// timeline is memory as it is after each host step: the base with the stores of the first h steps
+// on top. It implements emu.Memory for one h.
+type timeline struct {
+	base  emu.Memory
+	steps []Step
+	h     int
+}
+
+// Load reads what memory holds after the first h steps.
+func (m *timeline) Load(pa emu.PA, size uint8, v *[4]uint64) bool {
+	if !m.base.Load(pa, size, v) {
+		return false
+	}
+	for i := range m.steps[:m.h] {
+		s := &m.steps[i]
+		for w := range int(s.Size) / 8 {
+			at := s.Addr + emu.PA(w*8)
+			if at >= pa && at < pa+emu.PA(size) {
+				v[(at-pa)/8] = s.Data[w]
+			}
+		}
+	}
+	return true
+}
