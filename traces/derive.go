@@ -48,7 +48,7 @@ func (d *deriver) bind(s Space, domain uint64) bool {
 // access makes sure that the page of size bytes around iova is mapped to pa, the translation of iova.
 func (d *deriver) access(time uint64, s Space, iova emu.IOVA, pa emu.PA, size uint64, perm Perm) {
 	mp, ok := d.maps.Lookup(s, iova)
-	if ok && mp.at(iova) == pa {
+	if ok && mp.At(iova) == pa {
 		if mp.Perm|perm != mp.Perm {
 			(*d.out)[mp.ref].Perm |= perm
 			d.maps.grow(s, mp.IOVA, perm)

@@ -20,8 +20,8 @@
 // records. All numbers are little-endian.
 //
 //	header  u32 0x184D2A5E, u32 n, then n bytes: "IOTRACE\n", u32 version (1), u32 CRC-32C of the JSON, JSON
-//	block   u32 0x184D2A5D, u32 40, then: u32 records, u32 streams, u32 zstd bytes, u32 CRC-32C of the
-//	        decoded payload, u64 time of the first record, u64 time of the last record, u32 0,
+//	block   u32 0x184D2A5D, u32 40, then: u32 records, u32 streams, u32 zstd bytes, u32 CRC-32C of
+//	        the zstd frame, u64 time of the first record, u64 time of the last record, u32 0,
 //	        u32 CRC-32C of the 36 bytes before it; after it one zstd frame
 //	index   u32 0x184D2A5C, u32 n, then per block u64 file offset, u64 first time, u64 last time,
 //	        u64 records; at the end of the file u64 events, u32 blocks, u32 CRC-32C of everything in the

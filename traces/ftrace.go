@@ -16,8 +16,9 @@ import (
 //
 //   - A dma event without iommu:map (not recorded, or the device bypasses the IOMMU) maps the pages around
 //     its buffer to the address it states; dma_alloc states none, and its Map has none.
-//   - An iommu:map that no dma event claims (identity maps at boot, VFIO, iommufd) belongs to no device that
-//     the log names; it is counted and left out.
+//   - An iommu:map that no dma event claims (identity maps at boot, VFIO, iommufd, and the two-step DMA API,
+//     dma_iova_link, that newer block drivers use for some requests) belongs to no device that the log
+//     names; it is counted and left out.
 //   - A dma unmap of what was mapped before the recording began is counted and left out.
 //   - dma_unmap_sg states no IOVA: it ends the oldest mapping of that device whose first address is the
 //     first of its list.

@@ -85,16 +85,17 @@ func (f *ftraceImport) ioPageFault(v *fields) error {
 }
 
 func (f *ftraceImport) qiSubmit(v *fields) error {
+	f.trace.Header.IOMMU = "vtd" // only the Intel driver has this event
 	e, mark, ok := vtdDescriptor(v.n[0], v.n[1])
 	switch {
 	case !ok:
 		f.skip("invalidation descriptor of an unknown type", 1)
-	case mark != "":
-		f.mark(mark, Event{SID: NoSID, PASID: emu.NoPASID})
-	case v.n[0]&0xf == 5 && v.n[0]>>9&7 == 0:
-		f.report.Ignored++ // a wait
-	default:
+	case e.Kind == Invalidate:
 		f.add(e)
+	case mark != "":
+		f.mark(mark, e)
+	default:
+		f.report.Ignored++
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func newImporter(r io.Reader, format string, opts ImportOptions) *importer {
 		opts: opts, lines: newLineReader(r, opts.Name), report: &Report{Format: format},
 		trace: &Trace{Header: Header{Version: Version}}, marks: make(map[string]int),
 	}
-	im.trace.Header.Source = format
+	im.trace.Header.Source = format + " log"
 	return im
 }
 

@@ -27,14 +27,14 @@ type Mapping struct {
 
 func (m *Mapping) last() uint64 { return lastOf(uint64(m.IOVA), m.Len) }
 
-// at translates an address inside the mapping.
-func (m *Mapping) at(iova emu.IOVA) emu.PA { return m.PA + emu.PA(iova-m.IOVA) }
+// At translates an address inside the mapping; it means nothing without HasPA.
+func (m *Mapping) At(iova emu.IOVA) emu.PA { return m.PA + emu.PA(iova-m.IOVA) }
 
 // cut returns the part of m from first to last, both inclusive and inside.
 func (m *Mapping) cut(first, last uint64) Mapping {
 	c := *m
 	if m.HasPA {
-		c.PA = m.at(emu.IOVA(first))
+		c.PA = m.At(emu.IOVA(first))
 	}
 	c.IOVA, c.Len = emu.IOVA(first), last-first+1
 	return c

@@ -1,6 +1,7 @@
 package traces
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,6 +135,9 @@ var _ Source = (*ParquetReader)(nil)
 func NewParquetReader(ra io.ReaderAt, size int64) (r *ParquetReader, err error) {
 	name := nameOf(ra)
 	defer guard(name, 0, &err)
+	if err := checkFooter(ra, size, name); err != nil {
+		return nil, err
+	}
 	f, err := parquet.OpenFile(ra, size, parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, &Error{File: name, Field: "parquet", Err: err}
@@ -157,6 +161,25 @@ func NewParquetReader(ra io.ReaderAt, size int64) (r *ParquetReader, err error) 
 		}
 	}
 	return &ParquetReader{r: parquet.NewGenericReader[parquetRow](f), name: name, header: h}, nil
+}
+
+// checkFooter looks at the end of the file: the library allocates what the footer's length claims.
+func checkFooter(ra io.ReaderAt, size int64, name string) error {
+	const fixed = 12 // "PAR1" at both ends and the length
+	var end [8]byte
+	if size < fixed {
+		return &Error{File: name, Offset: size, Field: "parquet", Err: io.ErrUnexpectedEOF}
+	}
+	if _, err := ra.ReadAt(end[:], size-8); err != nil {
+		return &Error{File: name, Offset: size - 8, Field: "parquet footer", Err: short(err)}
+	}
+	if string(end[4:]) != "PAR1" {
+		return &Error{File: name, Offset: size - 4, Field: "parquet footer", Want: "PAR1"}
+	}
+	if n := int64(binary.LittleEndian.Uint32(end[:])); n > size-fixed {
+		return &Error{File: name, Offset: size - 8, Field: "parquet footer length", Want: "less than the file's", Got: n}
+	}
+	return nil
 }
 
 // guard turns a panic of the Parquet library, which some damaged files provoke, into an error.

@@ -52,6 +52,7 @@ func (q *qemuImport) vtdPage(f *fields) error {
 	// In both stages bit 1 is the write permission and bit 0 lets reads through.
 	q.page = qemuPage{sid: q.alias(emu.SourceID(f.n[0])), iova: emu.IOVA(f.n[1]), perm: Perm(f.n[2]) & PermRW, ok: true}
 	q.inDomain(Space{q.page.sid, emu.NoPASID}, f.n[3])
+	q.trace.Header.IOMMU = "vtd"
 	return nil
 }
 
@@ -97,11 +98,11 @@ func (q *qemuImport) vtdDesc(f *fields) error {
 	switch {
 	case !ok:
 		q.skip("invalidation descriptor of an unknown type", 1)
-	case mark != "":
-		q.mark(mark, Event{SID: NoSID, PASID: emu.NoPASID})
-	case e.Kind == Invalidate && f.n[1]&0xf != 5:
+	case e.Kind == Invalidate:
 		q.descriptor = e
 		q.invalidated(e)
+	case mark != "":
+		q.mark(mark, e)
 	default:
 		q.report.Ignored++
 	}

@@ -247,15 +247,15 @@ func (r *Reader) readPayload(bi *blockInfo) (err error) {
 	if r.zbuf, err = r.bytes(r.zbuf, int(bi.zstd), "block data"); err != nil {
 		return err
 	}
+	if crc(r.zbuf) != bi.sum {
+		return r.fail(at, "block data checksum", "that of the data", nil, nil)
+	}
 	if r.payload, err = r.dec.DecodeAll(r.zbuf, r.payload[:0]); err != nil {
 		return r.fail(at, "block data", "a zstd frame", nil, err)
 	}
 	tableBytes := int(bi.streams) * streamSize
 	if want := tableBytes + int(bi.records)*recordSize; len(r.payload) != want {
 		return r.fail(at, "block data", uitoa(uint64(want))+" bytes", len(r.payload), nil)
-	}
-	if crc(r.payload) != bi.sum {
-		return r.fail(at, "block data checksum", "that of the data", nil, nil)
 	}
 	r.table = r.table[:0]
 	for b := r.payload[:tableBytes]; len(b) > 0; b = b[streamSize:] {

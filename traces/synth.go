@@ -14,7 +14,7 @@ const noteSynthetic = "accesses: made up from mappings"
 // that only allows reads is read, one that only allows writes is written, and of the others it is an
 // Access of unknown direction. The result is marked synthetic and depends on nothing but t.
 //
-// A mapping of more than 2^20 pages is accessed in its first 2^20.
+// A mapping of more than 2^16 pages is accessed in its first 2^16.
 func SynthAccesses(t *Trace) *Trace {
 	out := &Trace{Header: *t.Header.Clone()}
 	out.Header.Synthetic = true
@@ -80,7 +80,7 @@ type dueBuffer struct {
 }
 
 func newDueBuffer(m *Event, end uint64, order int) dueBuffer {
-	const maxPages = 1 << 20
+	const maxPages = 1 << 16
 	first := emu.PageSize - uint64(m.IOVA)%emu.PageSize
 	pages := uint64(1)
 	if m.Len > first {

@@ -3,10 +3,11 @@ package traces
 import "github.com/iommulab/iommulab/emu"
 
 // vtdDescriptor decodes the first two words of a VT-d invalidation descriptor (VT-d 4.1, 6.5.2) into an
-// Invalidate event. What concerns no cached translation comes back as a name for a mark, or empty for a
-// wait, which is no invalidation at all.
+// Invalidate event. What concerns no cached translation comes back as a Marker with a text for it; the text
+// of a wait, which is no invalidation at all, is empty.
 func vtdDescriptor(low, high uint64) (e Event, mark string, ok bool) {
 	e = Event{Kind: Invalidate, SID: NoSID, PASID: emu.NoPASID}
+	marker := Event{Kind: Marker, SID: NoSID, PASID: emu.NoPASID}
 	const (
 		global = 1 // granularity, bits 5:4
 		domain = 2
@@ -51,15 +52,15 @@ func vtdDescriptor(low, high uint64) (e Event, mark string, ok bool) {
 		}
 		e.deviceRange(high, high>>11&1 != 0)
 	case 1:
-		return e, "context-cache invalidation", true
+		return marker, "context-cache invalidation", true
 	case 4:
-		return e, "interrupt-entry-cache invalidation", true
+		return marker, "interrupt-entry-cache invalidation", true
 	case 7:
-		return e, "PASID-cache invalidation", true
+		return marker, "PASID-cache invalidation", true
 	case 9:
-		return e, "page-group response", true
+		return marker, "page-group response", true
 	case 5:
-		return e, "", true
+		return marker, "", true
 	default:
 		return e, "", false
 	}

@@ -116,7 +116,7 @@ func (w *Writer) flush() {
 	w.zbuf = w.enc.EncodeAll(w.payload, w.zbuf[:0])
 	bi := blockInfo{
 		offset: w.off, records: uint32(len(w.records) / recordSize), streams: uint32(len(w.table)),
-		zstd: uint32(len(w.zbuf)), sum: crc(w.payload), first: w.base, last: w.last,
+		zstd: uint32(len(w.zbuf)), sum: crc(w.zbuf), first: w.base, last: w.last,
 	}
 	var head [skipSize + blockSize]byte
 	bi.put(head[:])
