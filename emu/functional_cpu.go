@@ -25,6 +25,13 @@ func (f *Functional) Store64(pa PA, v uint64) { f.mem.Store(pa, 8, &[4]uint64{v}
 // Store128 writes 16 bytes at once.
 func (f *Functional) Store128(pa PA, lo, hi uint64) { f.mem.Store(pa, 16, &[4]uint64{lo, hi}) }
 
+// Zero clears n bytes, a multiple of 32.
+func (f *Functional) Zero(pa PA, n int) {
+	for end := pa + PA(n); pa < end; pa += 32 {
+		f.mem.Store(pa, 32, &[4]uint64{})
+	}
+}
+
 // CAS64 replaces old by v and reports whether it did.
 func (f *Functional) CAS64(pa PA, old, v uint64) bool {
 	var found [4]uint64

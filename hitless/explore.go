@@ -25,6 +25,8 @@ type Seen struct {
 	Prov   emu.Provenance
 	// Entries are the structures that the request assembled from memory, in order.
 	Entries []Entry
+	// After: the request began after the last host step, when the rewrite had been declared complete.
+	After bool
 	// Path tells what the request read and when, one line each.
 	Path []string
 }
@@ -56,6 +58,18 @@ func (r *Report) Outside() []Seen {
 		s := &r.All[i]
 		in := func(list []Seen) bool { return slices.ContainsFunc(list, func(o Seen) bool { return o.same(s) }) }
 		if !in(r.Old) && !in(r.New) {
+			out = append(out, *s)
+		}
+	}
+	return out
+}
+
+// Stale returns the ways of requests that began after the last host step and are not new.
+func (r *Report) Stale() []Seen {
+	var out []Seen
+	for i := range r.All {
+		s := &r.All[i]
+		if s.After && !slices.ContainsFunc(r.New, func(o Seen) bool { return o.same(s) }) {
 			out = append(out, *s)
 		}
 	}
@@ -157,7 +171,8 @@ func undisturbed(sc *Scenario, h int) ([]Seen, error) {
 	sc.Unit.Observe(x)
 	defer sc.Unit.Observe(nil)
 	err := x.start(0)
-	return x.out, err
+	// What it read on the way does not matter here.
+	return slices.CompactFunc(x.out, func(a, b Seen) bool { return a.same(&b) }), err
 }
 
 // frozen is memory as after one step, for good.
@@ -180,6 +195,7 @@ func (x *explorer) Assembled(_ *emu.Txn, kind emu.StructKind, at emu.PA, words [
 type walk struct {
 	t       emu.Txn
 	h       int
+	after   bool
 	asked   int
 	entries []Entry
 	path    []string
@@ -187,7 +203,7 @@ type walk struct {
 
 // start begins the request after host step h.
 func (x *explorer) start(h int) error {
-	w := walk{h: h}
+	w := walk{h: h, after: h == len(x.sc.Program)}
 	q := x.sc.Request
 	x.sc.Unit.Start(&w.t, &q)
 	return x.step(w)
@@ -343,13 +359,13 @@ func (c *copyOf) dropped(s *emu.Selector) bool {
 // done notes how the request went, unless it can go that way already.
 func (x *explorer) done(w *walk) {
 	r := &w.t.Res
-	s := Seen{Status: r.Status, PA: r.PA, Prov: r.Prov, Entries: w.entries, Path: w.path}
+	s := Seen{Status: r.Status, PA: r.PA, Prov: r.Prov, Entries: w.entries, After: w.after, Path: w.path}
 	if r.Status == emu.Blocked {
 		s.Code = r.Fault.Code
 		s.PA = 0
 	}
 	for i := range x.out {
-		if x.out[i].same(&s) && slices.Equal(x.out[i].Entries, s.Entries) {
+		if x.out[i].same(&s) && x.out[i].After == s.After && slices.Equal(x.out[i].Entries, s.Entries) {
 			return
 		}
 	}

@@ -18,6 +18,9 @@ type CPU interface {
 	Store64(pa emu.PA, v uint64)
 	// Store128 writes 16 aligned bytes in one single-copy atomic store.
 	Store128(pa emu.PA, lo, hi uint64)
+	// Zero clears n bytes, a multiple of the cache line, of memory that nobody else uses yet. It is
+	// what an operating system's page clearing is: fast, and behind all earlier stores.
+	Zero(pa emu.PA, n int)
 	// CAS64 replaces old by v, locked, and reports whether it did.
 	CAS64(pa emu.PA, old, v uint64) bool
 	// CAS128 replaces 16 aligned bytes if they equal old, locked, and reports whether it did.

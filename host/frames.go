@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
@@ -190,18 +191,37 @@ func (f *Frames) Stats() FrameStats { return f.stats }
 func (f *Frames) SetPoison(on bool) { f.poison = on }
 
 // For returns the same memory as table pages that belong to owner.
-func (f *Frames) For(owner uint32) *OwnedFrames { return &OwnedFrames{f, owner} }
+func (f *Frames) For(owner uint32) *OwnedFrames {
+	return &OwnedFrames{frames: f, owner: owner, blocks: map[emu.PA]uint8{}}
+}
 
-// OwnedFrames allocates from a Frames on behalf of one owner.
+// OwnedFrames allocates from a Frames on behalf of one owner and knows what that owner holds.
 type OwnedFrames struct {
 	frames *Frames
 	owner  uint32
+	blocks map[emu.PA]uint8 // lg2 size
 }
 
 // Alloc returns a zeroed block of 2^lg2 bytes.
 //
 // Errors: ErrNoFrames.
-func (o *OwnedFrames) Alloc(lg2 uint8) (emu.PA, error) { return o.frames.AllocFor(lg2, o.owner) }
+func (o *OwnedFrames) Alloc(lg2 uint8) (emu.PA, error) {
+	pa, err := o.frames.AllocFor(lg2, o.owner)
+	if err == nil {
+		o.blocks[pa] = lg2
+	}
+	return pa, err
+}
 
 // Free takes a block back.
-func (o *OwnedFrames) Free(pa emu.PA, lg2 uint8) { o.frames.Free(pa, lg2) }
+func (o *OwnedFrames) Free(pa emu.PA, lg2 uint8) {
+	delete(o.blocks, pa)
+	o.frames.Free(pa, lg2)
+}
+
+// FreeAll takes back all that the owner holds, in ascending order, without looking at its content.
+func (o *OwnedFrames) FreeAll() {
+	for _, pa := range slices.Sorted(maps.Keys(o.blocks)) {
+		o.Free(pa, o.blocks[pa])
+	}
+}

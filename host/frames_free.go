@@ -109,6 +109,10 @@ func (f *Frames) mark(pa emu.PA, lg2 uint8, owner uint32) {
 
 // fill writes v to each word of a block.
 func (f *Frames) fill(pa emu.PA, lg2 uint8, v uint64) {
+	if v == 0 {
+		f.cpu.Zero(pa, 1<<lg2)
+		return
+	}
 	for end := pa + 1<<lg2; pa < end; pa += 16 {
 		f.cpu.Store128(pa, v, v)
 	}

@@ -17,40 +17,44 @@ type entry struct {
 	key  word   // compared: tag and size
 	page uint64 // compared: address >> lg2
 	val  [4]uint64
+	age  uint64 // LRU, FIFO: when it was used or filled
 	node uint32 // the record that keeps it alive
-	_    [3]uint32
+	_    uint32
 }
 
 // Cache is a set-associative cache of translations. Use New.
 //
 // Methods do not work on a nil *Cache, except AsCache, Save and Restore.
 type Cache struct {
-	// Read by every look-up.
-	sizes   [numClasses]uint64 // bit l of element c: live entries of class c and size 2^l exist
-	ctrl    []uint64           // a byte per way: 0 empty, 0x80|fingerprint occupied, pad no such way
-	entries []entry
-	nodes   []node
-	groups  []group
-	mask    uint64 // sets - 1
-	mix     uint64 // mask, or 0 for Plain
-	shift   uint8  // log2 sets
-	words   int    // control words per set
+	// What a look-up reads.
+	mask     uint64 // sets - 1
+	mix      uint64 // mask, or 0 for Plain
+	words    int    // control words per set in use
+	dead     int    // entries whose place is occupied though an invalidation has dropped them
+	ctrl     []uint64
+	entries  []entry
+	smallest [numClasses]size   // of the sizes of a class; any if there are none
+	sizes    [numClasses]uint64 // bit l of element c: live entries of class c and size 2^l exist
+	policy   Policy
+	tick     uint64 // last age given out
+	stats    emu.CacheStats
+
+	// What else a fill needs.
 	ways    int
-	policy  Policy
-	dead    int // entries whose place is occupied though an invalidation has dropped them
+	lgWays  uint8    // log2 of the places of a set: at least eight, a power of two
+	lgWords uint8    // log2 of the control words of a set
+	tree    []uint64 // TreePLRU: a word per set
+	paths   []path   // TreePLRU: what a use of each way does to the word of its set
+	rand    uint64   // Random: state of the stream
 
-	stats emu.CacheStats
-	tick  uint64   // last age given out
-	age   []uint64 // LRU, FIFO: when an entry was used or filled
-	tree  []uint64 // TreePLRU: bit n-1 is node n of the tree of a set, 1 the root
-	rand  uint64   // Random: state of the stream
-
+	// What keeps entries alive.
+	records
 	gens    [numClasses]uint32     // generation of each class, never 0
 	live    [numClasses][64]uint32 // live entries by class and size
 	classes uint32                 // bit c: class c has live entries
-	records                        // bookkeeping of nodes and groups
 	foreign bool                   // an entry's owning domain differs from its tag's
-	geom    Geometry
+
+	geom Geometry
 }
 
 // New returns an empty cache, or nil without an error if g has no entries: a unit without that
@@ -60,32 +64,29 @@ func New(g Geometry) (*Cache, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
-	n := g.Entries()
-	if n == 0 {
+	if g.Entries() == 0 {
 		return nil, nil
 	}
+	lgWays := max(3, uint8(bits.Len(uint(g.Ways-1))))
 	c := &Cache{
 		geom:    g,
-		entries: make([]entry, n),
-		mask:    uint64(g.Sets - 1),
-		shift:   uint8(bits.TrailingZeros(uint(g.Sets))),
-		words:   (g.Ways + 7) / 8,
-		ways:    g.Ways,
 		policy:  g.Policy,
+		ways:    g.Ways,
+		lgWays:  lgWays,
+		lgWords: lgWays - 3,
+		words:   (g.Ways + 7) / 8,
+		mask:    uint64(g.Sets - 1),
+		ctrl:    make([]uint64, g.Sets<<(lgWays-3)),
+		entries: make([]entry, g.Sets<<lgWays),
 	}
-	c.ctrl = make([]uint64, g.Sets*c.words)
 	if g.Index == Mixed {
 		c.mix = c.mask
 	}
-	switch g.Policy {
-	case LRU, FIFO:
-		c.age = make([]uint64, n)
-	case TreePLRU:
+	if g.Policy == TreePLRU {
 		c.tree = make([]uint64, g.Sets)
+		c.paths = makePaths(g.Ways)
 	}
-	c.records.init(n)
-	c.nodes = make([]node, n+2)
-	c.groups = make([]group, n+2)
+	c.records.init(g.Entries())
 	c.Reset()
 	return c, nil
 }
@@ -120,14 +121,13 @@ func (c *Cache) Len() int {
 // statistics stay, and the entries lost are not counted as invalidated.
 func (c *Cache) Reset() {
 	for i := range c.ctrl {
-		c.ctrl[i] = c.emptyWord(i % c.words)
+		c.ctrl[i] = c.emptyWord(i & (1<<c.lgWords - 1))
 	}
 	clear(c.sizes[:])
-	clear(c.age)
-	clear(c.tree)
 	clear(c.live[:])
-	c.classes, c.dead, c.tick, c.foreign = 0, 0, 0, false
-	c.rand = c.geom.Seed
+	clear(c.tree)
+	c.classes, c.dead, c.foreign = 0, 0, false
+	c.tick, c.rand = 0, c.geom.Seed
 	for i := range c.gens {
 		c.gens[i] = 1
 	}
@@ -137,11 +137,11 @@ func (c *Cache) Reset() {
 // Peek looks key up and copies the value found. It counts nothing and changes nothing. The handle
 // is good for Touch until the next Fill, Invalidate or Reset.
 func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
-	h := c.find(key)
-	if h < 0 {
+	e, h := c.find(key)
+	if e == nil {
 		return h, false
 	}
-	*val = c.entries[h].val
+	*val = e.val
 	return h, true
 }
 
@@ -156,13 +156,13 @@ func (c *Cache) Touch(handle int32) {
 // Probe implements emu.Cache.
 func (c *Cache) Probe(key *emu.Key, val *[4]uint64) bool {
 	c.stats.Lookups++
-	h := c.find(key)
-	if h < 0 {
+	e, h := c.find(key)
+	if e == nil {
 		return false
 	}
 	c.stats.Hits++
 	c.used(h)
-	*val = c.entries[h].val
+	*val = e.val
 	return true
 }
 
@@ -194,9 +194,7 @@ func (c *Cache) Insert(key *emu.Key, lg2 uint8, domain uint32, val *[4]uint64) (
 			e.node = c.attach(owner)
 			c.release(old)
 		}
-		if c.policy != FIFO {
-			c.used(h)
-		}
+		c.used(h)
 		return h
 	}
 	return c.place(w, page, hash, owner, val)
@@ -206,7 +204,7 @@ func (c *Cache) Insert(key *emu.Key, lg2 uint8, domain uint32, val *[4]uint64) (
 func (c *Cache) place(w word, page, hash uint64, owner word, val *[4]uint64) int32 {
 	set := c.set(page, hash)
 	way, occupied := c.victim(set)
-	h := set*c.ways + way
+	h := c.handle(set, way)
 	e := &c.entries[h]
 	switch {
 	case !occupied:
@@ -220,21 +218,20 @@ func (c *Cache) place(w word, page, hash uint64, owner word, val *[4]uint64) int
 			c.stats.Evictions++
 		}
 	}
-	e.key, e.page, e.val = w, page, *val
-	b := uint(way&7) * 8
-	p := &c.ctrl[set*c.words+way>>3]
+	e.key, e.page, e.val = w, page, *val // the age is set below
+	p, b := c.control(set, way)
 	*p = *p&^(0xff<<b) | fingerprint(hash)<<b
-	c.filled(int32(h))
-	return int32(h)
+	if c.policy != Random {
+		c.newest(h)
+	}
+	return h
 }
 
 // At returns the entry behind a handle: its key, with Addr the first address it covers, its size,
 // and the domain that owns it. ok is false if no live entry is there. Handles run from 0 to
-// Geometry().Entries()-1.
+// Places()-1.
 func (c *Cache) At(handle int32) (key emu.Key, lg2 uint8, domain uint32, ok bool) {
-	set := int(handle) / c.ways
-	way := int(handle) % c.ways
-	if c.ctrl[set*c.words+way>>3]>>(uint(way&7)*8)&0x80 == 0 {
+	if p, b := c.control(c.at(handle)); *p>>b&0x80 == 0 {
 		return key, 0, 0, false
 	}
 	e := &c.entries[handle]
@@ -245,6 +242,10 @@ func (c *Cache) At(handle int32) (key emu.Key, lg2 uint8, domain uint32, ok bool
 	key = emu.Key{Tag: emu.Tag(e.key.tag()), Addr: first}
 	return key, uint8(e.key.lg2()), c.nodes[e.node].key.domain(), true
 }
+
+// Places returns the number of handles. It is above the number of entries if the ways are not a
+// power of two of eight or more.
+func (c *Cache) Places() int { return len(c.entries) }
 
 // Value returns the value of the live entry behind a handle.
 func (c *Cache) Value(handle int32) [4]uint64 { return c.entries[handle].val }

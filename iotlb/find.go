@@ -21,11 +21,26 @@ const (
 
 // hash mixes a tag and the bits of a page number above the set index.
 func (c *Cache) hash(tag, page uint64) uint64 {
-	return tag*mulTag + (page>>(c.shift&63))*mulPage
+	return tag*mulTag + page&^c.mask*mulPage
 }
 
+// set returns the set of a page. The sum of two parts of the hash spreads dense and strided domains,
+// PASIDs and pages alike at every number of sets; either part alone has a stride that it folds.
 func (c *Cache) set(page, hash uint64) int {
-	return int((page ^ hash>>32&c.mix) & c.mask)
+	return int((page ^ (hash>>32+hash>>49)&c.mix) & c.mask)
+}
+
+// handle numbers the places: sets and ways, each set padded to a power of two of ways.
+func (c *Cache) handle(set, way int) int32 { return int32(set<<(c.lgWays&63) | way) }
+
+// at is the inverse of handle.
+func (c *Cache) at(h int32) (set, way int) {
+	return int(h) >> (c.lgWays & 63), int(h) & (1<<(c.lgWays&63) - 1)
+}
+
+// control returns the control word of a way and the shift of its byte.
+func (c *Cache) control(set, way int) (*uint64, uint) {
+	return &c.ctrl[set<<(c.lgWords&63)+way>>3], uint(way&7) * 8
 }
 
 func fingerprint(hash uint64) uint64 { return hash>>57 | 0x80 }
@@ -37,27 +52,46 @@ func match(ctrl, want uint64) uint64 {
 	return (x - ones) &^ x & tops
 }
 
-// find returns the handle of the smallest live entry that covers key, or -1.
-func (c *Cache) find(key *emu.Key) int32 {
-	tag, addr := uint64(key.Tag), key.Addr
-	spread := tag * mulTag
-	for m := c.sizes[tag>>56&(numClasses-1)]; m != 0; m &= m - 1 {
-		lg := uint(bits.TrailingZeros64(m)) & 63
-		page := addr >> lg
-		hash := spread + (page>>(c.shift&63))*mulPage
+// lowestByte returns the number of the lowest byte that match reported. It is what counting trailing
+// zeros and dividing by 8 would be, in less time on hosts that count slowly.
+func lowestByte(m uint64) int { return int((m & -m >> 7) * 0x0001_0203_0405_0607 >> 56) }
+
+// find returns the smallest live entry that covers key and its handle, or nil. It is straight code
+// for sets of at most eight ways in which the first entry of the smallest size settles it; search
+// does the rest.
+func (c *Cache) find(key *emu.Key) (*entry, int32) {
+	tag := uint64(key.Tag)
+	class := tag >> 56 & (numClasses - 1)
+	sizes := c.sizes[class]
+	if c.words == 1 {
+		small := &c.smallest[class]
+		page := key.Addr >> (small.lg2 & 63)
+		hash := c.hash(tag, page)
 		set := c.set(page, hash)
-		want := fingerprint(hash) * ones
-		for k := 0; k < c.words; k++ {
-			for hit := match(c.ctrl[set*c.words+k], want); hit != 0; hit &= hit - 1 {
-				h := set*c.ways + k*8 + bits.TrailingZeros64(hit)>>3
-				e := &c.entries[h]
-				if e.page == page && e.key == makeWord(tag, lg) && (c.dead == 0 || c.alive(e.node)) {
-					return int32(h)
-				}
+		if hit := match(c.ctrl[set], fingerprint(hash)*ones); hit != 0 {
+			h := set<<3 + lowestByte(hit)
+			e := &c.entries[h]
+			if e.page == page && e.key == word(tag)|small.bits && (c.dead == 0 || c.alive(e.node)) {
+				return e, int32(h)
 			}
+		} else if sizes &= sizes - 1; sizes == 0 {
+			return nil, -1
 		}
 	}
-	return -1
+	return c.search(key, sizes)
+}
+
+// search is find among the sizes of a bit map.
+func (c *Cache) search(key *emu.Key, sizes uint64) (*entry, int32) {
+	tag := uint64(key.Tag)
+	for m := sizes; m != 0; m &= m - 1 {
+		lg := uint(bits.TrailingZeros64(m))
+		page := key.Addr >> (lg & 63)
+		if h := c.locate(makeWord(tag, lg), page, c.hash(tag, page)); h >= 0 {
+			return &c.entries[h], h
+		}
+	}
+	return nil, -1
 }
 
 // locate returns the handle of the live entry with exactly this key, or -1.
@@ -65,11 +99,11 @@ func (c *Cache) locate(w word, page, hash uint64) int32 {
 	set := c.set(page, hash)
 	want := fingerprint(hash) * ones
 	for k := 0; k < c.words; k++ {
-		for hit := match(c.ctrl[set*c.words+k], want); hit != 0; hit &= hit - 1 {
-			h := set*c.ways + k*8 + bits.TrailingZeros64(hit)>>3
+		for hit := match(c.ctrl[set<<(c.lgWords&63)+k], want); hit != 0; hit &= hit - 1 {
+			h := c.handle(set, k*8+lowestByte(hit))
 			e := &c.entries[h]
 			if e.page == page && e.key == w && (c.dead == 0 || c.alive(e.node)) {
-				return int32(h)
+				return h
 			}
 		}
 	}

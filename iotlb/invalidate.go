@@ -41,20 +41,21 @@ func (c *Cache) Invalidate(s *emu.Selector) {
 // Drop drops the live entry behind a handle; a handle without one is ignored.
 func (c *Cache) Drop(handle int32) {
 	if _, _, _, ok := c.At(handle); ok {
-		c.remove(int(handle)/c.ways, int(handle)%c.ways)
+		c.remove(handle)
 	}
 }
 
 // remove empties the place of a live entry.
-func (c *Cache) remove(set, way int) {
+func (c *Cache) remove(h int32) {
 	c.stats.Invalidated++
-	c.vacate(set, way)
+	c.vacate(h)
 }
 
 // vacate empties an occupied place.
-func (c *Cache) vacate(set, way int) {
-	c.ctrl[set*c.words+way>>3] &^= 0xff << (uint(way&7) * 8)
-	c.release(c.entries[set*c.ways+way].node)
+func (c *Cache) vacate(h int32) {
+	p, b := c.control(c.at(h))
+	*p &^= 0xff << b
+	c.release(c.entries[h].node)
 }
 
 // dropClasses drops whole classes by moving their generation on.
@@ -81,16 +82,16 @@ func (c *Cache) dropClasses(classes uint32) {
 func (c *Cache) wrap(class emu.Class) {
 	for set := 0; set <= int(c.mask); set++ {
 		for k := 0; k < c.words; k++ {
-			for occ := c.ctrl[set*c.words+k] & tops; occ != 0; occ &= occ - 1 {
-				way := k*8 + bits.TrailingZeros64(occ)>>3
-				e := &c.entries[set*c.ways+way]
+			for occ := c.ctrl[set<<(c.lgWords&63)+k] & tops; occ != 0; occ &= occ - 1 {
+				h := c.handle(set, k*8+lowestByte(occ))
+				e := &c.entries[h]
 				if e.key.class() != class {
 					continue
 				}
 				if c.alive(e.node) {
 					c.stats.Invalidated++
 				}
-				c.vacate(set, way)
+				c.vacate(h)
 			}
 		}
 	}
@@ -149,7 +150,7 @@ func (c *Cache) dropPages(id uint32, s *emu.Selector, budget *uint64) bool {
 	*budget -= last - page + 1
 	for left := c.nodes[id].refs; ; page++ {
 		if h := c.locate(w, page, c.hash(w.tag(), page)); h >= 0 {
-			c.remove(int(h)/c.ways, int(h)%c.ways)
+			c.remove(h)
 			if left--; left == 0 {
 				return true
 			}
@@ -164,11 +165,11 @@ func (c *Cache) dropPages(id uint32, s *emu.Selector, budget *uint64) bool {
 func (c *Cache) scan(s *emu.Selector, classes uint32) {
 	for set := 0; set <= int(c.mask); set++ {
 		for k := 0; k < c.words; k++ {
-			for occ := c.ctrl[set*c.words+k] & tops; occ != 0; occ &= occ - 1 {
-				way := k*8 + bits.TrailingZeros64(occ)>>3
-				e := &c.entries[set*c.ways+way]
+			for occ := c.ctrl[set<<(c.lgWords&63)+k] & tops; occ != 0; occ &= occ - 1 {
+				h := c.handle(set, k*8+lowestByte(occ))
+				e := &c.entries[h]
 				if c.alive(e.node) && c.matches(e, s, classes) {
-					c.remove(set, way)
+					c.remove(h)
 				}
 			}
 		}

@@ -29,6 +29,8 @@ type group struct {
 // records finds nodes by owner and size, and groups by domain. Dead ones leave their chains when
 // somebody walks by, so that no chain holds more than one dead record of a key.
 type records struct {
+	nodes     []node
+	groups    []group
 	nodeHead  []uint32
 	groupHead []uint32
 	freeNode  uint32
@@ -39,6 +41,8 @@ type records struct {
 
 func (r *records) init(entries int) {
 	lg := max(4, bits.Len(uint(entries-1)))
+	r.nodes = make([]node, entries+2) // none, one per entry, one more during a replacement
+	r.groups = make([]group, entries+2)
 	r.nodeHead = make([]uint32, 1<<lg)
 	r.groupHead = make([]uint32, 1<<lg)
 	r.hashShift = uint8(64 - lg)
@@ -78,13 +82,22 @@ func (c *Cache) count(class, lg2 uint8, d uint32) {
 	n := c.live[class][lg2] + d
 	c.live[class][lg2] = n
 	if n != 0 {
-		c.sizes[class] |= 1 << lg2
-		c.classes |= 1 << class
+		if c.sizes[class]>>lg2&1 == 0 {
+			c.resize(class, c.sizes[class]|1<<lg2)
+		}
 		return
 	}
-	c.sizes[class] &^= 1 << lg2
-	if c.sizes[class] == 0 {
-		c.classes &^= 1 << class
+	c.resize(class, c.sizes[class]&^(1<<lg2))
+}
+
+// resize sets the sizes that a class has.
+func (c *Cache) resize(class uint8, sizes uint64) {
+	c.sizes[class] = sizes
+	c.classes &^= 1 << class
+	if sizes != 0 {
+		c.classes |= 1 << class
+		lg2 := uint(bits.TrailingZeros64(sizes))
+		c.smallest[class] = size{makeWord(0, lg2), uint8(lg2)}
 	}
 }
 
@@ -190,7 +203,6 @@ func (c *Cache) dropNode(id uint32) {
 	c.count(g.class, g.lg2, -n.refs)
 	c.dead += int(n.refs)
 	c.stats.Invalidated += uint64(n.refs)
-	c.unlinkNode(id)
 	c.leaveGroup(id)
 }
 

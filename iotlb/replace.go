@@ -2,25 +2,43 @@ package iotlb
 
 import "math/bits"
 
-// used tells the policy that an entry was hit or replaced in place.
+// path is what a use of a way does to the tree of its set: the nodes on the way to it point to
+// their other side. The tree of a set with W ways has W-1 inner nodes, numbered from 1 as in a
+// heap: the children of n are 2n and 2n+1, the leaves W to 2W-1 are the ways. Bit n-1 of the word
+// of a set is the side that node n points to, 1 the right.
+type path struct{ nodes, right uint64 }
+
+func makePaths(ways int) []path {
+	paths := make([]path, ways)
+	for way := range paths {
+		for n := ways + way; n > 1; n >>= 1 {
+			bit := uint64(1) << (n>>1 - 1)
+			paths[way].nodes |= bit
+			if n&1 == 0 {
+				paths[way].right |= bit
+			}
+		}
+	}
+	return paths
+}
+
+// used tells the policy that an entry was hit or replaced in place. LRU and TreePLRU care.
 func (c *Cache) used(h int32) {
-	switch c.policy {
-	case LRU:
-		c.tick++
-		c.age[h] = c.tick
-	case TreePLRU:
-		c.pointAway(h)
+	if c.policy <= TreePLRU {
+		c.newest(h)
 	}
 }
 
-// filled tells the policy that an entry is new.
-func (c *Cache) filled(h int32) {
-	if c.policy == FIFO {
+// newest makes an entry the last of its set to go.
+func (c *Cache) newest(h int32) {
+	if c.policy != TreePLRU {
 		c.tick++
-		c.age[h] = c.tick
+		c.entries[h].age = c.tick
 		return
 	}
-	c.used(h)
+	set, way := c.at(h)
+	p := &c.paths[way]
+	c.tree[set] = c.tree[set]&^p.nodes | p.right
 }
 
 // victim returns the way of a set that a new entry takes, and whether an entry, live or dropped,
@@ -33,21 +51,22 @@ func (c *Cache) victim(set int) (way int, occupied bool) {
 	} else {
 		for k := 0; k < c.words; k++ {
 			// The lowest zero byte is always reported truly.
-			if free := match(c.ctrl[set*c.words+k], 0); free != 0 {
-				return k*8 + bits.TrailingZeros64(free)>>3, false
+			if free := match(c.ctrl[set<<(c.lgWords&63)+k], 0); free != 0 {
+				return k*8 + lowestByte(free), false
 			}
 		}
 	}
 	switch c.policy {
-	case TreePLRU:
-		return c.pointed(set), true
 	case Random:
 		return c.draw(), true
+	case TreePLRU:
+		return c.pointed(set), true
 	}
-	ages := c.age[set*c.ways : (set+1)*c.ways]
-	oldest := ages[0]
-	for w, a := range ages {
-		if a < oldest {
+	h := int(c.handle(set, 0))
+	places := c.entries[h : h+c.ways]
+	oldest := places[0].age
+	for w := range places {
+		if a := places[w].age; a < oldest {
 			way, oldest = w, a
 		}
 	}
@@ -57,32 +76,14 @@ func (c *Cache) victim(set int) (way int, occupied bool) {
 // invalidWay returns the lowest way that is empty or holds a dropped entry.
 func (c *Cache) invalidWay(set int) (way int, occupied, ok bool) {
 	for w := 0; w < c.ways; w++ {
-		if c.ctrl[set*c.words+w>>3]>>(uint(w&7)*8)&0x80 == 0 {
+		if p, b := c.control(set, w); *p>>b&0x80 == 0 {
 			return w, false, true
 		}
-		if !c.alive(c.entries[set*c.ways+w].node) {
+		if !c.alive(c.entries[c.handle(set, w)].node) {
 			return w, true, true
 		}
 	}
 	return 0, false, false
-}
-
-// The tree of a set with W ways has W-1 inner nodes, numbered from 1 as in a heap: the children of
-// n are 2n and 2n+1, the leaves W to 2W-1 are the ways. Bit n-1 is the side that node n points to.
-
-// pointAway makes every node on the path to an entry point to its other side.
-func (c *Cache) pointAway(h int32) {
-	// Ways is a power of two under this policy.
-	lgWays := uint(bits.TrailingZeros(uint(c.ways)))
-	t := &c.tree[h>>lgWays]
-	for n := uint(c.ways) + uint(h)&uint(c.ways-1); n > 1; n >>= 1 {
-		bit := uint64(1) << (n>>1 - 1)
-		if n&1 == 0 {
-			*t |= bit
-		} else {
-			*t &^= bit
-		}
-	}
 }
 
 // pointed follows the tree of a set to a way.

@@ -60,10 +60,7 @@ func (c *Cache) Save(e *emu.Encoder) {
 		}
 		s := saved{
 			Handle: uint64(i), Tag: uint64(key.Tag), Domain: uint64(domain), Lg2: uint64(lg2),
-			Page: c.entries[i].page, Val: c.entries[i].val,
-		}
-		if c.age != nil {
-			s.Age = c.age[i]
+			Page: c.entries[i].page, Age: c.entries[i].age, Val: c.entries[i].val,
 		}
 		e.Struct(&s)
 	}
@@ -103,7 +100,7 @@ func (c *Cache) restore(d *emu.Decoder) error {
 		d.Fail("age %#x is out of range", c.tick)
 	}
 	if tree := d.Words(); d.Err() == nil && !c.setTree(tree) {
-		d.Fail("the replacement trees do not fit %v", c.geom)
+		d.Fail("the replacement state does not fit %v", c.geom)
 	}
 	for next := uint64(0); got.Entries > 0 && d.Err() == nil; got.Entries-- {
 		var s saved
@@ -154,13 +151,16 @@ func (c *Cache) restoreEntry(s *saved) error {
 		return errTag
 	case s.Lg2 > maxLg2 || s.Page<<s.Lg2>>s.Lg2 != s.Page:
 		return errPage
-	case s.Age > c.tick:
+	case s.Age > c.tick || s.Age != 0 && c.policy != LRU && c.policy != FIFO:
 		return errAge
 	}
 	w := makeWord(s.Tag, uint(s.Lg2))
 	hash := c.hash(s.Tag, s.Page)
-	set, way := int(s.Handle)/c.ways, int(s.Handle)%c.ways
-	if set != c.set(s.Page, hash) {
+	set, way := c.at(int32(s.Handle))
+	switch {
+	case way >= c.ways:
+		return errPlace
+	case set != c.set(s.Page, hash):
 		return errSet
 	}
 	if c.locate(w, s.Page, hash) >= 0 {
@@ -168,12 +168,8 @@ func (c *Cache) restoreEntry(s *saved) error {
 	}
 	owner := w.of(uint32(s.Domain))
 	c.foreign = c.foreign || owner != w
-	c.entries[s.Handle] = entry{key: w, page: s.Page, val: s.Val, node: c.attach(owner)}
-	b := uint(way&7) * 8
-	p := &c.ctrl[set*c.words+way>>3]
+	c.entries[s.Handle] = entry{key: w, page: s.Page, val: s.Val, age: s.Age, node: c.attach(owner)}
+	p, b := c.control(set, way)
 	*p = *p&^(0xff<<b) | fingerprint(hash)<<b
-	if c.age != nil {
-		c.age[s.Handle] = s.Age
-	}
 	return nil
 }

@@ -2,6 +2,7 @@ package iotlb
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/iommulab/iommulab/emu"
 )
@@ -15,12 +16,19 @@ type Level struct {
 // Walk is the paging-structure caches of all levels of a walk as one emu.Cache. A probe looks at
 // all levels, as hardware does at once, and returns the entry with the longest match: the one with
 // the smallest span, whose table is nearest to the leaves.
+//
+// Methods do not work on a nil *Walk, except AsCache, Save and Restore.
 type Walk struct {
-	levels []*Cache // by ascending span
-	lg2    []uint8
-	index  []int // in the order that NewWalk was given; -1 for a level without entries
+	levels []walkLevel // those with entries, by ascending span
+	index  []int       // into levels, in the order that NewWalk was given; -1: without entries
 	stats  emu.CacheStats
-	hits   []uint64
+}
+
+type walkLevel struct {
+	*Cache
+	lg2   uint8
+	given int // position in NewWalk's argument
+	hits  uint64
 }
 
 // NewWalk returns empty caches, or nil without an error if no level has entries. Spans must
@@ -36,32 +44,20 @@ func NewWalk(levels []Level) (*Walk, error) {
 			return nil, fmt.Errorf("level %d: %w: lg2 %d: want 0 to %d", i, ErrGeometry, l.Lg2, maxLg2)
 		}
 		w.index[i] = -1
-		if c == nil {
-			continue
+		if c != nil {
+			w.levels = append(w.levels, walkLevel{Cache: c, lg2: l.Lg2, given: i})
 		}
-		at := len(w.levels)
-		for at > 0 && w.lg2[at-1] >= l.Lg2 {
-			if at--; w.lg2[at] == l.Lg2 {
-				return nil, fmt.Errorf("level %d: %w: lg2 %d: want a span of its own", i, ErrGeometry, l.Lg2)
-			}
-		}
-		w.levels = append(w.levels, nil)
-		w.lg2 = append(w.lg2, 0)
-		copy(w.levels[at+1:], w.levels[at:])
-		copy(w.lg2[at+1:], w.lg2[at:])
-		w.levels[at], w.lg2[at] = c, l.Lg2
 	}
 	if len(w.levels) == 0 {
 		return nil, nil
 	}
-	for i, l := range levels {
-		for at, c := range w.levels {
-			if w.lg2[at] == l.Lg2 && c.geom == l.Geometry && l.Entries() != 0 {
-				w.index[i] = at
-			}
+	slices.SortStableFunc(w.levels, func(a, b walkLevel) int { return int(a.lg2) - int(b.lg2) })
+	for at, l := range w.levels {
+		if at > 0 && l.lg2 == w.levels[at-1].lg2 {
+			return nil, fmt.Errorf("level %d: %w: lg2 %d: want a span of its own", l.given, ErrGeometry, l.lg2)
 		}
+		w.index[l.given] = at
 	}
-	w.hits = make([]uint64, len(w.levels))
 	return w, nil
 }
 
@@ -76,25 +72,24 @@ func (w *Walk) AsCache() emu.Cache {
 // Probe implements emu.Cache. It counts one look-up, and touches only the entry returned.
 func (w *Walk) Probe(key *emu.Key, val *[4]uint64) bool {
 	w.stats.Lookups++
-	for i, c := range w.levels {
-		h := c.find(key)
-		if h < 0 {
-			continue
+	for i := range w.levels {
+		l := &w.levels[i]
+		if e, h := l.find(key); e != nil {
+			w.stats.Hits++
+			l.hits++
+			l.used(h)
+			*val = e.val
+			return true
 		}
-		w.stats.Hits++
-		w.hits[i]++
-		c.used(h)
-		*val = c.entries[h].val
-		return true
 	}
 	return false
 }
 
 // Fill implements emu.Cache. lg2 picks the level; a span that no level has is not cached.
 func (w *Walk) Fill(key *emu.Key, lg2 uint8, attr uint32, val *[4]uint64) {
-	for i, c := range w.levels {
-		if w.lg2[i] == lg2 {
-			c.Fill(key, lg2, attr, val)
+	for i := range w.levels {
+		if l := &w.levels[i]; l.lg2 == lg2 {
+			l.Fill(key, lg2, attr, val)
 			return
 		}
 	}
@@ -103,25 +98,26 @@ func (w *Walk) Fill(key *emu.Key, lg2 uint8, attr uint32, val *[4]uint64) {
 // Invalidate implements emu.Cache: with MatchAddress it drops every entry whose span, the whole
 // region below its table, intersects the range.
 func (w *Walk) Invalidate(s *emu.Selector) {
-	for _, c := range w.levels {
-		c.Invalidate(s)
+	for i := range w.levels {
+		w.levels[i].Invalidate(s)
 	}
 }
 
 // Reset implements emu.Cache.
 func (w *Walk) Reset() {
-	for _, c := range w.levels {
-		c.Reset()
+	for i := range w.levels {
+		w.levels[i].Cache.Reset()
 	}
 }
 
 // Stats returns the counters of all levels together. A probe is one look-up and at most one hit.
 func (w *Walk) Stats() emu.CacheStats {
 	s := w.stats
-	for _, c := range w.levels {
-		s.Fills += c.stats.Fills
-		s.Evictions += c.stats.Evictions
-		s.Invalidated += c.stats.Invalidated
+	for i := range w.levels {
+		l := w.levels[i].Stats()
+		s.Fills += l.Fills
+		s.Evictions += l.Evictions
+		s.Invalidated += l.Invalidated
 	}
 	return s
 }
@@ -134,8 +130,8 @@ func (w *Walk) LevelStats(i int) emu.CacheStats {
 	if at < 0 {
 		return emu.CacheStats{}
 	}
-	s := w.levels[at].stats
-	s.Lookups, s.Hits = w.stats.Lookups, w.hits[at]
+	s := w.levels[at].Stats()
+	s.Lookups, s.Hits = w.stats.Lookups, w.levels[at].hits
 	return s
 }
 
@@ -143,8 +139,8 @@ func (w *Walk) LevelStats(i int) emu.CacheStats {
 // false. f must not change the caches.
 func (w *Walk) Entries(f func(key emu.Key, lg2 uint8, val [4]uint64) bool) {
 	more := true
-	for _, c := range w.levels {
-		c.Entries(func(key emu.Key, lg2 uint8, val [4]uint64) bool {
+	for _, l := range w.levels {
+		l.Entries(func(key emu.Key, lg2 uint8, val [4]uint64) bool {
 			more = f(key, lg2, val)
 			return more
 		})
@@ -164,10 +160,10 @@ func (w *Walk) Save(e *emu.Encoder) {
 	e.U64(uint64(len(w.levels)))
 	e.U64(w.stats.Lookups)
 	e.U64(w.stats.Hits)
-	for i, c := range w.levels {
-		e.U64(uint64(w.lg2[i]))
-		e.U64(w.hits[i])
-		c.Save(e)
+	for _, l := range w.levels {
+		e.U64(uint64(l.lg2))
+		e.U64(l.hits)
+		l.Save(e)
 	}
 }
 
@@ -186,12 +182,13 @@ func (w *Walk) Restore(d *emu.Decoder) error {
 		d.Fail("%d levels, want %d", n, len(w.levels))
 	}
 	w.stats = emu.CacheStats{Lookups: d.U64(), Hits: d.U64()}
-	for i, c := range w.levels {
-		if lg2 := d.U64(); lg2 != uint64(w.lg2[i]) {
-			d.Fail("level of span 2^%d, want 2^%d", lg2, w.lg2[i])
+	for i := range w.levels {
+		l := &w.levels[i]
+		if lg2 := d.U64(); d.Err() == nil && lg2 != uint64(l.lg2) {
+			d.Fail("level of span 2^%d, want 2^%d", lg2, l.lg2)
 		}
-		w.hits[i] = d.U64()
-		c.Restore(d) // the error sticks to d
+		l.hits = d.U64()
+		l.Restore(d) // the error sticks to d
 	}
 	if d.Err() != nil {
 		w.Reset()

@@ -6,6 +6,12 @@ import "github.com/iommulab/iommulab/emu"
 // lg2 lies in the six bits that emu.Tag leaves zero, its low half in 55:53, its high half in 63:61.
 type word uint64
 
+// size is a size in the two forms that a look-up needs.
+type size struct {
+	bits word
+	lg2  uint8
+}
+
 const (
 	sizeBits  word = 7<<53 | 7<<61
 	pasidBits word = 1<<52 | 0xfffff<<32

@@ -20,6 +20,7 @@ type CPU struct {
 	random  *clock.Stream
 	queue   []uint32 // interrupts that have arrived, as indices of Machine.msi
 	inIRQ   bool
+	splits  bool // interrupts may fall between stores
 	yield   func(struct{}) bool
 	running bool // RunCPUs has a program on it that has not ended
 
@@ -60,6 +61,10 @@ func (m *Machine) AddCPU(seed uint64) *CPU {
 	m.cpus = append(m.cpus, c)
 	return c
 }
+
+// Splits turns the seeded chance of an interrupt in front of each store on or off. It belongs to the
+// lab, which turns it on for the code under test; it is off at first.
+func (c *CPU) Splits(on bool) { c.splits = on }
 
 // Stats returns the counters.
 func (c *CPU) Stats() CPUStats { return c.stats }
@@ -124,7 +129,7 @@ func (c *CPU) Store128(pa emu.PA, lo, hi uint64) { c.store(pa, 16, [2]uint64{lo,
 func (c *CPU) store(pa emu.PA, size uint8, v [2]uint64) {
 	h := &c.m.Params.Host
 	c.now += h.Gap
-	if h.SplitPerMil > 0 && c.random.Uint64()%1000 < h.SplitPerMil {
+	if c.splits && c.random.Uint64()%1000 < h.SplitPerMil {
 		c.stats.Splits++
 		c.now += h.Split
 	}
@@ -209,6 +214,16 @@ func (c *CPU) locked(pa emu.PA, size uint8, old, v [4]uint64) bool {
 	return swapped
 }
 
+// Zero clears n bytes of memory that nobody else uses yet, behind all earlier stores.
+func (c *CPU) Zero(pa emu.PA, n int) {
+	c.Fence()
+	c.now += uint64(n) / 64 * c.m.Params.Host.ZeroLine
+	c.sync()
+	for end := pa + emu.PA(n); pa < end; pa += 32 {
+		c.m.mem.Store(pa, 32, &[4]uint64{})
+	}
+}
+
 // Flush writes the cache lines of n bytes from pa back to memory.
 func (c *CPU) Flush(pa emu.PA, n int) {
 	if n <= 0 {
@@ -223,17 +238,20 @@ func (c *CPU) Flush(pa emu.PA, n int) {
 func (c *CPU) Poll(cond func() bool, timeout uint64) bool {
 	c.sync()
 	end := c.now + timeout
-	for !cond() {
+	for {
+		idle := c.m.Idle() && !c.m.multi
+		if cond() {
+			return true
+		}
 		if c.now >= end {
 			return false
 		}
 		c.now += max(c.m.Params.Host.Poll, 1)
-		if c.m.Idle() && !c.m.multi {
-			c.now = end // nothing can change any more
+		if idle && c.m.Idle() {
+			c.now = end // nothing was under way when cond looked, so nothing can change any more
 		}
 		c.sync()
 	}
-	return true
 }
 
 // ReadReg reads a register of a unit: a non-posted access behind all earlier stores and register

@@ -11,7 +11,7 @@ func (p *port) invalidateNow(s *emu.Selector) {
 			c.Invalidate(s)
 		}
 	}
-	for i := numEngines; i < len(p.flights); i++ {
+	for i := int32(numEngines); i < p.used; i++ {
 		f := &p.flights[i]
 		if (f.State == flightRunning || f.State == flightWaiting) && !f.Txn.Marked && f.Txn.Matches(s) {
 			f.Txn.Marked = true

@@ -46,9 +46,10 @@ type HostParams struct {
 	WriteIssue  uint64 `toml:"write_issue_cycles"`    // posted register write, cost to the processor
 	Poll        uint64 `toml:"poll_cycles"`           // between two evaluations in Poll
 	FlushLine   uint64 `toml:"flush_line_cycles"`     // writing one 64-byte cache line back
+	ZeroLine    uint64 `toml:"zero_line_cycles"`      // clearing one 64-byte cache line
 	IRQ         uint64 `toml:"irq_cycles"`            // entry and exit of an interrupt handler
 	Gap         uint64 `toml:"gap_cycles"`            // between two stores of a program
-	SplitPerMil uint64 `toml:"split_per_mille"`       // chance that an interrupt falls before a store, 1/1000
+	SplitPerMil uint64 `toml:"split_per_mille"`       // chance that an interrupt falls before a store while CPU.Splits is on, 1/1000
 	Split       uint64 `toml:"split_cycles"`          // how long that interrupt takes
 }
 

@@ -13,6 +13,7 @@ type port struct {
 	cache   [emu.NumCaches]emu.Cache
 	flights []Flight
 	free    int32
+	used    int32 // flights from here on were never in use
 	slots   [emu.NumSlotClasses]slotPool
 
 	ingress   uint64 // cycle at which the pipeline takes the next request
@@ -68,6 +69,7 @@ func (p *port) issue(dev, tag uint32, q *emu.Request) bool {
 	m := p.m
 	f := &p.flights[i]
 	p.free = f.Next
+	p.used = max(p.used, i+1)
 	f.Device, f.Tag, f.Issued, f.Stall = dev, tag, m.now, 0
 	f.Txn.Req = *q
 	f.Txn.Marked = false

@@ -173,7 +173,7 @@ func (p *Params) cycles() []namedCycles {
 		{"ats_timeout_cycles", p.ATSTimeout}, {"host.store_cycles", h.Store}, {"host.drain_cycles", h.Drain},
 		{"host.drain_spread_cycles", h.DrainSpread}, {"host.load_cycles", h.Load}, {"host.locked_cycles", h.Locked},
 		{"host.read_register_cycles", h.ReadReg}, {"host.write_register_cycles", h.WriteReg}, {"host.write_issue_cycles", h.WriteIssue},
-		{"host.poll_cycles", h.Poll}, {"host.flush_line_cycles", h.FlushLine}, {"host.irq_cycles", h.IRQ},
+		{"host.poll_cycles", h.Poll}, {"host.flush_line_cycles", h.FlushLine}, {"host.zero_line_cycles", h.ZeroLine}, {"host.irq_cycles", h.IRQ},
 		{"host.gap_cycles", h.Gap}, {"host.split_cycles", h.Split},
 	}
 }

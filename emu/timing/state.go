@@ -74,7 +74,7 @@ func (p *port) save(e *emu.Encoder) {
 	p.unit.Save(e)
 	e.U64(uint64(len(p.flights)))
 	e.Struct(p.flights)
-	e.Struct([]int32{p.free, p.marked, p.drainHead, p.drainTail})
+	e.Struct([]int32{p.free, p.used, p.marked, p.drainHead, p.drainTail})
 	for c := range p.slots {
 		s := &p.slots[c]
 		e.Struct([]int32{s.Free, s.First, s.Last})
@@ -95,9 +95,9 @@ func (p *port) restore(d *emu.Decoder) error {
 		return d.Err()
 	}
 	d.Struct(p.flights)
-	var w [4]int32
+	var w [5]int32
 	d.Struct(w[:])
-	p.free, p.marked, p.drainHead, p.drainTail = w[0], w[1], w[2], w[3]
+	p.free, p.used, p.marked, p.drainHead, p.drainTail = w[0], w[1], w[2], w[3], w[4]
 	for c := range p.slots {
 		s := &p.slots[c]
 		var w [3]int32

@@ -48,6 +48,7 @@ type hitless struct{}
 // Name returns "hitless".
 func (hitless) Name() string { return "hitless" }
 
+// Write follows the plan.
 func (w hitless) Write(t *Target, new []uint64) (Report, error) {
 	r, done, err := t.begin(w.Name(), new)
 	if done {
@@ -65,6 +66,7 @@ type breakMake struct{}
 // Name returns "breakmake".
 func (breakMake) Name() string { return "breakmake" }
 
+// Write blocks, waits and builds.
 func (w breakMake) Write(t *Target, new []uint64) (Report, error) {
 	r, done, err := t.begin(w.Name(), new)
 	if done {
@@ -111,6 +113,7 @@ type linux struct{}
 // Name returns "linux".
 func (linux) Name() string { return "linux" }
 
+// Write tears down and sets up.
 func (w linux) Write(t *Target, new []uint64) (Report, error) {
 	r, done, err := t.begin(w.Name(), new)
 	if done {
@@ -154,6 +157,7 @@ type naive struct{}
 // Name returns "naive".
 func (naive) Name() string { return "naive" }
 
+// Write copies.
 func (w naive) Write(t *Target, new []uint64) (Report, error) {
 	r, done, err := t.begin(w.Name(), new)
 	if done {

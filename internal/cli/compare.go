@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -72,11 +71,11 @@ func (a *app) document(path string) (*report.Document, error) {
 }
 
 func printComparison(w io.Writer, c *report.Comparison) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	g := newGrid(0)
 	for _, d := range c.Differences {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", d.Path, d.A, d.B)
+		g.row("%s\t%s\t%s", d.Path, d.A, d.B)
 	}
-	if err := t.Flush(); err != nil {
+	if err := g.writeTo(w); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "%d values, %d differ, %d more within tolerance\n", c.Values, len(c.Differences), c.Tolerated)

@@ -6,7 +6,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -47,13 +46,16 @@ func (in *input) Write(p []byte) (int, error) {
 	return in.hash.Write(p)
 }
 
-// Close reads the rest, so that the hash is that of the whole file, and notes the file.
+// Close reads the rest, so that the hash is that of the whole file, and notes the file. A file that
+// cannot be read to its end has no hash; whoever read it has the error.
 func (in *input) Close() {
-	io.Copy(io.Discard, in.Reader) // a read error was seen by whoever read, or does not matter
+	_, err := io.Copy(io.Discard, in.Reader)
 	if in.closer != nil {
-		in.closer.Close()
+		_ = in.closer.Close() // nothing was written
 	}
-	in.app.manifest.input(report.Input{Name: in.name, Bytes: in.n, SHA256: hex.EncodeToString(in.hash.Sum(nil))})
+	if err == nil {
+		in.app.manifest.input(report.Input{Name: in.name, Bytes: in.n, SHA256: hex.EncodeToString(in.hash.Sum(nil))})
+	}
 }
 
 // text returns the content of the file, decompressed if its name ends in .zst.
@@ -107,6 +109,3 @@ func (a *app) save(path string, write func(io.Writer) error) error {
 	}
 	return report.WriteFile(path, write)
 }
-
-// base returns the last element of a file name without its compression suffix.
-func base(path string) string { return strings.TrimSuffix(filepath.Base(path), ".zst") }

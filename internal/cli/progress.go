@@ -75,7 +75,7 @@ func (p *progress) write(done uint64, now time.Time, end bool) {
 			Seconds float64 `json:"wall_seconds"`
 		}{"progress", p.what, done, p.total, end, elapsed})
 		if err == nil {
-			fmt.Fprintf(p.w, "%s\n", b)
+			talk(p.w, "%s\n", b)
 		}
 		return
 	}
@@ -91,17 +91,17 @@ func (p *progress) write(done uint64, now time.Time, end bool) {
 	}
 	switch {
 	case p.mode == "plain":
-		fmt.Fprintln(p.w, s)
+		talk(p.w, "%s\n", s)
 	case end:
-		fmt.Fprintf(p.w, "\r\x1b[K")
+		talk(p.w, "\r\x1b[K")
 	default:
-		fmt.Fprintf(p.w, "\r\x1b[K%s", s)
+		talk(p.w, "\r\x1b[K%s", s)
 	}
 }
 
 // say writes a line of talk on stderr.
 func (a *app) say(format string, args ...any) {
 	if !a.quiet {
-		fmt.Fprintf(a.stderr, format+"\n", args...)
+		talk(a.stderr, format+"\n", args...)
 	}
 }

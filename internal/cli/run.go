@@ -47,10 +47,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.Is(err, errCheck):
 		return exitFailed
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintf(stderr, "%s: interrupted\n", cmd.CommandPath())
+		talk(stderr, "%s: interrupted\n", cmd.CommandPath())
 		return exitInterrupted
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", cmd.CommandPath(), oneLine(err))
+	talk(stderr, "%s: %s\n", cmd.CommandPath(), oneLine(err))
 	return exitUsage
 }
 
@@ -93,7 +93,7 @@ check failed or results differ; 2 usage or bad input; 130 interrupted.`,
 	f.StringVar(&a.manifestPath, "manifest", "", "write how the result was made to `FILE` (config, seed, versions, input hashes)")
 	complete(root, "progress", progressModes...)
 	root.AddCommand(
-		a.walkCommand(), a.explainCommand(), a.inspectCommand(), a.decodeCommand(),
+		a.replayCommand(), a.walkCommand(), a.explainCommand(), a.inspectCommand(), a.decodeCommand(),
 		a.compareCommand(), a.traceCommand(),
 	)
 	return root

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrFormat is what every Error about the content of a file wraps.
@@ -32,7 +33,7 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
-	return s
+	return strings.ReplaceAll(s, "\n", " ")
 }
 
 // Unwrap gives ErrFormat and the cause.

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -225,12 +226,7 @@ func (c *coreReader) notes(off uint64) error {
 // overlaps checks that no two segments hold the same memory.
 func (c *coreReader) overlaps() error {
 	s := slices.Clone(c.core.Segments)
-	slices.SortFunc(s, func(a, b Segment) int {
-		if a.First < b.First {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(s, func(a, b Segment) int { return cmp.Compare(a.First, b.First) })
 	for i := 1; i < len(s); i++ {
 		if s[i].First <= s[i-1].Last {
 			return c.fail(c.phoff, "p_paddr", "segments %#x-%#x and %#x-%#x overlap, want disjoint ones",

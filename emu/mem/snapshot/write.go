@@ -62,21 +62,32 @@ func WriteCore(w io.Writer, m *mem.Memory, c *Core) error {
 	}
 
 	b := bufio.NewWriterSize(w, 1<<16)
-	b.Write(h)
-	b.Write(notes)
-	b.Write(make([]byte, pad))
-	var buf [emu.PageSize]byte
-	for _, s := range segs {
-		for pa := s.First; pa <= s.Last; {
-			p := buf[:min(emu.PA(len(buf)), s.Last-pa+1)]
-			if !m.Read(pa, p) {
-				return errors.New("snapshot: a segment lies in a bus error region")
-			}
-			b.Write(p)
-			pa += emu.PA(len(p))
+	for _, part := range [][]byte{h, notes, make([]byte, pad)} {
+		if _, err := b.Write(part); err != nil {
+			return err
 		}
 	}
-	return b.Flush() // the first error of any Write above
+	for _, s := range segs {
+		if err := writeSegment(b, m, s); err != nil {
+			return err
+		}
+	}
+	return b.Flush()
+}
+
+func writeSegment(w io.Writer, m *mem.Memory, s Segment) error {
+	var buf [emu.PageSize]byte
+	for pa := s.First; pa <= s.Last; {
+		p := buf[:min(emu.PA(len(buf)), s.Last-pa+1)]
+		if !m.Read(pa, p) {
+			return errors.New("snapshot: a segment lies in a bus error region")
+		}
+		if _, err := w.Write(p); err != nil {
+			return err
+		}
+		pa += emu.PA(len(p))
+	}
+	return nil
 }
 
 // runs returns the ranges of adjacent allocated pages.

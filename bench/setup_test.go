@@ -1,0 +1,112 @@
+package bench
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/mem"
+	"github.com/iommulab/iommulab/emu/vtd"
+	"github.com/iommulab/iommulab/host"
+	vtddriver "github.com/iommulab/iommulab/host/driver/vtd"
+	"github.com/iommulab/iommulab/iotlb"
+)
+
+const (
+	sid    = emu.SourceID(0x10)
+	pages  = 1 << 14 // 64 MiB
+	stride = 1 << 14 // length of the random streams
+)
+
+// rig is a unit with 64 MiB of 4 KiB pages mapped for one device, in legacy mode.
+type rig struct {
+	mem  *mem.Memory
+	unit *vtd.Unit
+	f    *emu.Functional
+	dom  host.Domain
+}
+
+// newRig programs a unit through its registers. Every page maps elsewhere than its neighbour, so
+// that no leaf is larger than 4 KiB.
+func newRig(tb testing.TB, tlb iotlb.Geometry) *rig {
+	c := vtd.DefaultConfig()
+	c.HAW = 52
+	c.IOTLB = tlb
+	c.Walk = nil
+	u, err := vtd.New(c)
+	require.NoError(tb, err)
+	m := mem.New()
+	r := &rig{mem: m, unit: u, f: emu.NewFunctional(u, m)}
+	frames, err := host.NewFrames(r.f, 1<<40, 1<<30)
+	require.NoError(tb, err)
+	d, err := vtddriver.New(r.f, frames, vtddriver.Options{Mode: vtddriver.ModeLegacy, HAW: 52})
+	require.NoError(tb, err)
+	require.NoError(tb, d.Enable())
+	r.dom, err = d.NewDomain(host.DomainSpec{Width: 48})
+	require.NoError(tb, err)
+	require.NoError(tb, d.Attach(sid, emu.NoPASID, r.dom))
+	for p := range uint64(pages) {
+		require.NoError(tb, r.dom.Map(emu.IOVA(p<<12), emu.PA(1<<32|(p^1)<<12), 4096, emu.RW))
+	}
+	return r
+}
+
+func (r *rig) request(page uint64) emu.Request {
+	return emu.Request{Addr: emu.IOVA(page << 12), Source: sid, PASID: emu.NoPASID, Len: 64, Access: emu.Read}
+}
+
+// walk is the walk as one would write it by hand: four dependent loads through the same memory, the
+// present bits, the address.
+func (r *rig) walk(root emu.PA, iova uint64) emu.PA {
+	table := root
+	for shift := 39; shift >= 12; shift -= 9 {
+		e, ok := r.mem.Load64(table + emu.PA(iova>>shift&511*8))
+		if !ok || e&3 == 0 {
+			return 0
+		}
+		table = emu.PA(e &^ 0xfff & (1<<52 - 1))
+	}
+	return table | emu.PA(iova&0xfff)
+}
+
+// rounds is how often base and work are measured in turn.
+const rounds = 15
+
+// compare measures base and work in turn, n operations each, and reports the median ratio of work to
+// base and the median times. The benchmark's own loop runs work, for the allocation count.
+func compare(b *testing.B, n int, base, work func(n int)) {
+	base(n)
+	work(n)
+	var ratio, baseNS, workNS [rounds]float64
+	for i := range rounds {
+		t0 := time.Now()
+		base(n)
+		t1 := time.Now()
+		work(n)
+		t2 := time.Now()
+		baseNS[i] = float64(t1.Sub(t0).Nanoseconds()) / float64(n)
+		workNS[i] = float64(t2.Sub(t1).Nanoseconds()) / float64(n)
+		ratio[i] = workNS[i] / baseNS[i]
+	}
+	b.ResetTimer()
+	work(b.N)
+	b.StopTimer()
+	b.ReportAllocs()
+	b.ReportMetric(median(ratio), "x-base")
+	b.ReportMetric(median(baseNS), "base-ns")
+	b.ReportMetric(median(workNS), "work-ns")
+}
+
+func median(v [rounds]float64) float64 {
+	s := v[:]
+	for i := range s {
+		for j := i; j > 0 && s[j] < s[j-1]; j-- {
+			s[j], s[j-1] = s[j-1], s[j]
+		}
+	}
+	return s[rounds/2]
+}
+
+var sink uint64

@@ -1,0 +1,109 @@
+package bench
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/clock"
+	"github.com/iommulab/iommulab/emu/device"
+	"github.com/iommulab/iommulab/emu/timing"
+	"github.com/iommulab/iommulab/iotlb"
+	"github.com/iommulab/iommulab/iotlb/iotlbtest"
+)
+
+// timedRig is a rig whose unit moves to a timed machine once it is programmed, with one device that
+// keeps 32 requests in flight.
+type timedRig struct {
+	*rig
+	m      *timing.Machine
+	player *device.Player
+	left   int
+}
+
+func newTimedRig(tb testing.TB, tlb iotlb.Geometry, reqs []emu.Request) *timedRig {
+	p, err := timing.LoadPreset("default")
+	require.NoError(tb, err)
+	r := &timedRig{rig: newRig(tb, tlb)}
+	r.m = timing.New(p.Params, r.mem)
+	r.m.AddUnit(r.unit, 64)
+	i := 0
+	source := device.Func(func(q *emu.Request) (uint64, bool) {
+		if r.left == 0 {
+			return 0, false
+		}
+		r.left--
+		*q = reqs[i&(stride-1)]
+		i++
+		return 0, true
+	})
+	r.player = device.NewPlayer(r.m, device.Config{Outstanding: 32}, source, func(c *timing.Completion) {
+		if c.Result.Status != emu.OK {
+			panic("bench: request blocked")
+		}
+		sink += uint64(c.Result.PA)
+	})
+	return r
+}
+
+func (r *timedRig) run(n int) {
+	r.left = n
+	r.player.Kick()
+	for r.m.Step() {
+	}
+}
+
+// events pushes and pops n events with 64 pending.
+func events(w *clock.Wheel, n int) {
+	var e clock.Event
+	for i := range n {
+		w.Push(clock.Event{Time: w.Now() + uint64(1+i*7&127)})
+		if w.Len() > 64 {
+			w.Pop(&e)
+			sink += e.Time
+		}
+	}
+}
+
+// A hit on the timed machine against one event pushed and popped and one bare look-up. Bar: 15.
+func BenchmarkTimedHit(b *testing.B) {
+	g := iotlb.Geometry{Sets: 16, Ways: 4}
+	n := uint64(32)
+	bare := iotlbtest.NewBare(g.Sets, g.Ways)
+	stream := iotlbtest.Stream(stride, n, 1)
+	reqs := make([]emu.Request, stride)
+	r := newTimedRig(b, g, reqs)
+	for i, p := range stream {
+		bare.Fill(p, p)
+		reqs[i] = r.request(p)
+	}
+	var w clock.Wheel
+	compare(b, 1<<16,
+		func(n int) {
+			events(&w, n)
+			for i := range n {
+				v, _ := bare.Lookup(stream[i&(stride-1)])
+				sink += v
+			}
+		}, r.run)
+}
+
+// A walk on the timed machine against ten events and a hand-written dependent walk. Bar: 6.
+func BenchmarkTimedWalk(b *testing.B) {
+	stream := iotlbtest.Stream(stride, pages, 2)
+	reqs := make([]emu.Request, stride)
+	r := newTimedRig(b, iotlb.Geometry{Sets: 1, Ways: 1}, reqs)
+	for i, p := range stream {
+		reqs[i] = r.request(p)
+	}
+	root, _ := r.dom.Tables().Root()
+	var w clock.Wheel
+	compare(b, 1<<14,
+		func(n int) {
+			events(&w, 10*n)
+			for i := range n {
+				sink = uint64(r.walk(root, stream[i&(stride-1)]<<12^sink&0xfff))
+			}
+		}, r.run)
+}

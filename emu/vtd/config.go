@@ -1,0 +1,127 @@
+package vtd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/iotlb"
+)
+
+// Config is a unit as built: what CAP_REG and ECAP_REG will advertise, field by field, and what the
+// specification leaves to the implementation. What the unit does not model has no field.
+type Config struct {
+	VersionMajor uint8 // VER_REG; 6 and above have no register-based invalidation
+	VersionMinor uint8
+	HAW          uint8 // host address width, 32 to 52 bits
+
+	// CAP_REG, 11.4.2
+	ND           uint8 // 2^(4+2*ND) domains, ND 0 to 6
+	RWBF         bool  // write-buffer flush required
+	PLMR, PHMR   bool  // protected memory regions
+	CM           bool  // caching mode
+	SAGAW        uint8 // of spec.SAGAW39, SAGAW48, SAGAW57
+	MGAW         uint8 // maximum guest address width in bits
+	ZLR          bool  // zero-length reads of write-only pages
+	FaultOffset  uint32
+	SSLPS        uint8 // of spec.SSLPS2M, SSLPS1G
+	PSI          bool  // page-selective invalidation
+	FaultRecords int   // 1 to 256
+	MAMV         uint8 // maximum address mask of second-stage invalidations
+	DWD, DRD     bool  // write and read draining
+	ESRTPS       bool  // SRTP invalidates the caches
+
+	// ECAP_REG, 11.4.3
+	C           bool   // coherent walks of root, context and PASID tables
+	QI          bool   // queued invalidation
+	DT          bool   // device-TLB
+	PT          bool   // pass-through
+	SC          bool   // snoop control
+	IOTLBOffset uint32 // of IVA_REG
+	ERS, SRS    bool   // execute and supervisor requests
+	NWFS        bool   // no-write flag in translation requests
+	PASID       bool   // requests with PASID
+	PSS         uint8  // PASID bits - 1
+	DIT         bool   // device-TLB invalidation throttle (PFSID is accepted)
+	SMTS        bool   // scalable mode
+	SSTS        bool   // scalable mode: second stage
+	SSADS       bool   // second-stage accessed and dirty
+	SMPWCS      bool   // coherent walks of paging structures in scalable mode
+	RPS, RPRIVS bool   // RID_PASID and RID_PRIV fields
+	ADMS        bool   // abort-DMA mode
+
+	// Left to the implementation.
+	CompressFaults bool           // a fault of a source that already has a record is dropped (7.3.1)
+	ContextCache   iotlb.Geometry // Sets*Ways == 0: no such cache
+	PASIDCache     iotlb.Geometry
+	IOTLB          iotlb.Geometry
+	Walk           []iotlb.Level // paging-structure caches by region size; empty: none
+}
+
+// DefaultConfig is a present-day server unit without the features that are not modelled and
+// without device-TLB support. SRTP does not invalidate, so that a forgotten flush shows.
+func DefaultConfig() Config {
+	return Config{
+		VersionMajor: 5,
+		HAW:          48,
+		ND:           6, PLMR: true, PHMR: true,
+		SAGAW: uint8(spec.SAGAW48 | spec.SAGAW57), MGAW: 57, ZLR: true,
+		FaultOffset: 0x600, SSLPS: uint8(spec.SSLPS2M | spec.SSLPS1G),
+		PSI: true, FaultRecords: 8, MAMV: 0x1e, DWD: true, DRD: true,
+		C: true, QI: true, PT: true, SC: true, IOTLBOffset: 0x500,
+		ERS: true, SRS: true, PASID: true, PSS: 19,
+		SMTS: true, SSTS: true, SSADS: true, SMPWCS: true, RPS: true, RPRIVS: true, ADMS: true,
+		ContextCache: iotlb.Geometry{Sets: 16, Ways: 4},
+		PASIDCache:   iotlb.Geometry{Sets: 32, Ways: 4},
+		IOTLB:        iotlb.Geometry{Sets: 64, Ways: 8},
+		Walk: []iotlb.Level{
+			{Lg2: 21, Geometry: iotlb.Geometry{Sets: 8, Ways: 4}},
+			{Lg2: 30, Geometry: iotlb.Geometry{Sets: 4, Ways: 4}},
+			{Lg2: 39, Geometry: iotlb.Geometry{Sets: 2, Ways: 4}},
+		},
+	}
+}
+
+// ErrConfig is what an error of Check wraps.
+var ErrConfig = errors.New("vtd: configuration")
+
+// Check says whether a unit can be built like this. Errors wrap ErrConfig and name the field.
+func (c *Config) Check() error {
+	bad := func(field, format string, args ...any) error {
+		return fmt.Errorf("%w: %s: %s", ErrConfig, field, fmt.Sprintf(format, args...))
+	}
+	frEnd := int(c.FaultOffset) + c.FaultRecords*spec.FRCDSize
+	switch {
+	case c.HAW < 32 || c.HAW > 52:
+		return bad("HAW", "%d is not in 32 to 52", c.HAW)
+	case c.ND > 6:
+		return bad("ND", "%d is reserved", c.ND)
+	case uint64(c.SAGAW)&^(spec.SAGAW39|spec.SAGAW48|spec.SAGAW57) != 0 || c.SAGAW == 0:
+		return bad("SAGAW", "%#x has no width or a reserved one", c.SAGAW)
+	case c.MGAW < 32 || c.MGAW > 64:
+		return bad("MGAW", "%d is not in 32 to 64", c.MGAW)
+	case uint64(c.SSLPS)&^(spec.SSLPS2M|spec.SSLPS1G) != 0:
+		return bad("SSLPS", "%#x has a reserved size", c.SSLPS)
+	case c.MAMV > 63:
+		return bad("MAMV", "%d does not fit 6 bits", c.MAMV)
+	case c.FaultRecords < 1 || c.FaultRecords > spec.MaxFaultRec:
+		return bad("FaultRecords", "%d is not in 1 to %d", c.FaultRecords, spec.MaxFaultRec)
+	case c.FaultOffset%16 != 0 || frEnd > spec.Window:
+		return bad("FaultOffset", "%#x with %d records does not fit the window", c.FaultOffset, c.FaultRecords)
+	case c.IOTLBOffset%16 != 0 || c.IOTLBOffset+16 > spec.Window:
+		return bad("IOTLBOffset", "%#x does not fit the window", c.IOTLBOffset)
+	case c.PSS > 19:
+		return bad("PSS", "%d is above 19", c.PSS)
+	case c.SMTS && !c.QI:
+		return bad("SMTS", "scalable mode needs QI")
+	case c.DT && !c.QI:
+		return bad("DT", "device-TLB needs QI")
+	case !c.SMTS && (c.SSTS || c.SSADS || c.SMPWCS || c.RPS || c.RPRIVS || c.PASID):
+		return bad("SMTS", "scalable-mode fields without scalable mode")
+	case c.VersionMajor > 15 || c.VersionMinor > 15:
+		return bad("Version", "%d.%d does not fit", c.VersionMajor, c.VersionMinor)
+	case c.VersionMajor >= 6 && !c.QI:
+		return bad("QI", "version 6 and above invalidate by queue only")
+	}
+	return nil
+}

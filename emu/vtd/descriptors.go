@@ -1,0 +1,163 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// descType says how the queue treats one type of descriptor, 6.5.2.
+type descType struct {
+	begin  func(u *Unit, t *emu.Txn) // asks the first question; nil: unknown type
+	second func(u *Unit, s *emu.Selector, d *[8]uint64) bool
+	legal  func(u *Unit, d *[8]uint64) bool // nil: always
+	rsvd   [2]uint64
+	wide   bool // 256-bit only
+}
+
+// setDescriptors makes the table of the types that this unit has.
+func (u *Unit) setDescriptors() {
+	c := &u.cfg
+	u.desc = [spec.NumDescTypes]descType{}
+	if !c.QI {
+		return
+	}
+	add := func(kind uint8, d descType) {
+		r := spec.DescLayouts[kind].Reserved([]uint64{^uint64(0), ^uint64(0)})
+		d.rsvd = [2]uint64{r[0], r[1]}
+		u.desc[kind] = d
+	}
+	add(spec.DescContext, descType{begin: (*Unit).descContext, legal: legalContext})
+	add(spec.DescIOTLB, descType{begin: (*Unit).descIOTLB, legal: legalIOTLB, second: secondIOTLB})
+	add(spec.DescIEC, descType{begin: (*Unit).descIEC})
+	add(spec.DescWait, descType{begin: (*Unit).descWait})
+	u.desc[spec.DescWait].rsvd[0] |= spec.IwPD.Mask() // no page requests
+	if c.DT {
+		add(spec.DescDevTLB, descType{begin: (*Unit).descDevTLB})
+		if !c.DIT {
+			u.desc[spec.DescDevTLB].rsvd[0] |= spec.DtPFSIDLo.Mask() | spec.DtPFSIDHi.Mask()
+		}
+	}
+	if !c.SMTS {
+		return
+	}
+	add(spec.DescPASIDIOTLB, descType{begin: (*Unit).descPASIDIOTLB, legal: legalPASIDIOTLB, wide: true})
+	add(spec.DescPASIDCache, descType{begin: (*Unit).descPASIDCache, legal: legalPASIDCache, second: secondPASIDCache, wide: true})
+	if c.DT {
+		add(spec.DescPASIDDevTLB, descType{begin: (*Unit).descPASIDDevTLB, wide: true})
+		if !c.DIT {
+			u.desc[spec.DescPASIDDevTLB].rsvd[0] |= spec.PdPFSIDLo.Mask() | spec.PdPFSIDHi.Mask()
+		}
+	}
+}
+
+// addrMask is the address field of the second word of descriptors.
+const addrMask = ^uint64(emu.PageSize - 1)
+
+// The descriptor in execution is in Txn.Entry.
+
+func legalContext(_ *Unit, d *[8]uint64) bool { return spec.CcG.Of(d[0]) != 0 }
+
+func (u *Unit) descContext(t *emu.Txn) {
+	w := t.Entry[0]
+	u.selContext(&t.Act.Sel, spec.CcG.Of(w), spec.CcDID.Of(w), spec.CcSID.Of(w), spec.CcFM.Of(w))
+	invalidate(t, StepQueueInvalidate, stQueueNext)
+}
+
+func legalIOTLB(u *Unit, d *[8]uint64) bool {
+	g := spec.IiG.Of(d[0])
+	return g != 0 && (g != spec.GranPage || u.cfg.PSI && spec.IiAM.Of(d[1]) <= uint64(u.cfg.MAMV))
+}
+
+func (u *Unit) descIOTLB(t *emu.Txn) {
+	w, a := t.Entry[0], t.Entry[1]
+	g, did := spec.IiG.Of(w), spec.IiDID.Of(w)
+	if g != spec.GranPage {
+		selDomain(&t.Act.Sel, g, did)
+		invalidate(t, StepQueueInvalidate, stQueueNext)
+		return
+	}
+	selPages(&t.Act.Sel, did, a&addrMask, spec.IiAM.Of(a), spec.IiIH.On(a))
+	invalidate(t, StepQueueInvalidate, stQueueSecond)
+}
+
+// secondIOTLB selects what a page-selective invalidation drops besides second-stage pages.
+func secondIOTLB(_ *Unit, s *emu.Selector, d *[8]uint64) bool {
+	selGuest(s, spec.IiDID.Of(d[0]), spec.IiIH.On(d[1]))
+	return true
+}
+
+func legalPASIDIOTLB(_ *Unit, d *[8]uint64) bool { return spec.PiG.Of(d[0]) >= spec.GranPASID }
+
+func (u *Unit) descPASIDIOTLB(t *emu.Txn) {
+	w, a := t.Entry[0], t.Entry[1]
+	selProcess(&t.Act.Sel, spec.PiG.Of(w), spec.PiDID.Of(w), spec.PiPASID.Of(w),
+		a&addrMask, spec.PiAM.Of(a), spec.PiIH.On(a))
+	invalidate(t, StepQueueInvalidate, stQueueNext)
+}
+
+func legalPASIDCache(_ *Unit, d *[8]uint64) bool { return spec.PcG.Of(d[0]) != 2 }
+
+func (u *Unit) descPASIDCache(t *emu.Txn) {
+	w := t.Entry[0]
+	selPASID(&t.Act.Sel, spec.PcG.Of(w), spec.PcDID.Of(w), spec.PcPASID.Of(w))
+	invalidate(t, StepQueueInvalidate, stQueueSecond)
+}
+
+// secondPASIDCache selects not-present entries, which caching mode keeps under domain 0: a new
+// entry is announced under its own domain.
+func secondPASIDCache(u *Unit, s *emu.Selector, d *[8]uint64) bool {
+	if !u.cfg.CM || spec.PcG.Of(d[0]) == spec.GranPCGlobal {
+		return false
+	}
+	selPASID(s, spec.PcG.Of(d[0]), 0, spec.PcPASID.Of(d[0]))
+	return true
+}
+
+// descIEC invalidates interrupt entries. There is no such cache; drivers may send it all the same.
+func (u *Unit) descIEC(t *emu.Txn) {
+	w := t.Entry[0]
+	s := emu.Selector{Caches: emu.CacheInterrupt.Set()}
+	if spec.IeG.On(w) {
+		s.Match = emu.MatchAddress
+		first := spec.IeIIDX.Of(w) &^ ones(uint8(spec.IeIM.Of(w)))
+		s.First, s.Last = first, first|ones(uint8(spec.IeIM.Of(w)))
+	}
+	t.Act.Sel = s
+	invalidate(t, StepQueueInvalidate, stQueueNext)
+}
+
+// The message of an ATS invalidation request (PCIe 10.3.1), as OpSend carries it in Data[0]:
+// address in 63:12, S in bit 11, G in bit 0. The PASID is in the tag of Act.Key.
+const (
+	atsS = 1 << 11
+	atsG = 1 << 0
+)
+
+func (u *Unit) descDevTLB(t *emu.Txn) {
+	w, a := t.Entry[0], t.Entry[1]
+	msg := a & addrMask
+	if spec.DtS.On(a) {
+		msg |= atsS
+	}
+	sendInvalidation(t, spec.DtSID.Of(w), emu.NoPASID, msg)
+}
+
+func (u *Unit) descPASIDDevTLB(t *emu.Txn) {
+	w, a := t.Entry[0], t.Entry[1]
+	msg := a & addrMask
+	if spec.PdS.On(a) {
+		msg |= atsS
+	}
+	if spec.PdG.On(a) {
+		msg |= atsG
+	}
+	sendInvalidation(t, spec.PdSID.Of(w), emu.PASID(spec.PdPASID.Of(w)), msg)
+}
+
+func sendInvalidation(t *emu.Txn, sid uint64, p emu.PASID, msg uint64) {
+	a := &t.Act
+	a.Op, a.Msg, a.Step = emu.OpSend, emu.MsgATSInv, StepQueueDevTLB
+	a.Key = emu.Key{Tag: emu.MakeTag(0, 0, p), Addr: sid}
+	a.Data = [4]uint64{msg}
+	t.State = stQueueDevTLB
+}

@@ -1,0 +1,158 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// fault ends t with a fault found at step, at the structure at.
+func (u *Unit) fault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
+	u.setFault(t, c, step, at)
+	u.raise(t)
+}
+
+func (u *Unit) setFault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
+	q := &t.Req
+	t.Res.Fault = emu.Fault{Code: c, Step: step, Source: q.Source, PASID: q.PASID, Addr: q.Addr, At: at}
+}
+
+func (u *Unit) faultFilled(t *emu.Txn) { u.raise(t) }
+
+// raise decides what becomes of the fault in t.Res: a translation request that may be retried ends
+// without rights (4.2.2), a fault suppressed by FPD (7.2.1) or without a number is not recorded, any
+// other is.
+func (u *Unit) raise(t *emu.Txn) {
+	f, r := &t.Res.Fault, &t.Res
+	info := faults[f.Code]
+	if info.recoverable && t.Req.Type == emu.TranslationReq {
+		r.Status, r.PA, r.Perm, r.Lg2 = emu.OK, emu.PA(t.Req.Addr), 0, emu.PageShift
+		step := f.Step
+		*f = emu.Fault{}
+		done(t, step)
+		return
+	}
+	r.Status = emu.Blocked
+	f.Quiet = f.Code > 0xff || info.qualified && auxFPD.On(t.Aux[0])
+	if f.Quiet {
+		done(t, f.Step)
+		return
+	}
+	delay(t, emu.DelayFault, StepFaultRecord, stFaultRecord)
+}
+
+func (u *Unit) faultRecord(t *emu.Txn) {
+	t.Res.Fault.Dropped = !u.log(t)
+	done(t, StepFaultRecord)
+}
+
+// log writes the fault to a recording register, 7.3.1. It returns false if the fault was dropped.
+func (u *Unit) log(t *emu.Txn) bool {
+	if u.fsts(spec.FstsPFO) {
+		return false
+	}
+	if u.cfg.CompressFaults && u.hasRecord(t.Req.Source) {
+		return false
+	}
+	lo := rFRCD + 2*int(u.s.NextFault)
+	if spec.FrF.On(u.reg.Get(lo + 1)) {
+		u.reg.SetBits(rFSTS, spec.FstsPFO.Mask())
+		return false
+	}
+	rec := recordOf(t)
+	u.reg.Set(lo, rec[0])
+	u.reg.Set(lo+1, rec[1])
+	if !u.fsts(spec.FstsPPF) {
+		first := !u.fsts(fsEvents)
+		v := u.reg.Get(rFSTS) &^ spec.FstsFRI.Mask()
+		u.reg.Set(rFSTS, v|spec.FstsPPF.Put(1)|spec.FstsFRI.Put(uint64(u.s.NextFault)))
+		if first {
+			t.Wake |= u.eventCondition(&faultEvent)
+		}
+	}
+	u.s.NextFault = (u.s.NextFault + 1) % uint32(u.cfg.FaultRecords)
+	return true
+}
+
+// hasRecord reports whether a record of the source is pending.
+func (u *Unit) hasRecord(s emu.SourceID) bool {
+	for i := range u.cfg.FaultRecords {
+		if w := u.reg.Get(rFRCD + 2*i + 1); spec.FrF.On(w) && spec.FrSID.Of(w) == uint64(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// recordOf composes the record, 11.4.14. PP and PV are those of the request, not of RID_PASID.
+func recordOf(t *emu.Txn) spec.FaultRecord {
+	q, f := &t.Req, &t.Res.Fault
+	hi := spec.FrSID.Put(uint64(q.Source)) | spec.FrFR.Put(uint64(f.Code)) | spec.FrF.Put(1)
+	switch {
+	case q.Type == emu.PageRequest:
+		hi |= spec.FrT2.Put(1)
+	case q.Access&emu.Atomic != 0:
+		hi |= spec.FrT1.Put(1) | spec.FrT2.Put(1)
+	case q.Access&emu.Write == 0:
+		hi |= spec.FrT1.Put(1)
+	}
+	if q.Type <= emu.Translated {
+		hi |= spec.FrAT.Put(uint64(q.Type))
+	}
+	if q.PASID != emu.NoPASID {
+		hi |= spec.FrPP.Put(1) | spec.FrPV.Put(uint64(q.PASID)) |
+			spec.FrEXE.PutBool(q.Access&emu.Exec != 0) | spec.FrPRIV.PutBool(q.Access&emu.Priv != 0)
+	}
+	return spec.FaultRecord{uint64(q.Addr) & spec.FrFI.Mask(), hi}
+}
+
+// fsEvents are the status bits of which the first to be set raises a fault event, 7.4.
+const fsEvents = reg.Bits(6_001)
+
+// fsts reports whether a bit of FSTS is set. fsEvents includes AFO and APF, which are never set.
+func (u *Unit) fsts(b reg.Bits) bool { return b.On(u.reg.Get(rFSTS)) }
+
+// faultStatus sets an error bit of FSTS and raises the fault event if it is the first.
+func (u *Unit) faultStatus(b reg.Bits) emu.Wake {
+	first := !u.fsts(fsEvents)
+	u.reg.SetBits(rFSTS, b.Mask())
+	if first {
+		return u.eventCondition(&faultEvent)
+	}
+	return 0
+}
+
+// faultCleared follows a write to a fault record: PPF is the OR of all F bits.
+func (u *Unit) faultCleared() {
+	for i := range u.cfg.FaultRecords {
+		if spec.FrF.On(u.reg.Get(rFRCD + 2*i + 1)) {
+			return
+		}
+	}
+	u.reg.ClearBits(rFSTS, spec.FstsPPF.Mask()|spec.FstsFRI.Mask())
+	u.eventServiced(&faultEvent)
+}
+
+// writeFSTS follows a write to FSTS: clearing IQE or ITE restarts the queue at IQH (6.5.2.10).
+func (u *Unit) writeFSTS(c *reg.Change) emu.Wake {
+	cleared := c.Old &^ c.New
+	u.eventServiced(&faultEvent)
+	if spec.FstsIQE.On(cleared) {
+		u.reg.ClearBits(rIQERCD, spec.IqercdIQEI.Mask())
+	}
+	if spec.FstsIQE.On(cleared) || spec.FstsITE.On(cleared) {
+		return u.queueDoorbell()
+	}
+	return 0
+}
+
+// UnexpectedATSCompletion tells the unit that an ATS invalidation completion arrived from source
+// that answers no request of its (6.5.2.10): FSTS.ICE.
+func (u *Unit) UnexpectedATSCompletion(source emu.SourceID) emu.Wake {
+	if u.fsts(spec.FstsICE) {
+		return 0
+	}
+	v := u.reg.Get(rIQERCD) &^ spec.IqercdICESID.Mask()
+	u.reg.Set(rIQERCD, v|spec.IqercdICESID.Put(uint64(source)))
+	return u.faultStatus(spec.FstsICE)
+}

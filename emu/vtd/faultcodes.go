@@ -1,0 +1,142 @@
+package vtd
+
+import "fmt"
+
+// Fault reasons, 7.2. Those of legacy mode and of scalable mode (SM) differ for one cause.
+const (
+	FaultRootAbsent        = 0x01
+	FaultContextAbsent     = 0x02
+	FaultContextInvalid    = 0x03
+	FaultWidth             = 0x04
+	FaultWrite             = 0x05
+	FaultRead              = 0x06
+	FaultSSRead            = 0x07
+	FaultRootRead          = 0x08
+	FaultContextRead       = 0x09
+	FaultRootReserved      = 0x0a
+	FaultContextReserved   = 0x0b
+	FaultSSReserved        = 0x0c
+	FaultBlockedATS        = 0x0d
+	FaultOutputRange       = 0x0e
+	FaultIllegalInterrupt  = 0x29
+	FaultTTM               = 0x30
+	FaultLegacyPASID       = 0x31
+	FaultLegacyPageRequest = 0x32
+	FaultRootReadSM        = 0x38
+	FaultRootAbsentSM      = 0x39
+	FaultRootReservedSM    = 0x3a
+	FaultContextReadSM     = 0x40
+	FaultContextAbsentSM   = 0x41
+	FaultContextReservedSM = 0x42
+	FaultContextInvalidSM  = 0x43
+	FaultBlockedATSSM      = 0x44
+	FaultBlockedPASID      = 0x45
+	FaultPASIDRange        = 0x46
+	FaultBlockedPRS        = 0x47
+	FaultRIDPASID          = 0x48
+	FaultPASIDDirRead      = 0x50
+	FaultPASIDDirAbsent    = 0x51
+	FaultPASIDDirReserved  = 0x52
+	FaultPASIDRead         = 0x58
+	FaultPASIDAbsent       = 0x59
+	FaultPASIDReserved     = 0x5a
+	FaultPASIDInvalid      = 0x5b
+	FaultExecDisabled      = 0x5c
+	FaultPrivDisabled      = 0x5d
+	FaultSSReadSM          = 0x78
+	FaultSSAbsent          = 0x79
+	FaultSSReservedSM      = 0x7a
+	FaultSSTopRead         = 0x7b
+	FaultSSNoncoherent     = 0x7c
+	FaultSSUpdate          = 0x7d
+	FaultExec              = 0x82
+	FaultHAW               = 0x83
+	FaultWidthSM           = 0x84
+	FaultWriteSM           = 0x85
+	FaultReadSM            = 0x86
+	FaultOutputRangeSM     = 0x87
+)
+
+// Reasons to block a request that the specification gives no number: they are never recorded. Those
+// named No... are uses of what this unit does not model.
+const (
+	FaultAbortMode     = 0x100 // TTM=11
+	FaultProtected     = 0x101 // protected memory region
+	FaultDisabled      = 0x102 // ATS or page request while TES=0
+	FaultNoRemapping   = 0x103 // interrupt while IRES=1
+	FaultNoPageRequest = 0x104 // page request with PRE=1
+)
+
+type faultInfo struct {
+	name        string
+	qualified   bool // suppressed by FPD
+	recoverable bool // a translation request ends in success without rights instead
+}
+
+var faults = map[uint16]faultInfo{
+	FaultRootAbsent:        {"LRT.2 root entry not present", false, false},
+	FaultContextAbsent:     {"LCT.2 context entry not present", true, false},
+	FaultContextInvalid:    {"LCT.4 context entry invalid", true, false},
+	FaultWidth:             {"LGN.1 address beyond width", true, false},
+	FaultWrite:             {"LGN.2 write without permission", true, true},
+	FaultRead:              {"LGN.3 read without permission", true, true},
+	FaultSSRead:            {"LSL.1 second-stage entry read error", true, false},
+	FaultRootRead:          {"LRT.1 root entry read error", false, false},
+	FaultContextRead:       {"LCT.1 context entry read error", false, false},
+	FaultRootReserved:      {"LRT.3 reserved bits in root entry", false, false},
+	FaultContextReserved:   {"LCT.3 reserved bits in context entry", true, false},
+	FaultSSReserved:        {"LSL.2 reserved bits in second-stage entry", true, false},
+	FaultBlockedATS:        {"LCT.5 device-TLB request blocked by TT", true, false},
+	FaultOutputRange:       {"LGN.4 output in interrupt range", true, false},
+	FaultIllegalInterrupt:  {"illegal request to interrupt range", false, false},
+	FaultTTM:               {"RTA.1 invalid translation table mode", false, false},
+	FaultLegacyPASID:       {"RTA.2 request with PASID in legacy mode", false, false},
+	FaultLegacyPageRequest: {"RTA.3 page request in legacy mode", false, false},
+	FaultRootReadSM:        {"SRT.1 root entry read error", false, false},
+	FaultRootAbsentSM:      {"SRT.2 root entry not present", false, false},
+	FaultRootReservedSM:    {"SRT.3 reserved bits in root entry", false, false},
+	FaultContextReadSM:     {"SCT.1 context entry read error", false, false},
+	FaultContextAbsentSM:   {"SCT.2 context entry not present", true, false},
+	FaultContextReservedSM: {"SCT.3 reserved bits in context entry", true, false},
+	FaultContextInvalidSM:  {"SCT.4 context entry invalid", true, false},
+	FaultBlockedATSSM:      {"SCT.5 device-TLB request with DTE=0", true, false},
+	FaultBlockedPASID:      {"SCT.6 request with PASID with PASIDE=0", true, false},
+	FaultPASIDRange:        {"SCT.7 PASID beyond directory", true, false},
+	FaultBlockedPRS:        {"SCT.8 page request with PRE=0", true, false},
+	FaultRIDPASID:          {"SCT.9 RID_PASID beyond directory", true, false},
+	FaultPASIDDirRead:      {"SPD.1 PASID directory read error", false, false},
+	FaultPASIDDirAbsent:    {"SPD.2 PASID directory entry not present", true, false},
+	FaultPASIDDirReserved:  {"SPD.3 reserved bits in PASID directory entry", true, false},
+	FaultPASIDRead:         {"SPT.1 PASID table read error", false, false},
+	FaultPASIDAbsent:       {"SPT.2 PASID entry not present", true, true},
+	FaultPASIDReserved:     {"SPT.3 reserved bits in PASID entry", true, false},
+	FaultPASIDInvalid:      {"SPT.4 PASID entry invalid", true, false},
+	FaultExecDisabled:      {"SPT.5 execute request with ERE=0", true, false},
+	FaultPrivDisabled:      {"SPT.6 supervisor request with SRE=0", true, false},
+	FaultSSReadSM:          {"SSS.1 second-stage entry read error", true, false},
+	FaultSSAbsent:          {"SSS.2 second-stage entry not present", true, true},
+	FaultSSReservedSM:      {"SSS.3 reserved bits in second-stage entry", true, false},
+	FaultSSTopRead:         {"SSS.4 top second-stage entry read error", true, false},
+	FaultSSNoncoherent:     {"SSS.5 accessed/dirty update by a non-coherent walk", true, false},
+	FaultSSUpdate:          {"SSS.6 accessed/dirty update failed", true, false},
+	FaultExec:              {"SGN.3 execute without permission", true, true},
+	FaultHAW:               {"SGN.4 address beyond host width", true, false},
+	FaultWidthSM:           {"SGN.5 address beyond second-stage width", true, false},
+	FaultWriteSM:           {"SGN.6 write without permission", true, true},
+	FaultReadSM:            {"SGN.7 read without permission", true, true},
+	FaultOutputRangeSM:     {"SGN.8 output in interrupt range", true, false},
+
+	FaultAbortMode:     {"aborted: abort-DMA mode", false, false},
+	FaultProtected:     {"blocked: protected memory region", false, false},
+	FaultDisabled:      {"blocked: translation is off", false, false},
+	FaultNoRemapping:   {"not modelled: interrupt remapping", false, false},
+	FaultNoPageRequest: {"not modelled: page requests", false, false},
+}
+
+// FaultName implements emu.Unit.
+func (u *Unit) FaultName(c uint16) string {
+	if f, ok := faults[c]; ok {
+		return f.name
+	}
+	return fmt.Sprintf("fault %#x", c)
+}

@@ -1,0 +1,196 @@
+package vtd_test
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// The fuzz targets run whatever software may do. Nothing may panic, and nothing may go on for ever:
+// a step limit far above what any input here can need turns an endless run into a failure.
+
+const stepLimit = 1 << 16
+
+// guard makes the rig's executor fail the test when a run does not end.
+func (r *rig) guard(t *testing.T) {
+	steps := 0
+	r.f.Trace = func(*emu.Txn) {
+		if steps++; steps > stepLimit {
+			t.Fatal("the unit does not come to an end")
+		}
+	}
+	r.f.OnMSI = func(emu.PA, uint32) {}
+}
+
+type input struct{ b []byte }
+
+func (in *input) u64() (v uint64) {
+	var w [8]byte
+	n := copy(w[:], in.b)
+	in.b = in.b[n:]
+	return binary.LittleEndian.Uint64(w[:])
+}
+
+func (in *input) u8() uint8 {
+	if len(in.b) == 0 {
+		return 0
+	}
+	v := in.b[0]
+	in.b = in.b[1:]
+	return v
+}
+
+func (in *input) request() emu.Request {
+	v := in.u64()
+	q := emu.Request{
+		Source: emu.SourceID(v & 0x3ff), Addr: emu.IOVA(in.u64()), PASID: emu.NoPASID,
+		Len: uint32(v >> 16 & 15), Access: emu.Access(v >> 24), Type: emu.ReqType(v >> 32 & 3),
+	}
+	if v>>40&1 != 0 {
+		q.PASID = emu.PASID(v >> 44)
+	}
+	return q
+}
+
+func fuzzConfig(kind uint8) func(*vtd.Config) {
+	return func(c *vtd.Config) {
+		c.CM, c.DT, c.DIT, c.RWBF = kind&1 != 0, kind&2 != 0, kind&4 != 0, kind&8 != 0
+		c.ESRTPS, c.CompressFaults = kind&16 != 0, kind&32 != 0
+		if kind&64 != 0 {
+			noScalable(c)
+		}
+		if kind&128 != 0 {
+			noCaches(c)
+		}
+	}
+}
+
+func FuzzRegisters(f *testing.F) {
+	word := func(v ...uint64) (b []byte) {
+		for _, w := range v {
+			b = binary.LittleEndian.AppendUint64(b, w)
+		}
+		return b
+	}
+	f.Add(uint8(0), word(spec.OffGCMD|4<<32, spec.GcmdTE.Mask()|spec.GcmdSRTP.Mask()|spec.GcmdQIE.Mask(), 1<<63))
+	f.Add(uint8(3), word(spec.OffIQA|8<<32, 0x10_0007, spec.OffGCMD|4<<32, spec.GcmdQIE.Mask(), spec.OffIQT|8<<32, 0x7fff0))
+	f.Add(uint8(9), word(spec.OffCCMD|8<<32, ^uint64(0), 0x508|8<<32, ^uint64(0), spec.OffPMEN|4<<32, ^uint64(0)))
+	f.Add(uint8(255), word(0x600|8<<32, ^uint64(0), 0xffff_fffc|255<<32, ^uint64(0)))
+	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
+		in := &input{b[:min(len(b), 4096)]}
+		r := newRig(t, fuzzConfig(kind))
+		r.attach(sid, 7)
+		for len(in.b) > 0 {
+			r.guard(t)
+			v := in.u64()
+			off, size := uint32(v), uint8(v>>32)
+			switch {
+			case v>>63 != 0:
+				r.do(in.request())
+			case v>>62 != 0:
+				r.f.Wake(r.u.UnexpectedATSCompletion(emu.SourceID(v)))
+			case v>>61 != 0:
+				r.u.Reset(emu.ResetKind(v >> 40 & 1))
+			default:
+				if v>>60 == 0 { // mostly inside the window
+					off &= spec.Window - 1
+				}
+				r.f.WriteReg(0, off, size, in.u64())
+				r.u.ReadReg(off, size)
+			}
+		}
+	})
+}
+
+func FuzzQueue(f *testing.F) {
+	w, a := wait(1, 0x9000)
+	for _, lo := range []uint64{w, ccInv(3, 7, 8, 3), iotlbInv(3, 7), pcInv(1, 7, 5), 0, ^uint64(0),
+		spec.PutDescType(spec.DescDevTLB), spec.PutDescType(spec.DescPASIDDevTLB), spec.PutDescType(spec.DescPASIDIOTLB) | spec.PiG.Put(3)} {
+		var b []byte
+		for _, v := range []uint64{lo, a, 0, 0, w | spec.IwIF.Mask(), a, 0, 0} {
+			b = binary.LittleEndian.AppendUint64(b, v)
+		}
+		f.Add(uint8(2), uint8(1), uint64(64), b)
+		f.Add(uint8(3), uint8(0), uint64(32), b)
+	}
+	f.Fuzz(func(t *testing.T, kind, mode uint8, tail uint64, b []byte) {
+		r := newRig(t, fuzzConfig(kind))
+		r.guard(t)
+		answers := mode >> 4
+		r.f.OnATSInvalidate = func(*emu.Txn) bool { answers >>= 1; return answers&1 != 0 }
+		r.unmask()
+		if mode&2 != 0 {
+			r.setRoot(uint64(mode >> 2 & 3))
+		}
+		r.queue(mode&1 != 0)
+		in := &input{b[:min(len(b), emu.PageSize)]}
+		for off := emu.PA(0); len(in.b) > 0; off += 8 {
+			r.put(r.iq+off, in.u64())
+		}
+		r.w64(spec.OffIQT, tail)
+		// Whatever stopped it: clear the error a few times, as a stubborn driver would.
+		for range 4 {
+			r.guard(t)
+			r.w32(spec.OffFSTS, ^uint64(0)>>32)
+		}
+		if h := r.head(); h%16 != 0 || h >= uint64(emu.PageSize)<<spec.IqaQS.Of(r.r64(spec.OffIQA)) {
+			t.Fatalf("IQH is %#x", h)
+		}
+		// A good descriptor still works.
+		r.w32(spec.OffFSTS, ^uint64(0)>>32)
+	})
+}
+
+func FuzzWalk(f *testing.F) {
+	f.Add(uint8(0), false, make([]byte, 64))
+	full := make([]byte, 256)
+	for i := range full {
+		full[i] = byte(i*37) | 1
+	}
+	f.Add(uint8(3), true, full)
+	f.Add(uint8(1), true, full[:100])
+	f.Fuzz(func(t *testing.T, kind uint8, sm bool, b []byte) {
+		r := newRig(t, fuzzConfig(kind))
+		in := &input{b[:min(len(b), 1<<14)]}
+		// A few good structures, then noise over all of them: pointers stay among the same pages.
+		var top emu.PA
+		if sm {
+			top = r.bind(sid, 0, spec.PGTTSecond, 7, with(spec.PasidSSADE, uint64(in.u8()&1)))
+			r.scalable()
+		} else {
+			top = r.attach(sid, 7)
+			r.legacy()
+		}
+		r.mapPage(top, iova, 0x5000, ssRW)
+		first := emu.PA(0x10_0000)
+		n := uint64(r.next-first) / 8
+		for range len(in.b) / 10 {
+			at := first + emu.PA(uint64(in.u8())<<8|uint64(in.u8()))%emu.PA(n)*8
+			v := in.u64()
+			if v&(1<<63) != 0 { // a pointer into the same pages
+				v = uint64(first) + v>>12%(n/512)<<12 | v&0xfff
+			}
+			r.put(at, v)
+		}
+		if in.u8()&1 != 0 {
+			busError(r, first+emu.PA(in.u8())*64, 64)
+		}
+		for i := range 8 {
+			r.guard(t)
+			q := in.request()
+			if i&1 == 0 {
+				q.Source, q.Addr = sid, iova
+			}
+			res := r.do(q)
+			if res.Status == emu.Pending {
+				t.Fatalf("%+v did not end", q)
+			}
+			if res.Status == emu.OK && res.Perm != 0 && res.PA&^(1<<48-1) != 0 {
+				t.Fatalf("%+v: output %#x is beyond the host width", q, res.PA)
+			}
+		}
+	})
+}

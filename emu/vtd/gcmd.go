@@ -1,0 +1,177 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// Commands of the command engine, in the order in which it takes them. Software changes one bit per
+// write of GCMD (11.4.4.1); if it changes several, this is the order.
+const (
+	cmdSRTP = iota + 1
+	cmdWBF
+	cmdQIE
+	cmdIRE
+	cmdCFI
+	cmdTE
+	cmdPMEN
+	cmdICC
+	cmdIVT
+)
+
+// Txn.Aux[0] of the command engine is the command, Aux[1] the granularity that it performs.
+
+// writeGCMD accepts what software writes: levels are taken as they are, one-shots are noted and
+// their status changes at once. The command engine does the work.
+func (u *Unit) writeGCMD(v uint32) emu.Wake {
+	w := uint64(v)
+	levels := spec.GcmdTE.Mask()
+	if u.cfg.QI {
+		levels |= spec.GcmdQIE.Mask()
+	}
+	// Interrupt remapping is not modelled: what a snapshot left on can only be turned off.
+	levels |= u.reg.Get(rGSTS) & (spec.GstsIRES.Mask() | spec.GstsCFIS.Mask())
+	u.s.Levels = uint32(w & levels)
+	if spec.GcmdSRTP.On(w) {
+		u.reg.ClearBits(rGSTS, spec.GstsRTPS.Mask())
+		u.s.Shots |= uint32(spec.GcmdSRTP.Mask())
+	}
+	if spec.GcmdWBF.On(w) && u.cfg.RWBF {
+		u.reg.SetBits(rGSTS, spec.GstsWBFS.Mask())
+		u.s.Shots |= uint32(spec.GcmdWBF.Mask())
+	}
+	return EngineCommand.Set()
+}
+
+// pendingCommand returns the next thing to do, or 0.
+func (u *Unit) pendingCommand() uint64 {
+	shots, changed := uint64(u.s.Shots), uint64(u.s.Levels)^u.reg.Get(rGSTS)
+	pmen := u.reg.Get(rPMEN)
+	switch {
+	case spec.GcmdSRTP.On(shots):
+		return cmdSRTP
+	case spec.GcmdWBF.On(shots):
+		return cmdWBF
+	case spec.GcmdQIE.On(changed):
+		return cmdQIE
+	case spec.GcmdIRE.On(changed):
+		return cmdIRE
+	case spec.GcmdCFI.On(changed):
+		return cmdCFI
+	case spec.GcmdTE.On(changed):
+		return cmdTE
+	case spec.PmenEPM.On(pmen) != spec.PmenPRS.On(pmen):
+		return cmdPMEN
+	case spec.CcmdICC.On(u.reg.Get(rCCMD)):
+		return cmdICC
+	case spec.IotlbIVT.On(u.reg.Get(rIOTLB)):
+		return cmdIVT
+	}
+	return 0
+}
+
+// commandNext begins the next command; it takes its time before it has an effect.
+func (u *Unit) commandNext(t *emu.Txn) {
+	t.Aux[0] = u.pendingCommand()
+	if t.Aux[0] == 0 {
+		done(t, StepCommand)
+		return
+	}
+	delay(t, emu.DelayCommand, StepCommand, stCommandBegun)
+}
+
+// commandBegun does the command, or what must come before it takes effect.
+func (u *Unit) commandBegun(t *emu.Txn) {
+	switch t.Aux[0] {
+	case cmdSRTP:
+		u.s.Shots &^= uint32(spec.GcmdSRTP.Mask())
+		u.s.Root = u.reg.Get(rRTADDR)
+		u.setMode()
+		if u.cfg.ESRTPS {
+			t.Act.Sel = emu.Selector{Caches: allCaches}
+			invalidate(t, StepCommandFlush, stCommandMarked)
+			return
+		}
+	case cmdQIE:
+		if u.status(spec.GstsQIES) && u.s.QueueBusy {
+			u.s.QueueStop = true
+			park(t, StepCommandWait, stCommandStopped)
+			return
+		}
+	case cmdTE, cmdPMEN:
+		if u.cfg.DWD || u.cfg.DRD { // everything in flight ends before the switch
+			t.Act.Sel = emu.Selector{}
+			invalidate(t, StepCommandDrain, stCommandMarked)
+			return
+		}
+	case cmdICC:
+		if u.invalidateContext(t) {
+			return
+		}
+	case cmdIVT:
+		if u.invalidateIOTLB(t) {
+			return
+		}
+	}
+	u.commandDone(t)
+}
+
+func (u *Unit) commandMarked(t *emu.Txn)  { drain(t, StepCommandDrain, stCommandDrained) }
+func (u *Unit) commandDrained(t *emu.Txn) { u.commandDone(t) }
+
+// commandStopped goes on when the queue engine has stopped.
+func (u *Unit) commandStopped(t *emu.Txn) {
+	if u.s.QueueBusy {
+		park(t, StepCommandWait, stCommandStopped)
+		return
+	}
+	u.commandDone(t)
+}
+
+// commandDone lets the command take effect and shows it in the status registers.
+func (u *Unit) commandDone(t *emu.Txn) {
+	switch t.Aux[0] {
+	case cmdSRTP:
+		if !spec.GcmdSRTP.On(uint64(u.s.Shots)) { // not asked for again meanwhile
+			u.reg.SetBits(rGSTS, spec.GstsRTPS.Mask())
+		}
+	case cmdWBF:
+		u.s.Shots &^= uint32(spec.GcmdWBF.Mask())
+		u.reg.ClearBits(rGSTS, spec.GstsWBFS.Mask())
+	case cmdQIE:
+		u.s.QueueStop = false
+		if on := !u.status(spec.GstsQIES); u.level(spec.GstsQIES, on) {
+			t.Wake |= u.queueDoorbell()
+		} else {
+			u.s.TimedOut = false
+			u.reg.Set(rIQH, 0)
+		}
+	case cmdIRE:
+		u.level(spec.GstsIRES, false)
+	case cmdCFI:
+		u.level(spec.GstsCFIS, false)
+	case cmdTE:
+		u.level(spec.GstsTES, !u.status(spec.GstsTES))
+		u.setMode()
+	case cmdPMEN:
+		u.setPMEN()
+	case cmdICC:
+		v := u.reg.Get(rCCMD) &^ (spec.CcmdICC.Mask() | spec.CcmdCAIG.Mask())
+		u.reg.Set(rCCMD, v|spec.CcmdCAIG.Put(t.Aux[1]))
+	case cmdIVT:
+		v := u.reg.Get(rIOTLB) &^ (spec.IotlbIVT.Mask() | spec.IotlbIAIG.Mask())
+		u.reg.Set(rIOTLB, v|spec.IotlbIAIG.Put(t.Aux[1]))
+	}
+	u.commandNext(t)
+}
+
+// level sets or clears a bit of GSTS and returns its new value.
+func (u *Unit) level(b reg.Bits, on bool) bool {
+	if on {
+		u.reg.SetBits(rGSTS, b.Mask())
+	} else {
+		u.reg.ClearBits(rGSTS, b.Mask())
+	}
+	return on
+}

@@ -1,0 +1,111 @@
+package vtd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// ErrImage is what an error of Load wraps.
+var ErrImage = errors.New("vtd: register image")
+
+// image is a register image by 4-byte words.
+type image struct {
+	word [spec.Window / 4]uint32
+	has  [spec.Window / 4]bool
+}
+
+func (m *image) get(off uint32, size uint8) (v uint64, ok bool) {
+	for i := range uint32(size) / 4 {
+		if !m.has[off/4+i] {
+			return 0, false
+		}
+		v |= uint64(m.word[off/4+i]) << (32 * i)
+	}
+	return v, true
+}
+
+// Load implements emu.Unit. The unit takes the capabilities of the image as far as it models them
+// (see Unmodelled), all registers as they are, and what hardware latches as if it had latched them
+// just now. The caches are emptied. The host address width is not in any register: it stays as
+// configured. Errors wrap ErrImage and name the offset or the register.
+func (u *Unit) Load(img emu.RegImage) error {
+	var m image
+	for _, r := range img {
+		if r.Size != 4 && r.Size != 8 || r.Off%4 != 0 || r.Off > spec.Window-uint32(r.Size) {
+			return fmt.Errorf("%w: offset %#x: size %d: want 4 or 8 bytes inside %#x", ErrImage, r.Off, r.Size, spec.Window)
+		}
+		for i := range uint32(r.Size) / 4 {
+			m.word[r.Off/4+i], m.has[r.Off/4+i] = uint32(r.Value>>(32*i)), true
+		}
+	}
+	ver, haveVer := m.get(spec.OffVER, 4)
+	cap, haveCap := m.get(spec.OffCAP, 8)
+	ecap, haveEcap := m.get(spec.OffECAP, 8)
+	if !haveVer || !haveCap || !haveEcap {
+		return fmt.Errorf("%w: VER_REG, CAP_REG or ECAP_REG is missing", ErrImage)
+	}
+	if err := u.become(ver, cap, ecap); err != nil {
+		return fmt.Errorf("%w: %w", ErrImage, err)
+	}
+	for i := range u.reg.Len() {
+		r := u.reg.Reg(i)
+		absent := r.Layout == nil && r.RW|r.W1C|r.Sticky == 0
+		if i == rVER || i == rCAP || i == rECAP || i == rGCMD || absent {
+			continue
+		}
+		if v, ok := m.get(r.Off, r.Size); ok {
+			u.reg.Set(i, v)
+		}
+	}
+	irta, _ := m.get(spec.OffIRTA, 8)
+	gsts := u.reg.Get(rGSTS)
+	u.s = state{Root: u.reg.Get(rRTADDR), IRTA: irta, Levels: uint32(gsts & levelBits)}
+	u.s.NextFault = u.freeRecord()
+	u.setMode()
+	return nil
+}
+
+// levelBits are the bits of GCMD that are levels.
+var levelBits = spec.GcmdTE.Mask() | spec.GcmdQIE.Mask() | spec.GcmdIRE.Mask() | spec.GcmdCFI.Mask() | spec.GcmdEAFL.Mask()
+
+// become gives the unit the capabilities of registers and resets it.
+func (u *Unit) become(ver, cap, ecap uint64) error {
+	next := u.cfg
+	next.adopt(ver, cap, ecap)
+	if err := next.Check(); err != nil {
+		return err
+	}
+	u.cfg = next
+	u.adv.ver, u.adv.cap, u.adv.ecap = ver, cap, ecap
+	if err := u.build(); err != nil {
+		return err
+	}
+	u.Reset(emu.ResetCold)
+	return nil
+}
+
+// freeRecord returns the fault record that hardware would use next: the first free one behind FRI.
+func (u *Unit) freeRecord() uint32 {
+	n := uint32(u.cfg.FaultRecords)
+	if !u.fsts(spec.FstsPPF) {
+		return 0
+	}
+	first := uint32(spec.FstsFRI.Of(u.reg.Get(rFSTS))) % n
+	for i := range n {
+		if at := (first + i) % n; !spec.FrF.On(u.reg.Get(rFRCD + 2*int(at) + 1)) {
+			return at
+		}
+	}
+	return first
+}
+
+// Unmodelled lists what a loaded snapshot advertises or has turned on and this unit does not do, as
+// register and field. A use of it ends in a fault.
+func (u *Unit) Unmodelled() []string {
+	n := append(unmodelled(&spec.CAPLayout, u.adv.cap, u.cap), unmodelled(&spec.ECAPLayout, u.adv.ecap, u.ecap)...)
+	on := u.reg.Get(rGSTS) & (spec.GstsIRES.Mask() | spec.GstsCFIS.Mask() | spec.GstsAFLS.Mask())
+	return append(n, unmodelled(&spec.GSTSLayout, on, 0)...)
+}

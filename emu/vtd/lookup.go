@@ -1,0 +1,142 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// hit collects the entries that a look-up has found, to be touched if all are there.
+type hit struct {
+	ctx, pasid, tlb int32
+	touched         emu.CacheSet
+}
+
+// Lookup implements emu.Unit: the path of a hit, fused. Where anything is unusual it leaves the
+// request to Step; what it answers, Step would answer.
+func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
+	if q.Type != emu.Untranslated || q.PASID == emu.NoPASID && interruptRange(uint64(q.Addr)) {
+		return false
+	}
+	switch u.mode {
+	case modeLegacy:
+		return u.lookupLegacy(q, r)
+	case modeScalable:
+		return u.lookupScalable(q, r)
+	case modeOff:
+		if u.protected(q) {
+			return false
+		}
+		*r = emu.Result{}
+		pass(q, r)
+		return true
+	}
+	return false
+}
+
+func (u *Unit) lookupLegacy(q *emu.Request, r *emu.Result) bool {
+	if u.ctx == nil || q.PASID != emu.NoPASID {
+		return false
+	}
+	var v [4]uint64
+	key := entryKey(q.Source)
+	ctx, ok := u.ctx.Peek(&key, &v)
+	if !ok || !valValid.On(v[3]) {
+		return false
+	}
+	h := hit{ctx: ctx, touched: 1 << emu.CacheEntry}
+	version := v[2]
+	if spec.CtxTT.Of(v[0]) == spec.TTPassThrough {
+		return u.lookupPass(q, r, &h, version)
+	}
+	if uint64(q.Addr)>>u.lim.width[spec.CtxAW.Of(v[1])] != 0 {
+		return false
+	}
+	tag := emu.MakeTag(ClassSS, uint32(spec.CtxDID.Of(v[1])), emu.NoPASID)
+	return u.lookupTLB(q, r, &h, tag, need(q, false), version, &v)
+}
+
+func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
+	if u.ctx == nil || u.pasid == nil {
+		return false
+	}
+	var v [4]uint64
+	key := entryKey(q.Source)
+	ctx, ok := u.ctx.Peek(&key, &v)
+	if !ok || !valValid.On(v[3]) {
+		return false
+	}
+	h := hit{ctx: ctx, touched: 1<<emu.CacheEntry | 1<<emu.CachePASID}
+	p, priv, top := u.smPASID(q, (*spec.SMContextEntry)(&v))
+	if uint64(p) >= top || q.PASID != emu.NoPASID && !spec.SMCtxPASIDE.On(v[0]) {
+		return false
+	}
+	key = pasidKey(q.Source, p)
+	if h.pasid, ok = u.pasid.Peek(&key, &v); !ok || !valValid.On(v[3]) {
+		return false
+	}
+	if q.PASID != emu.NoPASID && q.Access&emu.Exec != 0 && !spec.PasidERE.On(v[2]) ||
+		priv && !spec.PasidSRE.On(v[2]) {
+		return false
+	}
+	version := PASIDVersion(v[:3])
+	if spec.PasidPGTT.Of(v[0]) == spec.PGTTPassThrough {
+		return u.lookupPass(q, r, &h, version)
+	}
+	if uint64(q.Addr)>>u.lim.width[spec.PasidAW.Of(v[0])] != 0 {
+		return false
+	}
+	tag := emu.MakeTag(ClassSS, uint32(spec.PasidDID.Of(v[1])), emu.NoPASID)
+	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), version, &v)
+}
+
+// lookupPass answers for a pass-through entry.
+func (u *Unit) lookupPass(q *emu.Request, r *emu.Result, h *hit, version uint64) bool {
+	if uint64(q.Addr)&u.lim.hawMask != 0 || interruptRange(uint64(q.Addr)) || u.protected(q) {
+		return false
+	}
+	u.touch(h)
+	*r = emu.Result{Touched: h.touched, Prov: emu.Provenance{Entry: version}}
+	pass(q, r)
+	return true
+}
+
+// lookupTLB answers from the IOTLB. v is scratch.
+func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n emu.Access, version uint64, v *[4]uint64) bool {
+	if u.iotlb == nil {
+		return false
+	}
+	key := emu.Key{Tag: tag, Addr: uint64(q.Addr)}
+	var ok bool
+	if h.tlb, ok = u.iotlb.Peek(&key, v); !ok {
+		return false
+	}
+	perm := emu.Access(tlbPerm.Of(v[0]))
+	if u.missing(q, n, perm) != 0 || v[1]&(tlbNone.Mask()|tlbRsvd.Mask()) != 0 ||
+		tlbClean.On(v[1]) && n&emu.Write != 0 {
+		return false
+	}
+	lg2 := uint8(tlbLg2.Of(v[0]))
+	pa := v[0]&tlbPage.Mask() | uint64(q.Addr)&(1<<lg2-1)
+	if interruptRange(pa) {
+		return false
+	}
+	h.touched |= 1 << emu.CacheIOTLB
+	u.touch(h)
+	// Field by field: a composite literal would be built aside and copied.
+	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched = emu.PA(pa), 0, emu.OK, lg2, perm, h.touched
+	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf = version, v[2], emu.PA(v[3])
+	if r.Fault.Code != 0 {
+		r.Fault = emu.Fault{}
+	}
+	return true
+}
+
+func (u *Unit) touch(h *hit) {
+	u.ctx.Touch(h.ctx)
+	if h.touched.Has(emu.CachePASID) {
+		u.pasid.Touch(h.pasid)
+	}
+	if h.touched.Has(emu.CacheIOTLB) {
+		u.iotlb.Touch(h.tlb)
+	}
+}

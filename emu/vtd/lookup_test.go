@@ -1,0 +1,261 @@
+package vtd_test
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// crowd is a machine with entries of many kinds, good and bad.
+func crowd(r *rig, rng *rand.Rand, sm bool) {
+	for i := range emu.SourceID(12) {
+		s := emu.SourceID(0x100) + i
+		did := 1 + rng.Uint64N(6)
+		var top emu.PA
+		if sm {
+			for p := range emu.PASID(3) {
+				pgtt := []uint64{spec.PGTTSecond, spec.PGTTSecond, spec.PGTTPassThrough, spec.PGTTFirst}[rng.IntN(4)]
+				bits := rng.Uint64()
+				top = r.bind(s, p, pgtt, did, with(spec.PasidSSADE, bits&1), with(spec.PasidSSEE, bits>>1&1),
+					with(spec.PasidERE, bits>>2&1), with(spec.PasidSRE, bits>>3&1), with(spec.PasidFPD, bits>>4&1))
+				if pgtt == spec.PGTTSecond {
+					pages(r, rng, top)
+				}
+			}
+			ctx := r.smContext(s)
+			r.put(ctx, r.get(ctx)&^(rng.Uint64N(2)<<3), rng.Uint64N(3))
+			continue
+		}
+		top = r.page()
+		tt := []uint64{spec.TTUntranslated, spec.TTAll, spec.TTPassThrough, 3}[rng.IntN(4)]
+		aw := uint64(spec.AW48)
+		if tt == spec.TTPassThrough {
+			aw = spec.AW57
+		}
+		e := legacyEntry(tt, top, aw, did)
+		r.put(r.context(s), e[0], e[1])
+		pages(r, rng, top)
+	}
+}
+
+func pages(r *rig, rng *rand.Rand, top emu.PA) {
+	for range 6 {
+		r.mapPage(top, rng.Uint64N(8)<<12, rng.Uint64N(1<<20)<<12, rng.Uint64N(8))
+	}
+	r.put(r.pte(top, 0x4000_0000, 1), 0xfee0_0000|ssRW|1<<7)
+	r.put(r.pte(top, 0x8000_0000, 2), 0x40_0000_0000|ssRW|1<<7)
+}
+
+func randomRequest(rng *rand.Rand, q *emu.Request) {
+	addr := []uint64{rng.Uint64N(8) << 12, 0x4000_0000 + rng.Uint64N(512)<<12, 0x8000_0000 + rng.Uint64N(1<<18)<<12,
+		0xfee0_0000, rng.Uint64()}[rng.IntN(5)]
+	*q = emu.Request{
+		Source: emu.SourceID(0x100 + rng.IntN(13)), Addr: emu.IOVA(addr), PASID: emu.NoPASID,
+		Len: uint32(rng.IntN(2) * 4), Access: emu.Access(rng.Uint32N(32)),
+	}
+	if rng.IntN(3) == 0 {
+		q.PASID = emu.PASID(rng.Uint32N(4))
+	}
+	if rng.IntN(8) == 0 {
+		q.Type = emu.ReqType(rng.IntN(4))
+	}
+}
+
+// stats are the counters of all caches.
+func stats(u *vtd.Unit) (s [emu.NumCaches]emu.CacheStats) {
+	for i := range s {
+		if c := u.Cache(emu.CacheID(i)); c != nil {
+			s[i] = c.Stats()
+		}
+	}
+	return s
+}
+
+func TestLookupAnswersAsStepDoes(t *testing.T) {
+	for seed := range uint64(8) {
+		sm, cm := seed&1 != 0, seed&2 != 0
+		rng := rand.New(rand.NewPCG(seed, 0))
+		r := newRig(t, func(c *vtd.Config) { c.CM, c.DT, c.NWFS = cm, true, true })
+		crowd(r, rng, sm)
+		if sm {
+			r.scalable()
+		} else {
+			r.legacy()
+		}
+		r.w32(spec.OffPLMBASE, 0x20_0000)
+		r.w32(spec.OffPLMLIMIT, 0x20_0000)
+		if seed&4 != 0 {
+			r.w32(spec.OffPMEN, spec.PmenEPM.Mask())
+		}
+		hits := 0
+		for range 20000 {
+			var q emu.Request
+			randomRequest(rng, &q)
+			before := stats(r.u)
+			// Step first, on a copy of the unit's state as it is: a transaction whose fills are
+			// dropped changes nothing but statistics.
+			var fast, slow emu.Result
+			hit := r.u.Lookup(&q, &fast)
+			if !hit {
+				require.Equal(t, before, stats(r.u), "a failed look-up leaves no trace")
+				r.f.Translate(&q, &slow)
+				continue
+			}
+			hits++
+			mid := stats(r.u)
+			s := r.begin(q)
+			slow = s.end()
+			require.Equal(t, slow, fast, "%+v", q)
+			after := stats(r.u)
+			for i := range after {
+				if emu.CacheID(i) != emu.CacheWalk {
+					require.Equal(t, mid[i].Lookups-before[i].Lookups, after[i].Lookups-mid[i].Lookups)
+					require.Equal(t, mid[i].Hits-before[i].Hits, after[i].Hits-mid[i].Hits)
+				}
+			}
+			if rng.IntN(50) == 0 {
+				r.clearFaults()
+				r.submitGlobal()
+			}
+		}
+		require.Greater(t, hits, 1000, "seed %d", seed)
+	}
+}
+
+// runEngines runs the engines of w to their ends, as an executor that reuses its memory.
+func (r *rig) runEngines(w emu.Wake, e *emu.Txn, q *emu.Request) {
+	for w != 0 {
+		q.Type, q.Job, q.PASID = emu.Job, emu.Engine(bits.TrailingZeros8(uint8(w))), emu.NoPASID
+		w &= w - 1
+		r.u.Start(e, q)
+		for {
+			r.u.Step(e)
+			w |= e.Wake
+			e.Wake, e.Ans = 0, emu.AnsOK
+			switch e.Act.Op {
+			case emu.OpFetch, emu.OpStore:
+				e.Ans = emu.MemoryAnswer(r.m, e)
+			case emu.OpInvalidate:
+				for i := range emu.NumCaches {
+					if c := r.u.Cache(i); c != nil && e.Act.Sel.Caches.Has(i) {
+						c.Invalidate(&e.Act.Sel)
+					}
+				}
+			}
+			if e.Act.Op == emu.OpDone {
+				break
+			}
+		}
+	}
+}
+
+func TestHotPathAllocatesNothing(t *testing.T) {
+	for _, sm := range []bool{false, true} {
+		r := newRig(t, func(c *vtd.Config) { c.DT = true })
+		var top emu.PA
+		if sm {
+			top = r.bind(sid, 0, spec.PGTTSecond, 7)
+			r.scalable()
+		} else {
+			top = r.attach(sid, 7)
+			r.legacy()
+		}
+		for i := range uint64(64) {
+			r.mapPage(top, i<<12, 0x10_0000+i<<12, ssRW)
+		}
+		r.queue(sm)
+		r.w32(spec.OffIECTL, 0)
+		lo, hi := wait(1, r.status())
+		r.push(iotlbInv(spec.GranPage, 7), pageInv(0, 6, false))
+		r.push(ccInv(spec.GranGlobal, 0, 0, 0), 0)
+		r.push(lo|spec.IwIF.Mask(), hi)
+		var q, job emu.Request
+		var e emu.Txn
+		var res emu.Result
+		q = emu.Request{Source: sid, PASID: emu.NoPASID, Len: 64, Access: emu.Read}
+		faults := 0
+		write := func(off uint32, size uint8, v uint64) { r.runEngines(r.u.WriteReg(off, size, v), &e, &job) }
+		n := testing.AllocsPerRun(50, func() {
+			for i := range uint64(65) { // the last one faults
+				q.Addr = emu.IOVA(i << 12)
+				r.f.Translate(&q, &res)
+				r.f.Translate(&q, &res)
+				if res.Status == emu.Blocked {
+					faults++
+				}
+			}
+			write(spec.OffIQA, 8, uint64(r.iq)|spec.IqaDW.PutBool(sm))
+			write(spec.OffIQT, 4, r.tail)
+			write(spec.OffICS, 4, 1)
+			for i := range uint32(8) {
+				write(0x600+16*i+12, 4, 1<<31)
+			}
+			write(spec.OffFSTS, 4, spec.FstsPFO.Mask())
+			write(spec.OffGCMD, 4, spec.GcmdTE.Mask()|spec.GcmdQIE.Mask()|spec.GcmdSRTP.Mask())
+		})
+		require.Zero(t, n)
+		require.Equal(t, 51, faults)
+		require.Zero(t, r.r32(spec.OffFSTS))
+		require.EqualValues(t, 1, r.get(r.status()))
+	}
+}
+
+func benchRig(b *testing.B, sm bool, n uint64) *rig {
+	r := newRig(b)
+	var top emu.PA
+	if sm {
+		top = r.bind(sid, 0, spec.PGTTSecond, 7)
+		r.scalable()
+	} else {
+		top = r.attach(sid, 7)
+		r.legacy()
+	}
+	for i := range n {
+		r.mapPage(top, i<<12, 0x1000_0000+i<<12, ssRW)
+	}
+	return r
+}
+
+func BenchmarkLookup(b *testing.B) {
+	for name, sm := range map[string]bool{"legacy": false, "scalable": true} {
+		b.Run(name, func(b *testing.B) {
+			r := benchRig(b, sm, 64)
+			q, res := dma(emu.Read), emu.Result{}
+			for i := range uint64(64) {
+				q.Addr = emu.IOVA(i << 12)
+				r.f.Translate(&q, &res)
+			}
+			b.ReportAllocs()
+			i := uint64(0)
+			for b.Loop() {
+				q.Addr = emu.IOVA(i & 63 << 12)
+				i++
+				if !r.u.Lookup(&q, &res) {
+					b.Fatal("miss")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkMiss(b *testing.B) {
+	for name, sm := range map[string]bool{"legacy": false, "scalable": true} {
+		b.Run(name, func(b *testing.B) {
+			r := benchRig(b, sm, 1<<14)
+			q, res := dma(emu.Read), emu.Result{}
+			b.ReportAllocs()
+			x := uint64(1)
+			for b.Loop() {
+				x = x*6364136223846793005 + 1442695040888963407
+				q.Addr = emu.IOVA(x >> 50 << 12)
+				r.f.Translate(&q, &res)
+			}
+		})
+	}
+}

@@ -1,0 +1,190 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// The invalidation queue, 6.5.2. Descriptors are executed one after the other, in order; a fence
+// (FN) therefore holds by itself. IQH moves on when a descriptor was fetched and found valid.
+
+// queueDoorbell wakes the engine if the queue is on.
+func (u *Unit) queueDoorbell() emu.Wake {
+	if !u.status(spec.GstsQIES) {
+		return 0
+	}
+	return EngineQueue.Set()
+}
+
+// descSize returns the size of descriptors that IQA.DW asks for.
+func (u *Unit) descSize() uint8 {
+	if spec.IqaDW.On(u.reg.Get(rIQA)) {
+		return spec.DescSize256
+	}
+	return spec.DescSize128
+}
+
+// queueNext fetches the descriptor at IQH, or stops.
+func (u *Unit) queueNext(t *emu.Txn) {
+	head, tail := u.reg.Get(rIQH), u.reg.Get(rIQT)
+	if u.s.TimedOut && head == u.s.TimeoutEnd {
+		u.timeoutError(t)
+		return
+	}
+	stopped := !u.status(spec.GstsQIES) || u.s.QueueStop || u.fsts(spec.FstsIQE) || u.fsts(spec.FstsITE)
+	if stopped || head == tail {
+		u.queueEnd(t)
+		return
+	}
+	iqa := u.reg.Get(rIQA)
+	if e := u.queueState(iqa, tail); e != spec.IQEINone {
+		u.queueError(t, e)
+		return
+	}
+	size := u.descSize()
+	fetch(t, emu.PA(iqa&spec.IqaIQA.Mask()+head), size, StepQueueFetch, stQueueFetched)
+}
+
+// queueState returns what is wrong with the queue as programmed, 6.5.2.10.
+func (u *Unit) queueState(iqa, tail uint64) uint64 {
+	wide := spec.IqaDW.On(iqa)
+	switch {
+	case wide && !u.cfg.SMTS && !u.cfg.ADMS, !wide && u.ttm() == spec.TTMScalable && u.cfg.SMTS:
+		return spec.IQEIWidth
+	case wide && tail%spec.DescSize256 != 0:
+		return spec.IQEITailAlign
+	case tail >= u.queueBytes(iqa):
+		return spec.IQEITail
+	case !u.validTTM():
+		return spec.IQEITTM
+	}
+	return spec.IQEINone
+}
+
+func (u *Unit) queueBytes(iqa uint64) uint64 { return emu.PageSize << spec.IqaQS.Of(iqa) }
+
+// queueFetched takes the descriptor; decoding it takes time.
+func (u *Unit) queueFetched(t *emu.Txn) {
+	if t.Ans == emu.AnsError {
+		u.queueError(t, spec.IQEIFetch)
+		return
+	}
+	t.Entry = [8]uint64{t.In[0], t.In[1]}
+	if t.Act.Size == spec.DescSize256 {
+		t.Entry[2], t.Entry[3] = t.In[2], t.In[3]
+	}
+	delay(t, emu.DelayQueue, StepQueueDecode, stQueueDecoded)
+}
+
+// queueDecoded checks the descriptor, moves IQH behind it and executes it.
+func (u *Unit) queueDecoded(t *emu.Txn) {
+	w := &t.Entry
+	d := &u.desc[spec.DescType(w[0])]
+	size := uint64(t.Act.Size)
+	switch {
+	case d.begin == nil:
+		u.queueError(t, spec.IQEIType)
+		return
+	case d.wide && size != spec.DescSize256:
+		u.queueError(t, spec.IQEIWidth)
+		return
+	case w[0]&d.rsvd[0]|w[1]&d.rsvd[1]|w[2]|w[3] != 0, d.legal != nil && !d.legal(u, w):
+		u.queueError(t, spec.IQEIReserved)
+		return
+	}
+	head := u.reg.Get(rIQH) + size
+	if head >= u.queueBytes(u.reg.Get(rIQA)) {
+		head = 0
+	}
+	u.reg.Set(rIQH, head)
+	d.begin(u, t)
+}
+
+// queueSecond does the second half of an invalidation that needs two selectors.
+func (u *Unit) queueSecond(t *emu.Txn) {
+	d := &u.desc[spec.DescType(t.Entry[0])]
+	if d.second == nil || !d.second(u, &t.Act.Sel, &t.Entry) {
+		u.queueNext(t)
+		return
+	}
+	invalidate(t, StepQueueInvalidate, stQueueNext)
+}
+
+// queueDevTLB takes the answer of a device. While hardware waits for one it goes on fetching, so
+// by the time it gives up the descriptors up to the tail, or up to a fence, have been fetched:
+// they are executed, but waits among them never complete (6.5.2.10).
+func (u *Unit) queueDevTLB(t *emu.Txn) {
+	if t.Ans == emu.AnsTimeout && !u.s.TimedOut {
+		u.s.TimedOut = true
+		u.s.TimeoutSID = uint16(t.Act.Key.Addr)
+		u.s.TimeoutEnd = u.reg.Get(rIQT)
+	}
+	u.queueNext(t)
+}
+
+// timeoutError sets ITE and stops.
+func (u *Unit) timeoutError(t *emu.Txn) {
+	u.s.TimedOut = false
+	v := u.reg.Get(rIQERCD) &^ spec.IqercdITESID.Mask()
+	u.reg.Set(rIQERCD, v|spec.IqercdITESID.Put(uint64(u.s.TimeoutSID)))
+	u.queueStatus(t, spec.FstsITE)
+}
+
+// queueError sets IQE and stops. IQH stays at the descriptor concerned.
+func (u *Unit) queueError(t *emu.Txn, iqei uint64) {
+	u.s.TimedOut = false
+	v := u.reg.Get(rIQERCD) &^ spec.IqercdIQEI.Mask()
+	u.reg.Set(rIQERCD, v|spec.IqercdIQEI.Put(iqei))
+	u.queueStatus(t, spec.FstsIQE)
+}
+
+func (u *Unit) queueStatus(t *emu.Txn, b reg.Bits) {
+	t.Wake |= u.faultStatus(b)
+	u.queueEnd(t)
+}
+
+// queueEnd stops the engine until the next doorbell.
+func (u *Unit) queueEnd(t *emu.Txn) {
+	u.s.QueueBusy = false
+	if u.s.QueueStop {
+		t.Wake |= EngineCommand.Set()
+	}
+	done(t, StepQueueStop)
+}
+
+// descWait executes a wait descriptor, 6.5.2.8: everything before it is complete once what was
+// marked in flight has ended.
+func (u *Unit) descWait(t *emu.Txn) {
+	if u.s.TimedOut { // aborted for good
+		if spec.IwFN.On(t.Entry[0]) {
+			u.timeoutError(t)
+			return
+		}
+		u.queueNext(t)
+		return
+	}
+	drain(t, StepWaitDrain, stWaitDrained)
+}
+
+func (u *Unit) waitDrained(t *emu.Txn) {
+	w := t.Entry[0]
+	if !spec.IwSW.On(w) {
+		u.waitWritten(t)
+		return
+	}
+	a := &t.Act
+	a.Op, a.Size, a.Step = emu.OpStore, 4, StepWaitStatus
+	a.Addr = emu.PA(t.Entry[1] &^ 3)
+	a.Data = [4]uint64{spec.IwDATA.Of(w)}
+	t.State = stWaitWritten
+}
+
+// waitWritten signals completion after the status write. A write that failed on the bus is lost.
+func (u *Unit) waitWritten(t *emu.Txn) {
+	if spec.IwIF.On(t.Entry[0]) && !spec.IcsIWC.On(u.reg.Get(rICS)) {
+		u.reg.SetBits(rICS, spec.IcsIWC.Mask())
+		t.Wake |= u.eventCondition(&iqEvent)
+	}
+	u.queueNext(t)
+}

@@ -1,0 +1,260 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// smContextChunk0 takes the first half of a scalable context entry and reads the second.
+func (u *Unit) smContextChunk0(t *emu.Txn) {
+	if t.Ans == emu.AnsError {
+		u.fault(t, FaultContextReadSM, StepContext, t.At)
+		return
+	}
+	t.Entry[0], t.Entry[1] = t.In[0], t.In[1]
+	fetchMore(t, t.At+16, 16, StepContext, stSMContext1)
+}
+
+// smContextChunk1 checks the assembled scalable context entry.
+func (u *Unit) smContextChunk1(t *emu.Txn) {
+	if t.Ans == emu.AnsError {
+		u.fault(t, FaultContextReadSM, StepContext, t.At)
+		return
+	}
+	t.Entry[2], t.Entry[3] = t.In[0], t.In[1]
+	if u.obs != nil {
+		u.obs.Assembled(t, emu.StructDevice, t.At, t.Entry[:4])
+	}
+	e := (*spec.SMContextEntry)(t.Entry[:4])
+	t.Aux[0] |= auxFPD.PutBool(e.FPD())
+	if c := u.checkSMContext(e); c != 0 {
+		u.failContext(t, c, StepContext)
+		return
+	}
+	u.fillContext(t, 0)
+}
+
+// checkSMContext returns the fault of an entry, or 0.
+func (u *Unit) checkSMContext(e *spec.SMContextEntry) uint16 {
+	switch {
+	case !e.P():
+		return FaultContextAbsentSM
+	case e[0]&u.lim.smctx[0]|e[1]&u.lim.smctx[1]|e[2]|e[3] != 0:
+		return FaultContextReservedSM
+	case e.DTE() && !u.cfg.DT, e.PASIDE() && !u.cfg.PASID, e.PRE() && !u.structCap(spec.EcapPRS):
+		return FaultContextInvalidSM
+	}
+	return 0
+}
+
+// smRequest checks the request against its context entry and finds the PASID, 3.4.4.
+func (u *Unit) smRequest(t *emu.Txn) {
+	q := &t.Req
+	e := (*spec.SMContextEntry)(t.Entry[:4])
+	p, priv, top := u.smPASID(q, e)
+	c := uint16(0)
+	switch {
+	case (q.Type == emu.TranslationReq || q.Type == emu.Translated) && !e.DTE():
+		c = FaultBlockedATSSM
+	case q.Type == emu.PageRequest && !e.PRE():
+		c = FaultBlockedPRS
+	case q.PASID != emu.NoPASID && !e.PASIDE():
+		c = FaultBlockedPASID
+	case q.PASID != emu.NoPASID && uint64(p) >= top:
+		c = FaultPASIDRange
+	case uint64(p) >= top:
+		c = FaultRIDPASID
+	case q.Type == emu.PageRequest:
+		c = FaultNoPageRequest
+	}
+	if c != 0 {
+		u.fault(t, c, StepRequestCheck, 0)
+		return
+	}
+	if q.Type == emu.Translated {
+		u.translated(t)
+		return
+	}
+	t.Aux[0] |= auxPASID.Put(uint64(p)) | auxPriv.PutBool(priv)
+	t.Aux[1] = uint64(e.PASIDDIRPTR())
+	u.probePASID(t)
+}
+
+// smPASID returns the PASID that q uses, whether it is privileged, and the first PASID beyond the
+// directory.
+func (u *Unit) smPASID(q *emu.Request, e *spec.SMContextEntry) (p emu.PASID, priv bool, top uint64) {
+	top = min(uint64(1)<<(e.PDTS()+13), u.lim.pasidTop)
+	switch {
+	case q.PASID != emu.NoPASID:
+		return q.PASID, q.Access&emu.Priv != 0, top
+	case u.cfg.RPS:
+		return e.RIDPASID(), u.cfg.RPRIVS && e.RIDPRIV(), top
+	}
+	return 0, u.cfg.RPRIVS && e.RIDPRIV(), top
+}
+
+func pasidOf(t *emu.Txn) emu.PASID { return emu.PASID(auxPASID.Of(t.Aux[0])) }
+
+// probePASID looks into the PASID-cache.
+func (u *Unit) probePASID(t *emu.Txn) {
+	if u.pasid == nil {
+		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stPASIDWalker)
+		return
+	}
+	probe(t, emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), StepPASIDCache, stPASIDProbed)
+}
+
+func (u *Unit) pasidProbed(t *emu.Txn) {
+	if t.Ans == emu.AnsOK {
+		u.pasidCached(t)
+		return
+	}
+	acquire(t, emu.SlotPASID, pasidKey(t.Req.Source, pasidOf(t)), StepPASIDMiss, stPASIDSlot)
+}
+
+func (u *Unit) pasidSlot(t *emu.Txn) {
+	switch t.Ans {
+	case emu.AnsMerged:
+		u.pasidCached(t)
+	case emu.AnsRetry:
+		u.probePASID(t)
+	default:
+		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stPASIDWalker)
+	}
+}
+
+// pasidCached uses a value of the PASID-cache.
+func (u *Unit) pasidCached(t *emu.Txn) {
+	t.Entry[0], t.Entry[1], t.Entry[2] = t.In[0], t.In[1], t.In[2]
+	t.Aux[0] |= auxFPD.Put(spec.PasidFPD.Of(t.In[0]) | valDirFPD.Of(t.In[3]))
+	if !valValid.On(t.In[3]) { // caching mode
+		u.fault(t, uint16(valCode.Of(t.In[3])), StepPASIDCache, 0)
+		return
+	}
+	u.pasidReady(t)
+}
+
+// fetchPASIDDir reads the directory entry.
+func (u *Unit) fetchPASIDDir(t *emu.Txn) {
+	t.At = emu.PA(t.Aux[1]) + emu.PA(pasidOf(t)>>6)*8
+	fetch(t, t.At, 8, StepPASIDDir, stPASIDDir)
+}
+
+// pasidDirEntry checks the directory entry and reads the table entry.
+func (u *Unit) pasidDirEntry(t *emu.Txn) {
+	e := spec.PASIDDirEntry(t.In[0])
+	if t.Ans == emu.AnsError {
+		u.fault(t, FaultPASIDDirRead, StepPASIDDir, t.At)
+		return
+	}
+	if e.FPD() {
+		t.Aux[0] |= auxFPD.Mask() | auxDirFPD.Mask()
+	}
+	switch {
+	case !e.P():
+		u.failPASID(t, FaultPASIDDirAbsent, StepPASIDDir)
+	case uint64(e)&u.lim.dir != 0:
+		u.failPASID(t, FaultPASIDDirReserved, StepPASIDDir)
+	default:
+		t.At = e.SMPTBLPTR() + emu.PA(pasidOf(t)&63)*64
+		fetch(t, t.At, 16, StepPASIDEntry, stPASID0)
+	}
+}
+
+// pasidChunk takes one of the four 16-byte parts of a PASID table entry; the last one completes it.
+func (u *Unit) pasidChunk(t *emu.Txn) {
+	if t.Ans == emu.AnsError {
+		u.fault(t, FaultPASIDRead, StepPASIDEntry, t.At)
+		return
+	}
+	i := t.State - stPASID0
+	t.Entry[2*i], t.Entry[2*i+1] = t.In[0], t.In[1]
+	if i < 3 {
+		fetchMore(t, t.At+emu.PA(i+1)*16, 16, StepPASIDEntry, t.State+1)
+		return
+	}
+	if u.obs != nil {
+		u.obs.Assembled(t, emu.StructPASID, t.At, t.Entry[:8])
+	}
+	e := (*spec.PASIDEntry)(&t.Entry)
+	t.Aux[0] |= auxFPD.PutBool(e.FPD())
+	if c := u.checkPASID(e); c != 0 {
+		u.failPASID(t, c, StepPASIDEntry)
+		return
+	}
+	u.fillPASID(t, uint32(e.DID()))
+}
+
+// checkPASID returns the fault of an entry, or 0.
+func (u *Unit) checkPASID(e *spec.PASIDEntry) uint16 {
+	l := &u.lim
+	second := e.PGTT() == spec.PGTTSecond
+	rsvd := e[0]&l.pasid[0] | e[1]&l.pasid[1] | e[2]&l.pasid[2] | e[3] | e[4] | e[5] | e[6] | e[7]
+	if second {
+		rsvd |= e[0] & spec.PasidSSPTPTR.Mask() & l.hawMask
+	}
+	switch {
+	case !e.P():
+		return FaultPASIDAbsent
+	case rsvd != 0:
+		return FaultPASIDReserved
+	case second && u.cfg.SSTS && l.width[e.AW()] != 0:
+		return 0
+	case e.PGTT() == spec.PGTTPassThrough && u.cfg.PT:
+		return 0
+	}
+	return FaultPASIDInvalid
+}
+
+// fillPASID puts the entry into the PASID-cache, which ends the miss status.
+func (u *Unit) fillPASID(t *emu.Txn, did uint32) {
+	if u.pasid == nil {
+		u.pasidFilled(t)
+		return
+	}
+	flags := valValid.Mask() | valDirFPD.Put(auxDirFPD.Of(t.Aux[0]))
+	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Entry[2], flags}
+	fill(t, emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), 0, did, StepPASIDFill, stPASIDFilled)
+}
+
+func (u *Unit) pasidFilled(t *emu.Txn) {
+	release(t, emu.SlotWalker, StepWalker, stPASIDReady)
+}
+
+// failPASID is failContext for PASID directory and table entries.
+func (u *Unit) failPASID(t *emu.Txn, c uint16, step emu.Step) {
+	u.setFault(t, c, step, t.At)
+	if !u.cfg.CM || u.pasid == nil {
+		u.raise(t)
+		return
+	}
+	var did uint32
+	if step == StepPASIDDir {
+		t.Entry = [8]uint64{}
+	} else if spec.PasidP.On(t.Entry[0]) {
+		did = uint32(spec.PasidDID.Of(t.Entry[1]))
+	}
+	flags := valCode.Put(uint64(c)) | valDirFPD.Put(auxDirFPD.Of(t.Aux[0]))
+	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Entry[2], flags}
+	fill(t, emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), 0, did, StepPASIDFill, stFaultFilled)
+}
+
+// pasidReady goes on with a valid PASID entry in t.Entry.
+func (u *Unit) pasidReady(t *emu.Txn) {
+	e := (*spec.PASIDEntry)(&t.Entry)
+	class, p := ClassSS, emu.NoPASID
+	if e.PGTT() == spec.PGTTPassThrough {
+		class, p = ClassPT, pasidOf(t)
+	}
+	settled(t, class, e.DID(), p, PASIDVersion(t.Entry[:3]))
+	switch {
+	case t.Req.PASID != emu.NoPASID && t.Req.Access&emu.Exec != 0 && !e.ERE():
+		u.fault(t, FaultExecDisabled, StepRequestCheck, 0)
+	case auxPriv.On(t.Aux[0]) && !e.SRE():
+		u.fault(t, FaultPrivDisabled, StepRequestCheck, 0)
+	case e.PGTT() == spec.PGTTPassThrough:
+		u.passThrough(t)
+	default:
+		u.secondStage(t, e.AW())
+	}
+}

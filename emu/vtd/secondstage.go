@@ -1,0 +1,360 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// secondStage begins second-stage translation, 3.7: the address must fit the width, then the IOTLB
+// is asked.
+func (u *Unit) secondStage(t *emu.Txn, aw uint8) {
+	t.Frame[0] = emu.Frame{In: uint64(t.Req.Addr), Level: int8(aw + 1)}
+	if uint64(t.Req.Addr)>>u.lim.width[aw] != 0 {
+		u.fault(t, code(t, FaultWidth, FaultWidthSM), StepAddressWidth, 0)
+		return
+	}
+	if u.atsInterruptRange(t) {
+		return
+	}
+	u.probeTLB(t)
+}
+
+func (u *Unit) probeTLB(t *emu.Txn) {
+	if u.iotlb == nil {
+		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
+		return
+	}
+	probe(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
+}
+
+func (u *Unit) tlbProbed(t *emu.Txn) {
+	if t.Ans == emu.AnsOK && u.tlbHit(t) {
+		return
+	}
+	key := emu.Key{Tag: t.Tag, Addr: t.Frame[0].In &^ (emu.PageSize - 1)}
+	acquire(t, emu.SlotMiss, key, StepIOTLBMiss, stMissSlot)
+}
+
+func (u *Unit) missSlot(t *emu.Txn) {
+	switch t.Ans {
+	case emu.AnsMerged:
+		if !u.tlbHit(t) {
+			u.probeTLB(t)
+		}
+	case emu.AnsRetry:
+		u.probeTLB(t)
+	default:
+		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
+	}
+}
+
+// need returns the rights that q must find, 3.7.1. ssee says whether execute rights count.
+func need(q *emu.Request, ssee bool) emu.Access {
+	n := q.Access & emu.RW
+	if q.Access&emu.Atomic != 0 {
+		n = emu.RW
+	}
+	if n == 0 {
+		n = emu.Read
+	}
+	if ssee && q.PASID != emu.NoPASID {
+		n |= q.Access & emu.Exec
+	}
+	return n
+}
+
+// missing returns which of the rights n are not in perm. A zero-length read of a write-only page is
+// allowed with CAP.ZLR.
+func (u *Unit) missing(q *emu.Request, n, perm emu.Access) emu.Access {
+	m := n &^ perm
+	if m == emu.Read && q.Len == 0 && n == emu.Read && u.cfg.ZLR && perm&emu.Write != 0 {
+		return 0
+	}
+	return m
+}
+
+func ssee(t *emu.Txn) bool { return scalable(t) && spec.PasidSSEE.On(t.Entry[0]) }
+
+// dirties reports whether t, given rights perm, needs the D flag of the leaf set.
+func (u *Unit) dirties(q *emu.Request, n, perm emu.Access) bool {
+	if q.Type == emu.TranslationReq {
+		return !u.noWrite(q) && perm&emu.Write != 0
+	}
+	return n&emu.Write != 0
+}
+
+// tlbHit uses the IOTLB value in t.In. It returns false if the tables must be walked all the same,
+// to set the D flag.
+func (u *Unit) tlbHit(t *emu.Txn) bool {
+	v := &t.In
+	leaf := emu.PA(v[3])
+	switch {
+	case tlbNone.On(v[1]):
+		u.fault(t, absentCode(t), StepIOTLB, leaf)
+		return true
+	case tlbRsvd.On(v[1]):
+		u.fault(t, code(t, FaultSSReserved, FaultSSReservedSM), StepIOTLB, leaf)
+		return true
+	}
+	q := &t.Req
+	n, perm := need(q, ssee(t)), emu.Access(tlbPerm.Of(v[0]))
+	if q.Type == emu.Untranslated {
+		if m := u.missing(q, n, perm); m != 0 {
+			u.fault(t, permissionCode(t, m), StepIOTLB, leaf)
+			return true
+		}
+	}
+	if tlbClean.On(v[1]) && u.dirties(q, n, perm) {
+		return false
+	}
+	lg2 := uint8(tlbLg2.Of(v[0]))
+	pa := v[0]&tlbPage.Mask() | t.Frame[0].In&ones(lg2)
+	if interruptRange(pa) {
+		u.fault(t, code(t, FaultOutputRange, FaultOutputRangeSM), StepOutputRange, leaf)
+		return true
+	}
+	u.answer(t, pa, lg2, perm, v[2], leaf)
+	done(t, StepIOTLB)
+	return true
+}
+
+// answer sets the result of a translation.
+func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, version uint64, leaf emu.PA) {
+	r := &t.Res
+	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(pa), lg2, perm
+	r.Prov.Fill, r.Prov.Leaf = version, leaf
+	if u.noWrite(&t.Req) {
+		r.Perm &^= emu.Write
+	}
+}
+
+// absentCode is the fault of a second-stage entry without any right.
+func absentCode(t *emu.Txn) uint16 {
+	if scalable(t) {
+		return FaultSSAbsent
+	}
+	return permissionCode(t, need(&t.Req, false))
+}
+
+// permissionCode is the fault of rights m missing.
+func permissionCode(t *emu.Txn, m emu.Access) uint16 {
+	switch {
+	case m&emu.Write != 0:
+		return code(t, FaultWrite, FaultWriteSM)
+	case m&emu.Read != 0:
+		return code(t, FaultRead, FaultReadSM)
+	}
+	return FaultExec
+}
+
+// walkBegin starts a walk: at what the paging-structure caches know, or at the top.
+func (u *Unit) walkBegin(t *emu.Txn) {
+	if u.walk == nil {
+		u.walkTop(t)
+		return
+	}
+	probe(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stWalkProbed)
+}
+
+func (u *Unit) walkProbed(t *emu.Txn) {
+	if t.Ans != emu.AnsOK {
+		u.walkTop(t)
+		return
+	}
+	f := &t.Frame[0]
+	f.Table = emu.PA(t.In[0] & walkTable.Mask())
+	f.Perm = emu.Access(walkPerm.Of(t.In[0]))
+	f.Level = int8(walkLevel.Of(t.In[0]))
+	t.Aux[2] = t.In[2]
+	u.ssFetch(t)
+}
+
+// walkTop starts at the table of the entry in force.
+func (u *Unit) walkTop(t *emu.Txn) {
+	f := &t.Frame[0]
+	f.Table = emu.PA(t.Entry[0] & spec.PasidSSPTPTR.Mask()) // same place in both kinds of entry
+	f.Perm = emu.RW | emu.Exec
+	f.Level = int8(u.awOf(t) + 1)
+	t.Aux[2] = t.Ver
+	u.ssFetch(t)
+}
+
+func (u *Unit) awOf(t *emu.Txn) uint8 {
+	if scalable(t) {
+		return uint8(spec.PasidAW.Of(t.Entry[0]))
+	}
+	return uint8(spec.CtxAW.Of(t.Entry[1]))
+}
+
+// ssFetch reads the entry of the level.
+func (u *Unit) ssFetch(t *emu.Txn) {
+	f := &t.Frame[0]
+	f.At = f.Table + emu.PA(f.In>>(12+9*uint(f.Level))&511)*8
+	step := StepSSTable
+	if f.Level == 0 {
+		step = StepSSLeaf
+	}
+	fetch(t, f.At, 8, step, stSSEntry)
+}
+
+// ssEntryRead takes the entry. A failing read of the top entry is the fault of the context entry.
+func (u *Unit) ssEntryRead(t *emu.Txn) {
+	f := &t.Frame[0]
+	if t.Ans == emu.AnsError {
+		c := code(t, FaultSSRead, FaultSSReadSM)
+		if f.Level == int8(u.awOf(t)+1) {
+			c = code(t, FaultContextInvalid, FaultSSTopRead)
+		}
+		u.fault(t, c, StepSSTable, f.At)
+		return
+	}
+	u.ssEntry(t, t.In[0])
+}
+
+// ssEntry checks the entry e of the level, in the order of 3.7.1: rights, reserved bits, accessed
+// and dirty flags.
+func (u *Unit) ssEntry(t *emu.Txn, e uint64) {
+	f, q := &t.Frame[0], &t.Req
+	f.Entry = e
+	x := ssee(t)
+	perm := f.Perm & rights(e, x)
+	n := need(q, x)
+	leaf := f.Level == 0 || f.Level <= 2 && spec.SSPS.On(e)
+	kind := 0
+	if leaf {
+		kind = 1
+	}
+	if rights(e, x)&^exec(!x) == 0 {
+		u.failSS(t, absentCode(t), tlbNone.Mask())
+		return
+	}
+	if m := u.missing(q, n, perm); m != 0 && q.Type == emu.Untranslated {
+		u.fault(t, permissionCode(t, m), StepSSTable, f.At)
+		return
+	}
+	if e&u.lim.rsvd[f.Level][kind] != 0 {
+		u.failSS(t, code(t, FaultSSReserved, FaultSSReservedSM), tlbRsvd.Mask())
+		return
+	}
+	if ad := u.wantedFlags(t, leaf, u.dirties(q, n, perm)); e&ad != ad {
+		u.ssUpdate(t, e, ad)
+		return
+	}
+	u.ssAccepted(t, leaf)
+}
+
+// rights returns the rights of an entry. Without SSEE execute is not restricted.
+func rights(e uint64, ssee bool) emu.Access {
+	if ssee {
+		return emu.Access(e & 7)
+	}
+	return emu.Access(e&3) | emu.Exec
+}
+
+func exec(v bool) emu.Access {
+	if v {
+		return emu.Exec
+	}
+	return 0
+}
+
+// wantedFlags returns the A and D flags that must be set in an entry that is used, 3.7.2.
+func (u *Unit) wantedFlags(t *emu.Txn, leaf, dirty bool) uint64 {
+	if !scalable(t) || !spec.PasidSSADE.On(t.Entry[0]) {
+		return 0
+	}
+	if leaf && dirty {
+		return spec.SSA.Mask() | spec.SSD.Mask()
+	}
+	return spec.SSA.Mask()
+}
+
+// ssUpdate sets flags by a compare-and-swap against the entry as read, so that nothing software
+// did meanwhile is lost. It needs a coherent walk.
+func (u *Unit) ssUpdate(t *emu.Txn, e, flags uint64) {
+	f := &t.Frame[0]
+	if !u.cfg.SMPWCS || !spec.PasidPWSNP.On(t.Entry[1]) {
+		u.fault(t, FaultSSNoncoherent, StepSSUpdate, f.At)
+		return
+	}
+	a := &t.Act
+	a.Op, a.Addr, a.Size, a.Step = emu.OpCAS, f.At, 8, StepSSUpdate
+	a.Data = [4]uint64{e, 0, e | flags, 0}
+	t.State = stSSUpdated
+}
+
+// ssUpdated goes on after the compare-and-swap; if the entry changed meanwhile it is looked at anew.
+func (u *Unit) ssUpdated(t *emu.Txn) {
+	f := &t.Frame[0]
+	switch t.Ans {
+	case emu.AnsError:
+		u.fault(t, FaultSSUpdate, StepSSUpdate, f.At)
+	case emu.AnsMiss:
+		u.ssEntry(t, t.In[0])
+	default:
+		f.Entry = t.Act.Data[2]
+		u.ssAccepted(t, f.Level == 0 || f.Level <= 2 && spec.SSPS.On(f.Entry))
+	}
+}
+
+// ssAccepted goes one level down, or ends the walk at a leaf.
+func (u *Unit) ssAccepted(t *emu.Txn, leaf bool) {
+	f := &t.Frame[0]
+	f.Perm &= rights(f.Entry, ssee(t))
+	f.Lg2 = 12 + 9*uint8(f.Level)
+	if leaf {
+		u.ssLeaf(t)
+		return
+	}
+	f.Table = emu.PA(f.Entry & spec.SSADDR.Mask())
+	f.Level--
+	if u.lim.walk>>f.Lg2&1 == 0 {
+		u.ssFetch(t)
+		return
+	}
+	t.Act.Data = [4]uint64{uint64(f.Table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level)), 0, t.Aux[2], 0}
+	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepWalkFill, stSSDescend)
+}
+
+// ssLeaf has the translation: it checks the output address and fills the IOTLB.
+func (u *Unit) ssLeaf(t *emu.Txn) {
+	f := &t.Frame[0]
+	page := f.Entry & spec.SSADDR.Mask() &^ ones(f.Lg2)
+	pa := page | f.In&ones(f.Lg2)
+	if interruptRange(pa) && f.Perm&emu.RW != 0 {
+		u.fault(t, code(t, FaultOutputRange, FaultOutputRangeSM), StepOutputRange, f.At)
+		return
+	}
+	if !ssee(t) {
+		f.Perm &= emu.RW
+	}
+	u.answer(t, pa, f.Lg2, f.Perm, t.Aux[2], f.At)
+	if u.iotlb == nil || f.Perm&emu.RW == 0 {
+		done(t, StepSSLeaf)
+		return
+	}
+	ade := scalable(t) && spec.PasidSSADE.On(t.Entry[0])
+	t.Act.Data = [4]uint64{
+		page | tlbLg2.Put(uint64(f.Lg2)) | tlbPerm.Put(uint64(f.Perm)),
+		tlbClean.PutBool(ade && !spec.SSD.On(f.Entry)) | tlbSNP.Put(spec.SSSNP.Of(f.Entry)),
+		t.Aux[2],
+		uint64(f.At),
+	}
+	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepIOTLBFill, stTLBFilled)
+}
+
+func (u *Unit) tlbFilled(t *emu.Txn) { done(t, StepIOTLBFill) }
+
+// failSS ends the request with the fault of an entry without rights or with reserved bits set. In
+// caching mode the entry is cached all the same (6.1).
+func (u *Unit) failSS(t *emu.Txn, c uint16, attr uint64) {
+	f := &t.Frame[0]
+	u.setFault(t, c, StepSSTable, f.At)
+	if !u.cfg.CM || u.iotlb == nil {
+		u.raise(t)
+		return
+	}
+	lg2 := 12 + 9*uint8(f.Level)
+	t.Act.Data = [4]uint64{tlbLg2.Put(uint64(lg2)), attr, t.Aux[2], uint64(f.At)}
+	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepIOTLBFill, stFaultFilled)
+}

@@ -1,0 +1,127 @@
+package spec
+
+import "github.com/iommulab/iommulab/emu/reg"
+
+// Second-stage paging entries (9.8). Bits 2, 8 and 9 count only if the PASID entry enables them.
+const (
+	SSR    reg.Bits = 0_000
+	SSW    reg.Bits = 1_001
+	SSX    reg.Bits = 2_002
+	SSEMT  reg.Bits = 5_003 // leaves
+	SSIPAT reg.Bits = 6_006 // leaves
+	SSPS   reg.Bits = 7_007 // levels with large pages
+	SSA    reg.Bits = 8_008
+	SSD    reg.Bits = 9_009  // leaves
+	SSSNP  reg.Bits = 11_011 // leaves
+	SSADDR reg.Bits = 51_012
+	SSTM   reg.Bits = 62_062 // leaves; reserved since revision 3.2
+)
+
+// First-stage paging entries (9.7).
+const (
+	FSP    reg.Bits = 0_000
+	FSRW   reg.Bits = 1_001
+	FSUS   reg.Bits = 2_002
+	FSPWT  reg.Bits = 3_003
+	FSPCD  reg.Bits = 4_004
+	FSA    reg.Bits = 5_005
+	FSD    reg.Bits = 6_006 // leaves
+	FSPS   reg.Bits = 7_007 // PAT in 4K leaves
+	FSG    reg.Bits = 8_008 // leaves
+	FSEA   reg.Bits = 10_010
+	FSPAT  reg.Bits = 12_012 // large leaves
+	FSADDR reg.Bits = 51_012
+	FSXD   reg.Bits = 63_063
+)
+
+// SSLayout describes a second-stage paging entry.
+var SSLayout = reg.Layout{Name: "second-stage paging entry", Bits: 64, Clause: "9.8", Fields: []reg.Field{
+	SSR.Field("R", "read"),
+	SSW.Field("W", "write"),
+	SSX.Field("X", "execute"),
+	SSEMT.Field("EMT", "extended memory type (leaf)"),
+	SSIPAT.Field("IPAT", "ignore PAT (leaf)"),
+	SSPS.Field("PS", "large page"),
+	SSA.Field("A", "accessed"),
+	SSD.Field("D", "dirty (leaf)"),
+	SSSNP.Field("SNP", "snoop (leaf)"),
+	SSADDR.Field("ADDR", "table or page >> 12"),
+	SSTM.Field("TM", "transient mapping (leaf, before revision 3.2)"),
+}}
+
+// FSLayout describes a first-stage paging entry.
+var FSLayout = reg.Layout{Name: "first-stage paging entry", Bits: 64, Clause: "9.7", Fields: []reg.Field{
+	FSP.Field("P", "present"),
+	FSRW.Field("R/W", "write"),
+	FSUS.Field("U/S", "user"),
+	FSPWT.Field("PWT", "write-through"),
+	FSPCD.Field("PCD", "cache disable"),
+	FSA.Field("A", "accessed"),
+	FSD.Field("D", "dirty (leaf)"),
+	FSPS.Field("PS", "large page; PAT in 4K leaves"),
+	FSG.Field("G", "global (leaf)"),
+	FSEA.Field("EA", "extended accessed"),
+	FSADDR.Field("ADDR", "table or page >> 12; bit 0 is PAT in large leaves"),
+	FSXD.Field("XD", "execute disable"),
+}}
+
+// Interrupt-remapping table entries, 9.10 (remapped, IM=0) and 9.11 (posted, IM=1).
+const (
+	IrteP      reg.Bits = 0_000
+	IrteFPD    reg.Bits = 1_001
+	IrteDM     reg.Bits = 2_002
+	IrteRH     reg.Bits = 3_003
+	IrteTM     reg.Bits = 4_004
+	IrteDLM    reg.Bits = 7_005
+	IrteAVAIL  reg.Bits = 11_008
+	IrteURG    reg.Bits = 14_014 // posted
+	IrteIM     reg.Bits = 15_015
+	IrteV      reg.Bits = 23_016
+	IrteDST    reg.Bits = 63_032
+	IrtePDAL   reg.Bits = 63_038 // posted: descriptor address 31:6
+	IrteSID    reg.Bits = 79_064
+	IrteSQ     reg.Bits = 81_080
+	IrteSVT    reg.Bits = 83_082
+	IrtePDAH   reg.Bits = 127_096 // posted: descriptor address 63:32
+	PidPIR0    reg.Bits = 63_000
+	PidON      reg.Bits = 256_256
+	PidSN      reg.Bits = 257_257
+	PidNV      reg.Bits = 279_272
+	PidNDST    reg.Bits = 319_288
+	MsiHandleL reg.Bits = 19_005 // remappable MSI address
+	MsiFormat  reg.Bits = 4_004
+	MsiSHV     reg.Bits = 3_003
+	MsiHandleH reg.Bits = 2_002
+)
+
+// IRTELayout describes a remapped-format interrupt-remapping table entry.
+var IRTELayout = reg.Layout{Name: "IRTE", Bits: 128, Clause: "9.10", Fields: []reg.Field{
+	IrteP.Field("P", "present"),
+	IrteFPD.Field("FPD", "fault processing disable"),
+	IrteDM.Field("DM", "destination mode: 1 logical"),
+	IrteRH.Field("RH", "redirection hint"),
+	IrteTM.Field("TM", "trigger mode: 1 level"),
+	IrteDLM.Field("DLM", "delivery mode"),
+	IrteAVAIL.Field("AVAIL", "ignored by hardware"),
+	IrteIM.Field("IM", "0: remapped"),
+	IrteV.Field("V", "vector"),
+	IrteDST.Field("DST", "destination"),
+	IrteSID.Field("SID", "source"),
+	IrteSQ.Field("SQ", "source qualifier"),
+	IrteSVT.Field("SVT", "source validation type"),
+}}
+
+// PostedIRTELayout describes a posted-format interrupt-remapping table entry.
+var PostedIRTELayout = reg.Layout{Name: "posted IRTE", Bits: 128, Clause: "9.11", Fields: []reg.Field{
+	IrteP.Field("P", "present"),
+	IrteFPD.Field("FPD", "fault processing disable"),
+	IrteAVAIL.Field("AVAIL", "ignored by hardware"),
+	IrteURG.Field("URG", "urgent"),
+	IrteIM.Field("IM", "1: posted"),
+	IrteV.Field("VV", "virtual vector"),
+	IrtePDAL.Field("PDAL", "posted descriptor 31:6"),
+	IrteSID.Field("SID", "source"),
+	IrteSQ.Field("SQ", "source qualifier"),
+	IrteSVT.Field("SVT", "source validation type"),
+	IrtePDAH.Field("PDAH", "posted descriptor 63:32"),
+}}

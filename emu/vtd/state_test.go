@@ -1,0 +1,148 @@
+package vtd_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+func save(u *vtd.Unit) []byte {
+	var e emu.Encoder
+	u.Save(&e)
+	return e.Bytes()
+}
+
+func TestSaveRestoreIsTheSameUnit(t *testing.T) {
+	r := newRig(t)
+	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
+	r.scalable()
+	r.queue(true)
+	r.ok(r.access(sid, iova, emu.Read), 0x5000)
+	r.access(sid, iova+4096, emu.Read)
+	r.submit(0, 0)
+	b := save(r.u)
+
+	u, err := vtd.New(r.u.Config())
+	require.NoError(t, err)
+	require.NoError(t, u.Restore(emu.NewDecoder(b)))
+	require.Equal(t, b, save(u))
+	for off := uint32(0); off < spec.Window; off += 8 {
+		require.Equal(t, r.u.ReadReg(off, 8), u.ReadReg(off, 8), "%#x", off)
+	}
+	// Both go on alike: from the caches, and from the queue error.
+	q := dma(emu.Read)
+	var a, c emu.Result
+	require.True(t, r.u.Lookup(&q, &a))
+	require.True(t, u.Lookup(&q, &c))
+	require.Equal(t, a, c)
+	require.Equal(t, r.u.WriteReg(spec.OffFSTS, 4, spec.FstsIQE.Mask()), u.WriteReg(spec.OffFSTS, 4, spec.FstsIQE.Mask()))
+}
+
+func TestRestoreOfALoadedSnapshot(t *testing.T) {
+	loaded, _ := loadCapture(t, "vtd-sm-ss")
+	b := save(loaded)
+	u, err := vtd.New(vtd.DefaultConfig())
+	require.NoError(t, err)
+	require.NoError(t, u.Restore(emu.NewDecoder(b)))
+	require.Equal(t, b, save(u))
+	require.Equal(t, loaded.Unmodelled(), u.Unmodelled())
+}
+
+func TestRestoreOfDamagedStateIsAnError(t *testing.T) {
+	r := newRig(t)
+	r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
+	r.legacy()
+	r.access(sid, iova, emu.Read)
+	b := save(r.u)
+	for n := 0; n < len(b); n += 97 {
+		u, err := vtd.New(vtd.DefaultConfig())
+		require.NoError(t, err)
+		require.ErrorIs(t, u.Restore(emu.NewDecoder(b[:n])), emu.ErrState)
+	}
+	c := vtd.DefaultConfig()
+	c.HAW = 46
+	u, err := vtd.New(c)
+	require.NoError(t, err)
+	require.ErrorIs(t, u.Restore(emu.NewDecoder(b)), emu.ErrState)
+}
+
+// image is what software would read from a unit.
+func image(u *vtd.Unit) emu.RegImage {
+	var img emu.RegImage
+	for off := uint32(0); off < spec.Window; off += 8 {
+		img = append(img, emu.RegValue{Off: off, Size: 8, Value: u.ReadReg(off, 8)})
+	}
+	return img
+}
+
+func TestLoadTakesOverARunningUnit(t *testing.T) {
+	r := newRig(t)
+	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
+	r.scalable()
+	r.queue(true)
+	r.submit(wait(1, r.status()))
+	r.faults(r.access(hiSID, iova, emu.Read), vtd.FaultRootAbsentSM)
+
+	c := vtd.DefaultConfig()
+	c.FaultRecords, c.MGAW, c.DT = 1, 48, true // replaced by those of the image
+	u, err := vtd.New(c)
+	require.NoError(t, err)
+	require.NoError(t, u.Load(image(r.u)))
+	require.Equal(t, image(r.u), image(u))
+	require.Empty(t, u.Unmodelled())
+	r.f = emu.NewFunctional(u, r.m)
+	r.u = u
+	r.ok(r.access(sid, iova, emu.Read), 0x5000)
+	r.submit(wait(2, r.status()))
+	require.EqualValues(t, 2, r.get(r.status()))
+	// The next fault goes behind the one that is pending.
+	r.faults(r.access(hiSID, iova, emu.Read), vtd.FaultRootAbsentSM)
+	rec := r.record(1)
+	require.True(t, rec.F())
+	// TE and QIE are known to be on: restating them changes nothing.
+	r.w32(spec.OffGCMD, spec.GcmdTE.Mask()|spec.GcmdQIE.Mask())
+	require.Equal(t, spec.GstsTES.Mask()|spec.GstsQIES.Mask()|spec.GstsRTPS.Mask(), r.r32(spec.OffGSTS))
+}
+
+func TestLoadErrorsNameThePlace(t *testing.T) {
+	r := newRig(t)
+	for text, img := range map[string]emu.RegImage{
+		"VER_REG":       {},
+		"offset 0x1000": {{Off: 0x1000, Size: 4}},
+		"offset 0x7":    {{Off: 7, Size: 4}},
+		"size 2":        {{Off: 0, Size: 2}},
+		"SAGAW":         {{Off: 0, Size: 8, Value: 0x10}, {Off: 8, Size: 8}, {Off: 16, Size: 8}},
+	} {
+		err := r.u.Load(img)
+		require.ErrorIs(t, err, vtd.ErrImage)
+		require.ErrorContains(t, err, text)
+	}
+}
+
+func TestFeaturesOfASnapshotThatAreNotModelledDoNotBreakDMA(t *testing.T) {
+	r := newRig(t)
+	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
+	ctx := r.smContext(sid)
+	r.put(ctx, r.get(ctx)|spec.SMCtxPRE.Mask())
+	r.scalable()
+	img := image(r.u)
+	img[2].Value |= spec.EcapPRS.Mask() | spec.EcapIR.Mask() | spec.EcapEIM.Mask() | spec.EcapFSTS.Mask() | spec.EcapNEST.Mask()
+	img[3].Value |= spec.GstsIRES.Mask() << 32
+	require.NoError(t, r.u.Load(img))
+	require.Equal(t, []string{"ECAP.IR", "ECAP.EIM", "ECAP.NEST", "ECAP.PRS", "ECAP.FSTS", "GSTS.IRES"}, r.u.Unmodelled())
+	r.ok(r.access(sid, iova, emu.Read), 0x5000)
+	q := dma(emu.Read)
+	q.Type = emu.PageRequest
+	res := r.do(q)
+	r.faults(res, vtd.FaultNoPageRequest)
+	require.Contains(t, r.u.FaultName(res.Fault.Code), "not modelled")
+	// Interrupt remapping can be turned off, not on.
+	r.command(spec.GcmdIRE, false)
+	require.False(t, spec.GstsIRES.On(r.r32(spec.OffGSTS)))
+	r.command(spec.GcmdIRE, true)
+	require.False(t, spec.GstsIRES.On(r.r32(spec.OffGSTS)))
+}

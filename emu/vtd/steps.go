@@ -1,0 +1,105 @@
+package vtd
+
+import (
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu"
+)
+
+// The steps of the specification, as Act.Step and Fault.Step name them.
+const (
+	StepNone emu.Step = iota
+	StepFrontEnd
+	StepInterruptRange
+	StepContextCache
+	StepContextMiss
+	StepWalker
+	StepRoot
+	StepContext
+	StepContextFill
+	StepPASIDCache
+	StepPASIDMiss
+	StepPASIDDir
+	StepPASIDEntry
+	StepPASIDFill
+	StepRequestCheck
+	StepPassThrough
+	StepAddressWidth
+	StepIOTLB
+	StepIOTLBMiss
+	StepWalkCache
+	StepSSTable
+	StepSSLeaf
+	StepSSUpdate
+	StepWalkFill
+	StepOutputRange
+	StepIOTLBFill
+	StepTranslated
+	StepFaultRecord
+	StepProtected
+	StepCommand
+	StepCommandFlush
+	StepCommandDrain
+	StepCommandWait
+	StepQueueFetch
+	StepQueueDecode
+	StepQueueInvalidate
+	StepQueueDevTLB
+	StepWaitDrain
+	StepWaitStatus
+	StepQueueStop
+	StepEventMessage
+	numSteps
+)
+
+var steps = [numSteps]emu.StepInfo{
+	StepNone:            {Name: "none"},
+	StepFrontEnd:        {Name: "request", Clause: "3.4.2"},
+	StepInterruptRange:  {Name: "interrupt address range", Clause: "3.14"},
+	StepContextCache:    {Name: "context-cache look-up", Clause: "6.2.2.1"},
+	StepContextMiss:     {Name: "context-cache miss", Clause: "6.2.2.1"},
+	StepWalker:          {Name: "walker", Clause: "6.2"},
+	StepRoot:            {Name: "root entry", Clause: "9.1"},
+	StepContext:         {Name: "context entry", Clause: "9.3"},
+	StepContextFill:     {Name: "context-cache fill", Clause: "6.2.2.1"},
+	StepPASIDCache:      {Name: "PASID-cache look-up", Clause: "6.2.2.2"},
+	StepPASIDMiss:       {Name: "PASID-cache miss", Clause: "6.2.2.2"},
+	StepPASIDDir:        {Name: "PASID directory entry", Clause: "9.5"},
+	StepPASIDEntry:      {Name: "PASID table entry", Clause: "9.6"},
+	StepPASIDFill:       {Name: "PASID-cache fill", Clause: "6.2.2.2"},
+	StepRequestCheck:    {Name: "request against entry", Clause: "3.4"},
+	StepPassThrough:     {Name: "pass-through", Clause: "3.9"},
+	StepAddressWidth:    {Name: "input address width", Clause: "3.6"},
+	StepIOTLB:           {Name: "IOTLB look-up", Clause: "6.2.3"},
+	StepIOTLBMiss:       {Name: "IOTLB miss", Clause: "6.2.3"},
+	StepWalkCache:       {Name: "paging-structure cache look-up", Clause: "6.2.4"},
+	StepSSTable:         {Name: "second-stage entry", Clause: "3.7"},
+	StepSSLeaf:          {Name: "second-stage leaf entry", Clause: "3.7"},
+	StepSSUpdate:        {Name: "second-stage accessed/dirty update", Clause: "3.7.2"},
+	StepWalkFill:        {Name: "paging-structure cache fill", Clause: "6.2.4"},
+	StepOutputRange:     {Name: "output address range", Clause: "3.14"},
+	StepIOTLBFill:       {Name: "IOTLB fill", Clause: "6.2.3"},
+	StepTranslated:      {Name: "translated request", Clause: "4.2.3"},
+	StepFaultRecord:     {Name: "fault record", Clause: "7.3.1"},
+	StepProtected:       {Name: "protected memory region", Clause: "3.15"},
+	StepCommand:         {Name: "command", Clause: "11.4.4.1"},
+	StepCommandFlush:    {Name: "invalidation by command", Clause: "6.5.1"},
+	StepCommandDrain:    {Name: "drain by command", Clause: "6.5.5"},
+	StepCommandWait:     {Name: "command waits for the queue", Clause: "6.5.2"},
+	StepQueueFetch:      {Name: "descriptor fetch", Clause: "6.5.2"},
+	StepQueueDecode:     {Name: "descriptor decode", Clause: "6.5.2"},
+	StepQueueInvalidate: {Name: "queued invalidation", Clause: "6.5.2"},
+	StepQueueDevTLB:     {Name: "device-TLB invalidation", Clause: "6.5.2.5"},
+	StepWaitDrain:       {Name: "wait descriptor: drain", Clause: "6.5.2.8"},
+	StepWaitStatus:      {Name: "wait descriptor: status write", Clause: "6.5.2.8"},
+	StepQueueStop:       {Name: "queue stops", Clause: "6.5.2"},
+	StepEventMessage:    {Name: "event message", Clause: "7.4"},
+}
+
+// Describe implements emu.Unit.
+func (u *Unit) Describe(s emu.Step) emu.StepInfo {
+	if s >= numSteps {
+		return emu.StepInfo{Name: fmt.Sprintf("step %d", s)}
+	}
+	return steps[s]
+}

@@ -1,0 +1,120 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// caches knows what hardware may hold of one entry. Which invalidations that takes depends on the old
+// content: domain id and type are read from it, never from the new one (6.5.3.3).
+type caches struct {
+	d     *Driver
+	dev   *device
+	pasid emu.PASID // NoPASID: the device's own requests
+	cost  entry.Cost
+}
+
+// run gives ops to hardware and counts them.
+func (c *caches) run(how entry.Batching, ops ...op) error {
+	inv, waits := c.d.stats.Invalidations, c.d.stats.Waits
+	err := c.d.invalidate(how, ops...)
+	c.cost.Invalidations += int(c.d.stats.Invalidations - inv)
+	c.cost.Waits += int(c.d.stats.Waits - waits)
+	return err
+}
+
+// Cost counts since creation.
+func (c *caches) Cost() entry.Cost { return c.cost }
+
+// deviceTLB adds all that the device's own cache holds.
+func (c *caches) deviceTLB(ops []op) []op {
+	if c.dev.ats {
+		ops = append(ops, deviceTLB(c.dev.sid, c.pasid, 0, wholeSpace))
+	}
+	return ops
+}
+
+// legacyCaches is for a legacy context entry.
+type legacyCaches struct{ caches }
+
+func legacyDID(w []uint64) uint32 { return uint32(spec.CtxDID.Get(w)) }
+
+// SyncEntry drops the context entry. In legacy mode it is tagged with its domain.
+func (c *legacyCaches) SyncEntry(old []uint64) error {
+	return c.run(entry.OneWait, contextDevice(legacyDID(old), c.dev.sid))
+}
+
+// SyncAll drops the context entry, the domain's translations, the device-TLB.
+func (c *legacyCaches) SyncAll(old []uint64, how entry.Batching) error {
+	did := legacyDID(old)
+	return c.run(how, c.deviceTLB([]op{contextDevice(did, c.dev.sid), iotlbDomain(did)})...)
+}
+
+// Install drops what caching mode keeps of an entry that was not present; those are tagged 0. Otherwise
+// only the write buffer stands in the way.
+func (c *legacyCaches) Install(new []uint64, how entry.Batching) error {
+	if !c.d.caps.cm {
+		return c.d.flushWriteBuffer()
+	}
+	return c.run(how, contextDevice(didNone, c.dev.sid), iotlbDomain(legacyDID(new)))
+}
+
+// contextCaches is for a context entry of scalable mode. It carries no domain.
+type contextCaches struct{ caches }
+
+// SyncEntry drops the context entry.
+func (c *contextCaches) SyncEntry([]uint64) error {
+	return c.run(entry.OneWait, contextDevice(didNone, c.dev.sid))
+}
+
+// SyncAll is for a device without live PASID entries; otherwise everything has to go.
+func (c *contextCaches) SyncAll(_ []uint64, how entry.Batching) error {
+	ops := []op{contextDevice(didNone, c.dev.sid)}
+	if len(c.dev.domains) > 0 {
+		ops = append(ops, pasidGlobal(), iotlbGlobal())
+	}
+	return c.run(how, c.deviceTLB(ops)...)
+}
+
+// Install drops what caching mode keeps.
+func (c *contextCaches) Install(_ []uint64, how entry.Batching) error {
+	if !c.d.caps.cm {
+		return c.d.flushWriteBuffer()
+	}
+	return c.run(how, contextDevice(didNone, c.dev.sid), iotlbDomain(didNone))
+}
+
+// pasidCaches is for a PASID-table entry.
+type pasidCaches struct{ caches }
+
+func pasidDID(w []uint64) uint32 { return uint32(spec.PasidDID.Get(w)) }
+
+// SyncEntry drops the PASID entry, which is tagged with the domain that it held.
+func (c *pasidCaches) SyncEntry(old []uint64) error {
+	return c.run(entry.OneWait, pasidSelective(pasidDID(old), ridPASID(c.pasid)))
+}
+
+// SyncAll drops the PASID entry, its translations, the device-TLB. First-stage and pass-through
+// translations are tagged with the PASID; second-stage ones with the domain only, and a first stage on
+// top of one goes with them.
+func (c *pasidCaches) SyncAll(old []uint64, how entry.Batching) error {
+	did, pasid := pasidDID(old), ridPASID(c.pasid)
+	ops := []op{pasidSelective(did, pasid)}
+	switch spec.PasidPGTT.Of(old[0]) {
+	case spec.PGTTFirst, spec.PGTTPassThrough:
+		ops = append(ops, iotlbPASID(did, pasid))
+	default:
+		ops = append(ops, iotlbDomain(did))
+	}
+	return c.run(how, c.deviceTLB(ops)...)
+}
+
+// Install drops what caching mode keeps.
+func (c *pasidCaches) Install(new []uint64, how entry.Batching) error {
+	if !c.d.caps.cm {
+		return c.d.flushWriteBuffer()
+	}
+	did, pasid := pasidDID(new), ridPASID(c.pasid)
+	return c.run(how, pasidSelective(did, pasid), iotlbPASID(did, pasid))
+}

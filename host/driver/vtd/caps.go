@@ -1,0 +1,84 @@
+package vtd
+
+import (
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host"
+)
+
+// caps is what the driver wants to know of VER, CAP and ECAP.
+type caps struct {
+	cap, ecap uint64
+	version   uint8 // major
+
+	cm, rwbf, psi, esrtps bool
+	dwd, drd              bool
+	mamv                  uint8
+	pasids                uint32 // that a directory may have, at most
+	faults                int    // recording registers
+	fro, iro              uint32 // offsets in bytes
+	coherent              bool   // root, context and PASID structures
+	tablesCoherent        bool   // paging structures
+}
+
+func (c *caps) has(b reg.Bits) bool { return b.On(c.ecap) }
+
+// readCaps reads the capabilities and settles the mode.
+func (d *Driver) readCaps() error {
+	c := &d.caps
+	c.cap, c.ecap = d.read(spec.OffCAP, 8), d.read(spec.OffECAP, 8)
+	if c.cap == ^uint64(0) && c.ecap == ^uint64(0) {
+		return fmt.Errorf("vtd: unit %d: %w", d.opt.Unit, ErrNoUnit)
+	}
+	c.version = uint8(spec.VerMax.Of(d.read(spec.OffVER, 4)))
+	c.cm, c.rwbf = spec.CapCM.On(c.cap), spec.CapRWBF.On(c.cap)
+	c.psi, c.esrtps = spec.CapPSI.On(c.cap), spec.CapESRTPS.On(c.cap)
+	c.dwd, c.drd = spec.CapDWD.On(c.cap), spec.CapDRD.On(c.cap)
+	c.mamv = uint8(spec.CapMAMV.Of(c.cap))
+	c.faults = int(spec.CapNFR.Of(c.cap)) + 1
+	c.fro, c.iro = uint32(spec.CapFRO.Of(c.cap))*16, uint32(spec.EcapIRO.Of(c.ecap))*16
+	c.coherent, c.tablesCoherent = c.has(spec.EcapC), c.has(spec.EcapC)
+
+	can := c.has(spec.EcapSMTS) && c.has(spec.EcapQI) && c.has(spec.EcapSSTS)
+	switch {
+	case d.opt.Mode == ModeScalable && !can:
+		return fmt.Errorf("vtd: unit %d: scalable mode with second stage: %w", d.opt.Unit, host.ErrUnsupported)
+	case d.opt.Mode == ModeScalable, d.opt.Mode == ModeAuto && can && !d.opt.NoQueue:
+		d.scalable = true
+		c.tablesCoherent = c.has(spec.EcapSMPWCS)
+		if c.has(spec.EcapPASID) {
+			c.pasids = 1 << (spec.EcapPSS.Of(c.ecap) + 1)
+		}
+	}
+	if _, _, ok := c.width(0); !ok {
+		return fmt.Errorf("vtd: unit %d: no second-stage width in SAGAW %#x: %w",
+			d.opt.Unit, spec.CapSAGAW.Of(c.cap), host.ErrUnsupported)
+	}
+	return nil
+}
+
+// width returns levels and address bits of tables for at least want bits, or for as many as there are
+// with want 0: the widest that CAP.SAGAW has, limited by CAP.MGAW, no deeper than MGAW needs.
+func (c *caps) width(want uint8) (levels, bits uint8, ok bool) {
+	mgaw := uint8(spec.CapMGAW.Of(c.cap)) + 1
+	sagaw := spec.CapSAGAW.Of(c.cap)
+	for l := uint8(3); l <= 5; l++ {
+		if sagaw>>(l-2)&1 == 0 {
+			continue
+		}
+		natural := 12 + 9*l
+		levels, bits = l, min(natural, mgaw)
+		if natural >= mgaw || want != 0 && natural >= want {
+			break
+		}
+	}
+	if want > bits || bits <= 12+9*(levels-1) {
+		return levels, bits, false
+	}
+	if want != 0 && want > 12+9*(levels-1) {
+		bits = want
+	}
+	return levels, bits, true
+}

@@ -1,0 +1,35 @@
+// Package vtd drives an Intel VT-d unit the way an operating system does: through its registers, its
+// invalidation queue and the structures in memory, and through nothing else. It is written from the
+// rules for software; how hardware reads the same bits is not its business.
+//
+//	d, err := vtd.New(cpu, frames, vtd.Options{})      // bring-up, translation still off
+//	dom, err := d.NewDomain(host.DomainSpec{})
+//	err = dom.Map(0x10000, 0x8000_0000, 1<<20, emu.RW)
+//	err = d.Attach(0x0100, emu.NoPASID, dom)           // device 01:00.0
+//	err = d.Enable()
+//	rep, err := d.Replace(0x0100, emu.NoPASID, other, entry.Hitless)
+//
+// # Modes
+//
+// Legacy mode has one domain for each device. In scalable mode a device has a PASID directory of its
+// own; its requests without PASID use entry 0 of it (RID_PASID), others the entry of their PASID.
+// Paging domains are second-stage tables in both.
+//
+// # Domain ids
+//
+// Id 0 is never used: hardware in caching mode tags not-present entries with it. Id 1 belongs to all
+// pass-through entries. The others are one for each paging domain, and an id is given out again only
+// when nothing in a cache can carry it.
+//
+// # Invalidation
+//
+// Order is context, PASID, IOTLB, device-TLB (6.5.3.3). What goes in one submission has a fence
+// between entry caches and IOTLB: descriptors may run in parallel otherwise, and a translation could
+// be made again from an entry about to be dropped. Table pages are freed, ids and addresses reused,
+// only behind the wait.
+//
+// # What is not here
+//
+// Interrupt remapping, page requests, first-stage and nested domains, taking over the tables of an
+// earlier kernel.
+package vtd

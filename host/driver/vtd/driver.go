@@ -1,0 +1,198 @@
+package vtd
+
+import (
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// Driver drives one unit. It implements host.Driver.
+type Driver struct {
+	cpu    *counter
+	frames *host.Frames
+	pages  *host.OwnedFrames // of the driver's own structures
+	tables *tableMemory
+	opt    Options
+	caps   caps
+	stats  Stats
+	omit   entry.Omit
+
+	scalable bool
+	queue    *queue // nil: invalidation by registers
+	root     emu.PA
+	context  map[uint16]emu.PA // context tables by bus, and half of the bus in scalable mode
+	devices  map[emu.SourceID]*device
+	ids      ids
+	lazy     []*domain // with ranges that wait for a flush, the oldest first
+	onFault  func(host.FaultRecord)
+
+	formatContext, formatPASID *entry.Format
+}
+
+var _ host.Driver = (*Driver)(nil)
+
+// New brings a unit up: everything but translation itself, which Enable turns on once devices are
+// attached. A unit that firmware or an earlier system left running is taken down first.
+//
+// Errors: ErrNoUnit, host.ErrUnsupported, host.ErrNoFrames, host.ErrTimeout.
+func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
+	opt.setDefaults()
+	d := &Driver{
+		frames: frames, pages: frames.For(opt.Owner), opt: opt,
+		context: make(map[uint16]emu.PA), devices: make(map[emu.SourceID]*device),
+	}
+	d.cpu = &counter{cpu, &d.stats}
+	if err := d.readCaps(); err != nil {
+		return nil, err
+	}
+	d.tables = &tableMemory{d.cpu, d.caps.tablesCoherent}
+	v := entry.VTD{CAP: d.caps.cap, ECAP: d.caps.ecap, HAW: opt.HAW}
+	d.formatContext, d.formatPASID = v.Context(), v.PASID()
+	if d.scalable {
+		d.formatContext = v.SMContext()
+	}
+	d.ids.init(v.Domains())
+	if err := d.bringUp(); err != nil {
+		return nil, err
+	}
+	d.omit = opt.Omit
+	return d, nil
+}
+
+// bringUp follows the order of an operating system's boot (Linux 7.3): queue, root table, fault events.
+func (d *Driver) bringUp() error {
+	d.takeFaults()
+	switch {
+	case d.caps.has(spec.EcapQI) && !d.opt.NoQueue:
+		if err := d.startQueue(); err != nil {
+			return err
+		}
+	case d.caps.version >= 6:
+		return fmt.Errorf("vtd: unit %d: version %d without a queue: %w", d.opt.Unit, d.caps.version, host.ErrUnsupported)
+	case spec.GstsQIES.On(d.read(spec.OffGSTS, 4)):
+		if err := d.stopQueue(); err != nil {
+			return err
+		}
+	}
+	if spec.GstsTES.On(d.read(spec.OffGSTS, 4)) {
+		// The mode cannot change while translation is on.
+		if err := d.level("TE", spec.GcmdTE, false); err != nil {
+			return err
+		}
+	}
+	var err error
+	if d.root, err = d.alloc(emu.PageShift); err != nil {
+		return err
+	}
+	if err := d.installRoot(); err != nil {
+		return err
+	}
+	if err := d.flushWriteBuffer(); err != nil {
+		return err
+	}
+	d.startFaults()
+	return nil
+}
+
+// installRoot makes the unit use the root table, and forget what it knew through another one.
+func (d *Driver) installRoot() error {
+	if err := d.flushWriteBuffer(); err != nil {
+		return err
+	}
+	ttm := uint64(spec.TTMLegacy)
+	if d.scalable {
+		ttm = spec.TTMScalable
+	}
+	d.write(spec.OffRTADDR, 8, uint64(d.root)|spec.RtaddrTTM.Put(ttm))
+	if err := d.setRoot(); err != nil {
+		return err
+	}
+	if d.caps.esrtps {
+		return nil // SRTP did it
+	}
+	return d.invalidateAll()
+}
+
+// invalidateAll empties all translation caches.
+func (d *Driver) invalidateAll() error {
+	ops := []op{contextGlobal()}
+	if d.scalable {
+		ops = append(ops, pasidGlobal())
+	}
+	return d.invalidate(entry.WaitEach, append(ops, iotlbGlobal())...)
+}
+
+// Enable turns translation on, then gives up protected memory regions, which firmware may have set up
+// for the time without translation.
+func (d *Driver) Enable() error {
+	if err := d.flushWriteBuffer(); err != nil {
+		return err
+	}
+	if err := d.level("TE", spec.GcmdTE, true); err != nil {
+		return err
+	}
+	return d.dropProtection()
+}
+
+func (d *Driver) dropProtection() error {
+	if !spec.CapPLMR.On(d.caps.cap) && !spec.CapPHMR.On(d.caps.cap) {
+		return nil
+	}
+	d.write(spec.OffPMEN, 4, d.read(spec.OffPMEN, 4)&^spec.PmenEPM.Mask())
+	return d.poll("PMEN.PRS", func() bool { return !spec.PmenPRS.On(d.read(spec.OffPMEN, 4)) })
+}
+
+// Shutdown turns translation and queue off and masks fault events.
+func (d *Driver) Shutdown() error {
+	if err := d.FlushLazy(); err != nil {
+		return err
+	}
+	if err := d.level("TE", spec.GcmdTE, false); err != nil {
+		return err
+	}
+	d.write(spec.OffFECTL, 4, spec.EventIM.Mask())
+	if d.queue != nil {
+		return d.stopQueue()
+	}
+	return nil
+}
+
+// alloc returns zeroed memory for a structure that hardware reads.
+func (d *Driver) alloc(lg2 uint8) (emu.PA, error) {
+	pa, err := d.pages.Alloc(lg2)
+	if err == nil {
+		d.flush(pa, 1<<max(lg2, emu.PageShift))
+	}
+	return pa, err
+}
+
+// flush writes structures back for a unit that does not snoop (ECAP.C=0).
+func (d *Driver) flush(pa emu.PA, n int) {
+	if !d.caps.coherent {
+		d.cpu.Flush(pa, n)
+	}
+}
+
+// Stats returns the counters.
+func (d *Driver) Stats() Stats { return d.stats }
+
+// Scalable reports whether the unit runs in scalable mode.
+func (d *Driver) Scalable() bool { return d.scalable }
+
+// Root returns the root table.
+func (d *Driver) Root() emu.PA { return d.root }
+
+// Queue returns where the invalidation queue lies, how large its descriptors are and how many it holds;
+// ok is false without a queue.
+func (d *Driver) Queue() (base emu.PA, size, n int, ok bool) {
+	if d.queue == nil {
+		return 0, 0, 0, false
+	}
+	return d.queue.base, d.queue.size, d.queue.n, true
+}
+
+// SetOmit changes what Options.Omit set. Fault injection.
+func (d *Driver) SetOmit(o entry.Omit) { d.omit = o }

@@ -1,0 +1,84 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host"
+)
+
+// OnFault sets who is told of each fault record. fn runs in the interrupt handler and must not call the
+// driver.
+func (d *Driver) OnFault(fn func(host.FaultRecord)) { d.onFault = fn }
+
+// startFaults lets the unit report faults by an interrupt (11.4.9).
+func (d *Driver) startFaults() {
+	addr, data := d.cpu.OnIRQ(d.takeFaults)
+	d.write(spec.OffFEDATA, 4, uint64(data))
+	d.write(spec.OffFEADDR, 4, uint64(addr)&0xffff_ffff)
+	d.write(spec.OffFEUADDR, 4, uint64(addr)>>32)
+	d.write(spec.OffFECTL, 4, 0)
+}
+
+// takeFaults empties the recording registers: from FRI on, until one holds nothing; then it takes back
+// the overflow, which stops recording as long as it stands (7.3).
+func (d *Driver) takeFaults() {
+	fsts := d.read(spec.OffFSTS, 4)
+	if spec.FstsPFO.On(fsts) {
+		d.stats.LostFaults++
+	}
+	if !spec.FstsPPF.On(fsts) {
+		if spec.FstsPFO.On(fsts) {
+			d.write(spec.OffFSTS, 4, spec.FstsPFO.Mask())
+		}
+		return
+	}
+	for i := int(spec.FstsFRI.Of(fsts)) % d.caps.faults; ; i = (i + 1) % d.caps.faults {
+		at := d.caps.fro + uint32(i)*spec.FRCDSize
+		high := d.read(at+spec.FRCDStatus, 4)
+		rec := [2]uint64{0, high << 32}
+		if !spec.FrF.On(rec[1]) {
+			break
+		}
+		rec[1] |= d.read(at+8, 4)
+		rec[0] = d.read(at, 8)
+		d.write(at+spec.FRCDStatus, 4, spec.FrF.Mask()>>32)
+		d.stats.Faults++
+		if d.onFault != nil {
+			d.onFault(faultRecord(rec))
+		}
+	}
+	d.write(spec.OffFSTS, 4, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
+}
+
+// faultRecord says what a record means (11.4.14).
+func faultRecord(rec [2]uint64) host.FaultRecord {
+	w := rec[:]
+	f := host.FaultRecord{
+		Reason: uint16(spec.FrFR.Get(w)),
+		Source: emu.SourceID(spec.FrSID.Get(w)),
+		PASID:  emu.NoPASID,
+		Addr:   emu.IOVA(spec.FrFI.Get(w) << 12),
+	}
+	if spec.FrPP.Get(w) != 0 {
+		f.PASID = emu.PASID(spec.FrPV.Get(w))
+	}
+	switch spec.FrT2.Get(w)<<1 | spec.FrT1.Get(w) {
+	case 0:
+		f.Access = emu.Write
+	case 1:
+		f.Access = emu.Read
+	case 2:
+		f.Type = emu.PageRequest
+		return f
+	case 3:
+		f.Access = emu.RW | emu.Atomic
+	}
+	if spec.FrEXE.Get(w) != 0 {
+		f.Access |= emu.Exec
+	}
+	if spec.FrPRIV.Get(w) != 0 {
+		f.Access |= emu.Priv
+	}
+	f.Type = emu.ReqType(spec.FrAT.Get(w))
+	return f
+}

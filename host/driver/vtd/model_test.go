@@ -1,0 +1,175 @@
+package vtd
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// model is what a machine should do: plain maps.
+type model struct {
+	*rig
+	doms []*modelDomain
+	att  map[attachment]*modelDomain
+}
+
+type attachment struct {
+	sid   emu.SourceID
+	pasid emu.PASID
+}
+
+type modelDomain struct {
+	host.Domain
+	spec  host.DomainSpec
+	pages map[emu.IOVA]emu.PA
+	stale map[emu.IOVA][]emu.PA // lazy: where an access may still go
+}
+
+// modelPages lie in three tables; one of them is alone in its.
+var modelPages = []emu.IOVA{0x1f_e000, 0x1f_f000, 0x20_0000, 0x20_1000, 0x4000_0000}
+
+// Whatever is attached, mapped, replaced and freed in whatever order: each access through the unit ends
+// as plain maps say, on every unit. Ids, tables and caches are reused all the time.
+func TestDriver_AgainstModel(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) {
+				o := v.opt
+				o.LazyEntries = 4
+				m := &model{rig: machine(rt, v.change...).up(o), att: map[attachment]*modelDomain{}}
+				m.frames.SetPoison(true)
+				for _, sid := range []emu.SourceID{1, 0x81, 0x1234} {
+					if m.d.Scalable() {
+						require.NoError(rt, m.d.Probe(sid, host.DeviceSpec{PASIDs: 128, ATS: sid == 1}))
+					}
+				}
+				for range rapid.IntRange(5, 80).Draw(rt, "steps") {
+					m.step(rt)
+					m.check(rt)
+				}
+			})
+		})
+	}
+}
+
+func (m *model) step(t *rapid.T) {
+	a := m.drawAttachment(t)
+	cur := m.att[a]
+	switch rapid.IntRange(0, 12).Draw(t, "op") {
+	case 0, 1:
+		if len(m.doms) < 3 {
+			s := host.DomainSpec{Flush: host.FlushMode(rapid.IntRange(0, 1).Draw(t, "lazy"))}
+			d, err := m.d.NewDomain(s)
+			require.NoError(t, err)
+			m.doms = append(m.doms, &modelDomain{Domain: d, spec: s, pages: map[emu.IOVA]emu.PA{}, stale: map[emu.IOVA][]emu.PA{}})
+		}
+	case 2, 3:
+		if d := m.draw(t); d != nil && cur == nil {
+			require.NoError(t, m.d.Attach(a.sid, a.pasid, d.Domain))
+			m.att[a] = d
+		}
+	case 4:
+		if d := m.draw(t); d != nil && cur != nil {
+			w := rapid.SampledFrom(entry.Writers()).Draw(t, "writer")
+			_, err := m.d.Replace(a.sid, a.pasid, d.Domain, w)
+			require.NoError(t, err)
+			m.att[a] = d
+		}
+	case 5:
+		if cur != nil {
+			require.NoError(t, m.d.Detach(a.sid, a.pasid))
+			delete(m.att, a)
+		}
+	case 6, 7, 8, 9, 10:
+		if d := m.draw(t); d != nil {
+			m.change(t, d)
+		}
+	case 11:
+		require.NoError(t, m.d.FlushLazy())
+		for _, d := range m.doms {
+			clear(d.stale)
+		}
+	default:
+		m.free(t)
+	}
+}
+
+func (m *model) drawAttachment(t *rapid.T) attachment {
+	a := attachment{rapid.SampledFrom([]emu.SourceID{1, 0x81, 0x1234}).Draw(t, "sid"), emu.NoPASID}
+	if m.d.Scalable() {
+		a.pasid = rapid.SampledFrom([]emu.PASID{emu.NoPASID, 1, 100}).Draw(t, "pasid")
+	}
+	return a
+}
+
+func (m *model) draw(t *rapid.T) *modelDomain {
+	if len(m.doms) == 0 {
+		return nil
+	}
+	return rapid.SampledFrom(m.doms).Draw(t, "domain")
+}
+
+// change maps or unmaps a page, or unmaps everything around it.
+func (m *model) change(t *rapid.T, d *modelDomain) {
+	iova := rapid.SampledFrom(modelPages).Draw(t, "iova")
+	if _, ok := d.pages[iova]; !ok {
+		pa := target + emu.PA(rapid.IntRange(0, 15).Draw(t, "pa"))<<12
+		require.NoError(t, d.Map(iova, pa, 0x1000, emu.RW))
+		d.pages[iova] = pa
+		return
+	}
+	n, err := d.Unmap(iova, 0x1000)
+	require.NoError(t, err)
+	require.Equal(t, uint64(0x1000), n)
+	if d.spec.Flush == host.FlushLazy {
+		d.stale[iova] = append(d.stale[iova], d.pages[iova])
+	}
+	delete(d.pages, iova)
+}
+
+func (m *model) free(t *rapid.T) {
+	d := m.draw(t)
+	if d == nil {
+		return
+	}
+	for _, x := range m.att {
+		if x == d {
+			require.ErrorIs(t, d.Free(), host.ErrBusy)
+			return
+		}
+	}
+	require.NoError(t, d.Free())
+	for i, x := range m.doms {
+		if x == d {
+			m.doms = append(m.doms[:i], m.doms[i+1:]...)
+			break
+		}
+	}
+}
+
+// check tries a few accesses.
+func (m *model) check(t *rapid.T) {
+	a := m.drawAttachment(t)
+	d := m.att[a]
+	for _, iova := range modelPages {
+		res := m.access(a.sid, a.pasid, iova, emu.Read)
+		want, ok := emu.PA(0), false
+		if d != nil {
+			want, ok = d.pages[iova]
+		}
+		if ok && res.Status == emu.OK && res.PA == want || !ok && res.Status == emu.Blocked {
+			continue
+		}
+		if d != nil && !ok && res.Status == emu.OK {
+			require.Contains(t, d.stale[iova], res.PA, "%+v %#x", a, uint64(iova))
+			continue
+		}
+		require.Failf(t, "access", "%+v %#x: status %d to %#x, fault %#x; want %#x %t",
+			a, uint64(iova), res.Status, uint64(res.PA), res.Fault.Code, uint64(want), ok)
+	}
+}

@@ -1,0 +1,117 @@
+package vtd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// Mode is the translation table mode.
+type Mode uint8
+
+// The modes.
+const (
+	ModeAuto     Mode = iota // scalable if the unit has it with second-stage translation
+	ModeLegacy               // RTADDR.TTM 0
+	ModeScalable             // RTADDR.TTM 1
+)
+
+// Options are what a driver is told besides its processor and memory. The zero value is good.
+type Options struct {
+	Unit int   // number of the unit at the processor's register access
+	Mode Mode  // what to run in
+	HAW  uint8 // host address width, which firmware tells (DMAR); 0 is 52
+	// Timeout is how long hardware may take for one command, in cycles of the processor; 0 is 10^8.
+	Timeout uint64
+	// NoQueue uses the invalidation registers although there is a queue. Legacy mode, version below 6.
+	NoQueue bool
+	// LazyEntries is how many unmapped ranges a lazy domain collects before it flushes; 0 is 256.
+	LazyEntries int
+	// LazyCycles is how old the first of them may become; 0 is 3*10^7 (10 ms at 3 GHz).
+	LazyCycles uint64
+	// Retries is how often a device-TLB invalidation that timed out is given again; 0 is 3.
+	Retries int
+	// Owner marks the pages of the driver in host.Frames; those of a domain's tables are marked
+	// Owner plus the domain's id. 0 is (Unit+1)<<24.
+	Owner uint32
+	// Omit leaves out invalidations once the unit is up. Fault injection.
+	Omit entry.Omit
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.HAW, 52)
+	setDefault(&o.Timeout, 100_000_000)
+	setDefault(&o.LazyEntries, 256)
+	setDefault(&o.LazyCycles, 30_000_000)
+	setDefault(&o.Retries, 3)
+	setDefault(&o.Owner, uint32(o.Unit+1)<<24)
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// ErrNoUnit: there is nothing at the registers.
+var ErrNoUnit = errors.New("no remapping unit answers")
+
+// ErrDescriptor is what a QueueError wraps.
+var ErrDescriptor = errors.New("invalidation descriptor refused")
+
+// ErrDeviceTLB is what a DeviceTimeout wraps, besides host.ErrTimeout.
+var ErrDeviceTLB = errors.New("device did not answer an invalidation")
+
+// ErrRejected: the invalidation registers reported granularity 0.
+var ErrRejected = errors.New("invalidation rejected")
+
+// QueueError is a descriptor that hardware stopped at (FSTS.IQE). The driver has replaced it, so that
+// the queue runs again; its invalidation has not been done.
+type QueueError struct {
+	Index int       // of the descriptor within its submission
+	IQEI  uint8     // IQERCD.IQEI, 0 if the unit has none
+	Desc  [2]uint64 // the descriptor
+}
+
+// Error names the descriptor.
+func (e *QueueError) Error() string {
+	return fmt.Sprintf("vtd: descriptor %d %#x %#x: IQEI %d: %v", e.Index, e.Desc[0], e.Desc[1], e.IQEI, ErrDescriptor)
+}
+
+// Unwrap returns ErrDescriptor.
+func (e *QueueError) Unwrap() error { return ErrDescriptor }
+
+// DeviceTimeout is a device-TLB invalidation that timed out time and again (FSTS.ITE).
+type DeviceTimeout struct {
+	Source emu.SourceID // IQERCD.ITESID
+	Tries  int
+	base   error
+}
+
+// Error names the device.
+func (e *DeviceTimeout) Error() string {
+	return fmt.Sprintf("vtd: device %#04x, %d tries: %v", uint32(e.Source), e.Tries, ErrDeviceTLB)
+}
+
+// Unwrap returns ErrDeviceTLB and host.ErrTimeout.
+func (e *DeviceTimeout) Unwrap() []error { return []error{ErrDeviceTLB, e.base} }
+
+// Stats counts what the driver did since New.
+type Stats struct {
+	Stores        uint64 // to memory: structures, tables, descriptors, status words
+	RegReads      uint64
+	RegWrites     uint64
+	Invalidations uint64 // requests given to hardware, in descriptors or registers
+	Descriptors   uint64 // written to the queue, waits and fences included
+	Waits         uint64 // completions waited for
+	WriteBuffer   uint64 // write-buffer flushes
+	LazyFlushes   uint64 // times that collected ranges were flushed
+	ForcedFlushes uint64 // those because an address was to be mapped again
+	QueueErrors   uint64 // descriptors that hardware refused
+	DeviceRetries uint64 // submissions repeated after a device-TLB time-out
+	Faults        uint64 // records taken out of the unit
+	LostFaults    uint64 // times that the unit reported an overflow
+}

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/pagetable"
+)
+
+// arch is what the commands need to know about an architecture: how its structures look, how its unit
+// is made, and where its tables are.
+type arch struct {
+	name    string   // in results
+	aliases []string // in snapshots of others
+	title   string   // for people
+	kinds   []structKind
+	// registers describes the window of a snapshot.
+	registers func(img emu.RegImage) []register
+	// newUnit returns a unit that Load can fill from a snapshot.
+	newUnit func() (emu.Unit, error)
+	// layoutOf returns the layout of the structure whose first bytes t has just fetched, or nil.
+	layoutOf func(u emu.Unit, t *emu.Txn) *reg.Layout
+	// devices yields every device and PASID entry of a snapshot.
+	devices func(s *snap, each func(*entry) error) error
+	// table opens the tables that an entry points at; nil if there is no format for them.
+	table func(s *snap, r root) (*pagetable.Table, error)
+}
+
+// structKind is a structure that decode prints.
+type structKind struct {
+	name  string // on the command line
+	bytes []int  // sizes that are right
+	// layout returns the layout for a content.
+	layout func(words []uint64) *reg.Layout
+}
+
+// register is one register of a window.
+type register struct {
+	name   string
+	off    uint32
+	size   uint8
+	layout *reg.Layout // may be nil
+}
+
+// entry is the entry of a device or of one of its PASIDs.
+type entry struct {
+	sid    emu.SourceID
+	pasid  emu.PASID // NoPASID: the device's own entry
+	at     emu.PA
+	layout *reg.Layout
+	words  []uint64
+	root   root // tables that it points at
+}
+
+// root says which tables translate the requests of an entry.
+type root struct {
+	kind   string // "second stage", "first stage", "pass-through", "none", ...
+	table  emu.PA
+	levels int // 0: no tables
+	domain uint32
+}
+
+// archs lists what this build knows, in the order of messages.
+var archs = []*arch{&vtdArch}
+
+func archNames() []string {
+	var names []string
+	for _, a := range archs {
+		names = append(names, a.name)
+	}
+	return names
+}
+
+// findArch returns the architecture called name.
+func findArch(name string) (*arch, bool) {
+	for _, a := range archs {
+		if a.name == name {
+			return a, true
+		}
+		for _, n := range a.aliases {
+			if n == name {
+				return a, true
+			}
+		}
+	}
+	return nil, false
+}
+
+func (a *arch) kindNames() []string {
+	var names []string
+	for _, k := range a.kinds {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+func (a *arch) kind(name string) (*structKind, bool) {
+	for i := range a.kinds {
+		if a.kinds[i].name == name {
+			return &a.kinds[i], true
+		}
+	}
+	return nil, false
+}
+
+// allKinds lists the kinds of all architectures, for completion and help.
+func allKinds() []string {
+	var names []string
+	for _, a := range archs {
+		names = append(names, a.kindNames()...)
+	}
+	return names
+}
+
+// fixed is a structKind with one layout.
+func fixed(name string, l *reg.Layout) structKind {
+	return structKind{name: name, bytes: []int{(int(l.Bits) + 7) / 8}, layout: func([]uint64) *reg.Layout { return l }}
+}
+
+// known joins names for a message.
+func known(names []string) string { return strings.Join(names, ", ") }

@@ -1,0 +1,314 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/pagetable"
+)
+
+// inspection is the document of inspect.
+type inspection struct {
+	Schema    string          `json:"schema"`
+	IOMMU     string          `json:"iommu"`
+	Registers []registerValue `json:"registers,omitempty"`
+	Entries   []entryValue    `json:"entries,omitempty"`
+	Tables    []tableValue    `json:"tables,omitempty"`
+}
+
+type registerValue struct {
+	Name   string  `json:"name"`
+	Offset string  `json:"offset"`
+	Bytes  uint8   `json:"bytes"`
+	Value  string  `json:"value"`
+	Fields []field `json:"fields,omitempty"`
+}
+
+type entryValue struct {
+	SID   string `json:"sid"`
+	PASID string `json:"pasid"` // empty: the device's own entry
+	At    string `json:"at"`
+	Stage string `json:"stage"` // what translates its requests
+	structure
+}
+
+type tableValue struct {
+	Users  []string     `json:"users"` // SID, or SID/PASID
+	Stage  string       `json:"stage"`
+	At     string       `json:"at"`
+	Levels int          `json:"levels"`
+	Domain uint32       `json:"domain"` // of the first user
+	Leaves int          `json:"leaves"`
+	Ranges []rangeValue `json:"ranges"`
+	Note   string       `json:"note,omitempty"` // why there are none
+}
+
+type rangeValue struct {
+	First    string `json:"first"`
+	Last     string `json:"last"` // inclusive
+	PA       string `json:"pa"`
+	Perm     string `json:"perm"`
+	PageSize string `json:"page_size"`
+	Pages    int    `json:"pages"`
+}
+
+// inspectParts are the arguments of inspect.
+var inspectParts = []string{"registers", "context", "tables"}
+
+func (a *app) inspectCommand() *cobra.Command {
+	var f snapFlags
+	var sid string
+	cmd := &cobra.Command{
+		Use:   "inspect --regs FILE [--core FILE] [registers|context|tables]",
+		Short: "Decode the registers, the entries and the page tables of a snapshot",
+		Long: `inspect shows a snapshot: its registers, the context and PASID entries of its devices, and what its
+page tables map as ranges of adjacent pages of one size. Without an argument it shows all three.
+Registers need no --core. --sid leaves the other requesters out.`,
+		Example: "  iommulab inspect --regs regs.json registers\n" +
+			"  iommulab inspect --regs regs.json --core core.elf.zst tables --sid 00:02.0",
+		ValidArgs: inspectParts,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError(cmd, "%q: want nothing more", args[1])
+			}
+			if len(args) == 1 {
+				return oneOf(cmd, "part", args[0], inspectParts)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			parts := inspectParts
+			if len(args) > 0 {
+				parts = args
+			}
+			if err := f.need(cmd, parts[len(parts)-1] != "registers"); err != nil {
+				return err
+			}
+			only := emu.SourceID(0)
+			if sid != "" {
+				var err error
+				if only, err = parseSID(sid); err != nil {
+					return fmt.Errorf("--sid: %w", err)
+				}
+			}
+			err := a.inspect(cmd.Context(), &f, parts, func(s emu.SourceID) bool { return sid == "" || s == only })
+			return a.finish(err, errors.Is(err, context.Canceled))
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&sid, "sid", "", "requester to show, as 0x10 or 00:02.0")
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func (a *app) inspect(ctx context.Context, f *snapFlags, parts []string, keep func(emu.SourceID) bool) error {
+	var s *snap
+	var err error
+	if f.core == "" {
+		s, err = a.loadRegs(f.regs)
+	} else {
+		s, err = a.load(f)
+	}
+	if err != nil {
+		return err
+	}
+	x := inspection{Schema: "iommulab.inspect/1", IOMMU: s.arch.name}
+	for _, p := range parts {
+		switch p {
+		case "registers":
+			x.registers(s)
+		case "context":
+			err = x.entries(ctx, s, keep)
+		case "tables":
+			err = x.tables(ctx, s, keep)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return a.output(&x, func(w io.Writer) error { return x.print(w, s.arch.title) })
+}
+
+func (x *inspection) registers(s *snap) {
+	for _, r := range s.arch.registers(s.regs.Image) {
+		words := make([]uint64, (r.size+7)/8)
+		ok := true
+		for i := range words {
+			n := min(r.size-uint8(8*i), 8)
+			v, have := registerAt(s.regs.Image, r.off+uint32(8*i), n)
+			words[i], ok = v, ok && have
+		}
+		if !ok {
+			continue
+		}
+		v := registerValue{Name: r.name, Offset: fmt.Sprintf("0x%03x", r.off), Bytes: r.size}
+		for i := len(words) - 1; i >= 0; i-- {
+			v.Value += fmt.Sprintf("%0*x", 2*int(min(r.size, 8)), words[i])
+		}
+		v.Value = "0x" + v.Value
+		if r.layout != nil {
+			v.Fields = decodeStruct(r.layout, words).Fields
+		}
+		x.Registers = append(x.Registers, v)
+	}
+}
+
+// maxRows bounds what a damaged snapshot makes inspect collect.
+const maxRows = 1 << 20
+
+func (x *inspection) entries(ctx context.Context, s *snap, keep func(emu.SourceID) bool) error {
+	return s.arch.devices(s, func(e *entry) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !keep(e.sid) {
+			return nil
+		}
+		if len(x.Entries) == maxRows {
+			return fmt.Errorf("more than %d entries, want tables that end", maxRows)
+		}
+		x.Entries = append(x.Entries, entryValue{
+			SID: showSID(e.sid), PASID: showPASID(e.pasid), At: hexOf(uint64(e.at)), Stage: e.root.kind,
+			structure: decodeStruct(e.layout, e.words),
+		})
+		return nil
+	})
+}
+
+// tables shows each table once, with all who use it.
+func (x *inspection) tables(ctx context.Context, s *snap, keep func(emu.SourceID) bool) error {
+	index := make(map[root]int)
+	return s.arch.devices(s, func(e *entry) error {
+		if !keep(e.sid) || e.root.levels == 0 {
+			return nil
+		}
+		user := showSID(e.sid)
+		if e.pasid != emu.NoPASID {
+			user += "/" + showPASID(e.pasid)
+		}
+		key := e.root
+		key.domain = 0
+		if i, known := index[key]; known {
+			x.Tables[i].Users = append(x.Tables[i].Users, user)
+			return nil
+		}
+		index[key] = len(x.Tables)
+		t := tableValue{
+			Users: []string{user}, Stage: e.root.kind, At: hexOf(uint64(e.root.table)), Levels: e.root.levels,
+			Domain: e.root.domain, Ranges: []rangeValue{},
+		}
+		err := t.read(ctx, s, e.root)
+		x.Tables = append(x.Tables, t)
+		return err
+	})
+}
+
+// read collects the ranges of one table.
+func (t *tableValue) read(ctx context.Context, s *snap, r root) error {
+	table, err := s.arch.table(s, r)
+	if err != nil {
+		t.Note = err.Error()
+		return nil
+	}
+	if table == nil {
+		t.Note = "tables of this stage are not shown"
+		return nil
+	}
+	var m merger
+	for l := range table.Leaves(0, ^emu.IOVA(0)) {
+		if t.Leaves++; t.Leaves%1024 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		if m.add(&l) {
+			continue
+		}
+		if len(t.Ranges) == maxRows {
+			return fmt.Errorf("table at %s: more than %d ranges, want tables that end", t.At, maxRows)
+		}
+		t.Ranges = append(t.Ranges, m.take())
+		m.add(&l)
+	}
+	if m.pages > 0 {
+		t.Ranges = append(t.Ranges, m.take())
+	}
+	return nil
+}
+
+// merger joins leaves of one size that are adjacent on both sides.
+type merger struct {
+	first pagetable.Mapping
+	pages int
+}
+
+// add takes l if it continues the range, or begins one.
+func (m *merger) add(l *pagetable.Mapping) bool {
+	if m.pages == 0 {
+		m.first, m.pages = *l, 1
+		return true
+	}
+	n := uint64(m.pages) << m.first.Lg2
+	if l.Lg2 != m.first.Lg2 || l.Perm != m.first.Perm || uint64(l.IOVA) != uint64(m.first.IOVA)+n || uint64(l.PA) != uint64(m.first.PA)+n {
+		return false
+	}
+	m.pages++
+	return true
+}
+
+// take ends the range.
+func (m *merger) take() rangeValue {
+	f := &m.first
+	r := rangeValue{
+		First: hexOf(uint64(f.IOVA)), Last: hexOf(uint64(f.IOVA) + uint64(m.pages)<<f.Lg2 - 1), PA: hexOf(uint64(f.PA)),
+		Perm: strings.ToUpper(f.Perm.String()), PageSize: hexOf(1 << f.Lg2), Pages: m.pages,
+	}
+	m.pages = 0
+	return r
+}
+
+func (x *inspection) print(w io.Writer, title string) error {
+	var b strings.Builder
+	for _, r := range x.Registers {
+		fmt.Fprintf(&b, "%s %-14s %s\n", r.Offset, r.Name, r.Value)
+		for _, f := range r.Fields {
+			if f.Value == "0x0" {
+				continue
+			}
+			help := f.Help
+			if f.Addr != "" {
+				help = f.Addr + " " + help
+			}
+			fmt.Fprintf(&b, "      %-12s = %-18s /* %s */\n", f.Name, f.Value, help)
+		}
+	}
+	for i := range x.Entries {
+		e := &x.Entries[i]
+		who := e.SID
+		if e.PASID != "" {
+			who += " PASID " + e.PASID
+		}
+		fmt.Fprintf(&b, "%s at %s: %s\n", who, e.At, e.Stage)
+		if err := e.print(&b, title); err != nil {
+			return err
+		}
+	}
+	for _, t := range x.Tables {
+		fmt.Fprintf(&b, "%s table at %s, %d levels, domain %d, %d leaves, of %s\n",
+			t.Stage, t.At, t.Levels, t.Domain, t.Leaves, strings.Join(t.Users, " "))
+		if t.Note != "" {
+			fmt.Fprintf(&b, "  %s\n", t.Note)
+		}
+		for _, r := range t.Ranges {
+			fmt.Fprintf(&b, "  %s-%s -> %s %s, %d x %s\n", r.First, r.Last, r.PA, r.Perm, r.Pages, r.PageSize)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

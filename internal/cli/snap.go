@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/mem"
+	"github.com/iommulab/iommulab/emu/mem/snapshot"
+)
+
+// snapFlags are the flags of commands that read a snapshot.
+type snapFlags struct{ core, regs string }
+
+func (f *snapFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.core, "core", "", "memory of the snapshot: ELF64 core `FILE`, plain or zstd")
+	cmd.Flags().StringVar(&f.regs, "regs", "", "registers of the snapshot: JSON `FILE`")
+}
+
+// need checks that the flags are there.
+func (f *snapFlags) need(cmd *cobra.Command, core bool) error {
+	if core && f.core == "" {
+		return usageError(cmd, "--core is missing")
+	}
+	if f.regs == "" {
+		return usageError(cmd, "--regs is missing")
+	}
+	return nil
+}
+
+// snap is a snapshot that was read.
+type snap struct {
+	arch *arch
+	regs *snapshot.Regs
+	mem  *mem.Memory    // nil if no core was asked for
+	core *snapshot.Core // likewise
+	unit emu.Unit
+}
+
+// load reads the snapshot and brings a unit into its state.
+func (a *app) load(f *snapFlags) (*snap, error) {
+	s, err := a.loadRegs(f.regs)
+	if err != nil {
+		return nil, err
+	}
+	in, err := a.open(f.core)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	if s.mem, s.core, err = snapshot.ReadCore(in, in.name); err != nil {
+		return nil, err
+	}
+	if s.unit, err = s.arch.newUnit(); err != nil {
+		return nil, err
+	}
+	if err := s.unit.Load(s.regs.Image); err != nil {
+		return nil, &placeError{place: f.regs, err: err}
+	}
+	return s, nil
+}
+
+// loadRegs reads the registers alone.
+func (a *app) loadRegs(path string) (*snap, error) {
+	in, err := a.open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	s := &snap{}
+	if s.regs, err = snapshot.ReadRegs(in, in.name); err != nil {
+		return nil, err
+	}
+	var ok bool
+	if s.arch, ok = findArch(s.regs.IOMMU); !ok {
+		return nil, fmt.Errorf("%s: iommu: %q, want %s", in.name, s.regs.IOMMU, known(archNames()))
+	}
+	return s, nil
+}
+
+// registerAt returns size bytes at off of an image, and whether all of them are in it.
+func registerAt(img emu.RegImage, off uint32, size uint8) (v uint64, ok bool) {
+	var have uint8
+	for _, r := range img {
+		for i := range uint32(r.Size) {
+			if at := r.Off + i; at >= off && at < off+uint32(size) {
+				v |= r.Value >> (8 * i) & 0xff << (8 * (at - off))
+				have++
+			}
+		}
+	}
+	return v, have == size
+}
+
+// read returns n words at pa; what cannot be read is 0.
+func (s *snap) read(pa emu.PA, n int) []uint64 {
+	w := make([]uint64, n)
+	for i := range w {
+		w[i], _ = s.mem.Load64(pa + emu.PA(8*i))
+	}
+	return w
+}
+
+func zeros(w []uint64) bool {
+	for _, v := range w {
+		if v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// readOnly is the memory of a snapshot for software that looks at page tables. What cannot be read is
+// 0; stores are dropped.
+type readOnly struct{ m *mem.Memory }
+
+func (r readOnly) Load64(pa emu.PA) uint64 {
+	v, _ := r.m.Load64(pa)
+	return v
+}
+
+func (readOnly) Store64(emu.PA, uint64)            {}
+func (readOnly) CAS64(emu.PA, uint64, uint64) bool { return false }
+func (readOnly) Flush(emu.PA, int)                 {}

@@ -1,0 +1,387 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/mem"
+	"github.com/iommulab/iommulab/emu/timing"
+	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/traces"
+)
+
+// cell is one run: a machine of its own, and where it is in the trace.
+type cell struct {
+	opt  *Options
+	spec cellSpec
+	ctx  context.Context
+
+	m      *timing.Machine
+	cpu    *timing.CPU
+	unit   int
+	drv    host.Driver
+	frames *host.Frames
+	format *entry.Format
+
+	maps       traces.Mappings
+	engines    map[emu.SourceID]*engine
+	engineList []*engine // in order of first use
+	streams    []*stream // in order of first use
+	entries    map[emu.PA]*stream
+	poisonPage emu.PA
+
+	interval uint64 // cycles between two issues of a device, 0 = closed loop
+	every    uint64 // accesses of the trace between two rewrites
+	last     uint64 // accesses when the last rewrite began
+	lastReq  uint64 // requests completed by then
+	cursor   int    // stream whose turn to be rewritten it is
+	building *stream
+	builtAt  uint64 // accesses when building ended
+	start    uint64 // cycle at which the present pass over the trace began
+	accesses uint64 // accesses of all passes
+
+	count   Counts
+	hist    *hdrhistogram.Histogram
+	latMax  uint64
+	latSum  uint64
+	publish func(moving)
+}
+
+// repeats bounds how often devices repeat themselves between two rewrites while the processor is
+// slow to follow the trace: so many requests for each access.
+const repeats = 16
+
+// maxFlights bounds the requests in one unit.
+const maxFlights = 1 << 14
+
+func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
+	c := &cell{
+		opt: opt, spec: spec, ctx: ctx,
+		engines: map[emu.SourceID]*engine{}, entries: map[emu.PA]*stream{},
+		// Latencies up to 2^36 cycles in three significant digits.
+		hist: hdrhistogram.New(1, 1<<36, 3),
+	}
+	p := opt.Preset
+	c.m = timing.New(p.Params, mem.New())
+	u, err := spec.arch.unit(p, spec.mode, opt.Seed)
+	if err != nil {
+		return nil, err
+	}
+	u.Observe(c)
+	c.unit = c.m.AddUnit(u, maxFlights)
+	c.cpu = c.m.AddCPU(opt.Seed)
+	if c.frames, err = host.NewFrames(c.cpu, tableBase, tableSize); err != nil {
+		return nil, err
+	}
+	if c.drv, err = spec.arch.driver(c.cpu, c.unit, spec.mode, c.frames, opt.Omit); err != nil {
+		return nil, err
+	}
+	if c.poisonPage, err = c.frames.Alloc(emu.PageShift); err != nil {
+		return nil, err
+	}
+	self := uint64(c.poisonPage) | 3
+	for off := emu.PA(0); off < emu.PageSize; off += 8 {
+		c.m.Memory().Store(c.poisonPage+off, 8, &[4]uint64{self})
+	}
+	c.format = spec.arch.entry(spec.mode)
+	c.every = 1
+	if opt.Rewrites > 0 {
+		// Spread over one pass of the trace, or less if fewer requests are wanted.
+		c.every = max(min(opt.accesses, opt.Requests)/uint64(opt.Rewrites), 1)
+	}
+	if opt.Rate > 0 {
+		c.interval = max(p.ClockMHz*1_000_000/opt.Rate, 1)
+	}
+	return c, nil
+}
+
+// run replays the trace, as often as it takes to have enough requests and rewrites.
+func (c *cell) run() error {
+	for {
+		before := c.accesses
+		if err := c.pass(); err != nil {
+			return err
+		}
+		if err := c.settle(); err != nil {
+			return err
+		}
+		if c.enough() {
+			return nil
+		}
+		if c.accesses == before || c.count.Requests == 0 {
+			return nil // nothing that this mode can carry: it would never be enough
+		}
+	}
+}
+
+func (c *cell) enough() bool {
+	return c.count.Requests >= c.opt.Requests && (c.opt.Rewrites < 0 || c.count.Rewrites.Count >= uint64(c.opt.Rewrites))
+}
+
+// pass goes through the trace once.
+func (c *cell) pass() error {
+	src, closer, err := c.opt.Input.Open()
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	c.start = c.cpu.Now()
+	var buf [256]traces.Event
+	for {
+		n, err := src.Read(buf[:])
+		for i := range n {
+			if err := c.event(&buf[i]); err != nil {
+				return err
+			}
+		}
+		c.tell(false)
+		if cause := context.Cause(c.ctx); cause != nil {
+			return cause
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if c.enough() {
+			return nil
+		}
+	}
+}
+
+// event follows one event of the trace.
+func (c *cell) event(e *traces.Event) error {
+	if e.PASID != emu.NoPASID && !c.spec.arch.pasids(c.spec.mode) {
+		if e.Kind.IsDMA() {
+			c.count.NotApplicable++
+			c.accesses++
+		}
+		return nil
+	}
+	c.pace(e.Time)
+	switch {
+	case e.Kind.IsDMA():
+		return c.access(e)
+	case e.Kind == traces.Map:
+		return c.mapRange(e)
+	case e.Kind == traces.Unmap:
+		return c.unmapRange(traces.Space{SID: e.SID, PASID: e.PASID}, e.IOVA, e.Len)
+	}
+	return nil
+}
+
+// at is the cycle of a trace time at recorded pace.
+func (c *cell) at(ns uint64) uint64 {
+	return c.start + uint64(float64(ns)*c.opt.TimeScale*float64(c.opt.Preset.ClockMHz)/1000)
+}
+
+// pace waits for the time of an event at recorded pace.
+func (c *cell) pace(ns uint64) {
+	if c.opt.TimeScale > 0 {
+		// The engines hold requests back themselves; the processor only has to keep their queues short.
+		if at := c.at(ns); at > c.cpu.Now() {
+			c.cpu.Compute(at - c.cpu.Now())
+		}
+	}
+}
+
+// access hands the requests of a DMA to its engine.
+func (c *cell) access(e *traces.Event) error {
+	c.accesses++
+	m, ok := c.maps.Lookup(traces.Space{SID: e.SID, PASID: e.PASID}, e.IOVA)
+	if !ok {
+		c.count.NotApplicable++
+		return nil
+	}
+	want := direction(e.Kind, m.Perm)
+	if want == 0 || access(m.Perm)&want != want {
+		c.count.NotApplicable++
+		return nil
+	}
+	s, err := c.streamOf(traces.Space{SID: e.SID, PASID: e.PASID})
+	if err != nil {
+		return err
+	}
+	at := uint64(0)
+	if c.opt.TimeScale > 0 {
+		at = c.at(e.Time)
+	}
+	split(&c.opt.Preset.Params, e.IOVA, e.Len, want, func(a emu.IOVA, n uint32) bool {
+		if s.eng.feed.queue.Free() == 0 {
+			c.cpu.Poll(func() bool { return s.eng.feed.queue.Free() > 0 }, forever)
+		}
+		q := emu.Request{Addr: a, Source: e.SID, PASID: e.PASID, Len: n, Access: want}
+		s.eng.feed.put(&q, at)
+		s.eng.player.Kick()
+		return true
+	})
+	return c.maybeRewrite()
+}
+
+// forever is a time limit that no wait of the lab itself reaches.
+const forever = 1 << 50
+
+// direction is what a request for an event asks for: an access of unknown direction reads if it may.
+func direction(k traces.Kind, p traces.Perm) emu.Access {
+	switch k {
+	case traces.Write:
+		return emu.Write
+	case traces.Read:
+		return emu.Read
+	case traces.Exec:
+		return emu.Read | emu.Exec
+	}
+	if a := access(p); a&emu.Read != 0 {
+		return emu.Read
+	} else {
+		return a & emu.Write
+	}
+}
+
+// mapRange follows a Map event. What it covers is mapped anew.
+func (c *cell) mapRange(e *traces.Event) error {
+	sp := traces.Space{SID: e.SID, PASID: e.PASID}
+	if e.Len == 0 || access(e.Perm) == 0 {
+		return nil
+	}
+	first, last := e.IOVA&^(emu.PageSize-1), (e.IOVA+emu.IOVA(e.Len)-1)|(emu.PageSize-1)
+	n := uint64(last-first) + 1
+	if uint64(last)>>c.spec.arch.limit(c.spec.mode) != 0 || last < first {
+		c.count.NotApplicable++
+		return nil
+	}
+	pa := e.PA &^ (emu.PageSize - 1)
+	if !e.HasPA {
+		pa = emu.PA(first) & (1<<tracePABits - 1)
+	}
+	if (pa+emu.PA(n)-1)>>tracePABits != 0 {
+		return fmt.Errorf("trace: map %v iova %#x: pa %#x: want below 2^%d", sp, first, pa, tracePABits)
+	}
+	s, err := c.streamOf(sp)
+	if err != nil {
+		return err
+	}
+	if err := c.unmapRange(sp, first, n); err != nil {
+		return err
+	}
+	for _, g := range []*generation{s.cur, s.next} {
+		if g == nil {
+			continue
+		}
+		if err := g.dom.Map(first, g.pa(pa), n, access(e.Perm)); err != nil {
+			return fmt.Errorf("trace: map %v iova %#x: %w", sp, first, err)
+		}
+	}
+	ev := *e
+	ev.IOVA, ev.PA, ev.Len, ev.HasPA = first, pa, n, true
+	c.maps.Apply(&ev)
+	return nil
+}
+
+// unmapRange takes n bytes at iova out of a space, after the requests before it have completed.
+func (c *cell) unmapRange(sp traces.Space, iova emu.IOVA, n uint64) error {
+	if n == 0 {
+		return nil
+	}
+	e := c.engines[sp.SID]
+	if e == nil || e.streams[sp.PASID] == nil {
+		return nil
+	}
+	s := e.streams[sp.PASID]
+	first, last := iova&^(emu.PageSize-1), (iova+emu.IOVA(n)-1)|(emu.PageSize-1)
+	if !overlaps(c.maps.Of(sp), first, last) {
+		return nil
+	}
+	e.waiting = waiting{sp.PASID, first, last, e.pending(sp, first, last)}
+	e.feed.forget()
+	c.cpu.Poll(func() bool { return e.waiting.n == 0 }, forever)
+	for _, m := range c.maps.Remove(sp, first, uint64(last-first)+1) {
+		for _, g := range []*generation{s.cur, s.next} {
+			if g == nil {
+				continue
+			}
+			if _, err := g.dom.Unmap(m.IOVA, m.Len); err != nil {
+				return fmt.Errorf("trace: unmap %v iova %#x: %w", sp, m.IOVA, err)
+			}
+		}
+	}
+	return nil
+}
+
+// overlaps reports whether one of ms, which are in ascending order, has a byte in first..last.
+func overlaps(ms []traces.Mapping, first, last emu.IOVA) bool {
+	i, _ := slices.BinarySearchFunc(ms, first, func(m traces.Mapping, a emu.IOVA) int {
+		if m.IOVA+emu.IOVA(m.Len)-1 < a {
+			return -1
+		}
+		return 1
+	})
+	return i < len(ms) && ms[i].IOVA <= last
+}
+
+// settle lets everything in flight end and takes all mappings out, so that the trace can begin
+// anew.
+func (c *cell) settle() error {
+	for _, e := range c.engineList {
+		e.feed.stop()
+		c.cpu.Poll(func() bool { return e.feed.queue.Len() == 0 && e.player.Idle() }, forever)
+	}
+	for _, e := range c.engineList {
+		e.feed.repeat = c.opt.closedLoop()
+	}
+	for _, s := range c.streams {
+		for ms := c.maps.Of(s.space); len(ms) > 0; ms = c.maps.Of(s.space) {
+			if err := c.unmapRange(s.space, ms[0].IOVA, ms[0].Len); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maybeRewrite rewrites the next stream if it is time to and its device has requests in flight.
+func (c *cell) maybeRewrite() error {
+	if c.opt.Rewrites < 0 || c.accesses-c.last < c.every && c.count.Requests-c.lastReq < repeats*c.every {
+		return nil
+	}
+	s := c.building
+	if s == nil {
+		if s = c.pick(); s == nil {
+			return nil
+		}
+		if err := c.prepare(s); err != nil {
+			return err
+		}
+	}
+	// Building took time in which the device may have run dry: then the trace goes on first, until the
+	// device is busy, or at least not idle, or others get their turn.
+	flying, waited := s.eng.player.InFlight(), c.accesses-c.builtAt
+	if flying == 0 || flying < c.opt.Outstanding/2 && waited < c.every {
+		if waited > 4*c.every {
+			return c.abandon(s)
+		}
+		return nil
+	}
+	c.last, c.lastReq = c.accesses, c.count.Requests
+	return c.rewrite(s)
+}
+
+// pick returns the next stream whose device has requests in flight.
+func (c *cell) pick() *stream {
+	for i := range c.streams {
+		j := (c.cursor + i) % len(c.streams)
+		if s := c.streams[j]; s.eng.player.InFlight() > 0 && len(c.maps.Of(s.space)) > 0 {
+			c.cursor = j + 1
+			return s
+		}
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package replay
+
+import (
+	"slices"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/timing"
+	"github.com/iommulab/iommulab/traces"
+)
+
+// complete takes the completion of a request of e.
+func (c *cell) complete(e *engine, r *timing.Completion) {
+	q := r.Request
+	c.count.Requests++
+	c.latency(r.Done - r.Issued)
+	if e.waiting.n > 0 && e.waiting.holds(q) {
+		e.waiting.n--
+	}
+	s := e.streams[q.PASID]
+	o := outcome{read: r.Read, status: r.Result.Status, prov: r.Result.Prov, pa: r.Result.PA}
+	m, ok := c.maps.Lookup(s.space, q.Addr)
+	if !ok || access(m.Perm)&q.Access != q.Access {
+		// The unmap waited for all requests before it, so this one was never covered.
+		c.count.NotApplicable++
+		return
+	}
+	o.want = m.PA + emu.PA(q.Addr-m.IOVA)
+	if s.busy {
+		s.outcomes = append(s.outcomes, o)
+		return
+	}
+	c.judge(s, &o)
+}
+
+// judge counts what o shows about the generations of s.
+func (c *cell) judge(s *stream, o *outcome) {
+	if o.status != emu.OK {
+		c.count.Faulted++
+		return
+	}
+	c.count.Translated++
+	after := s.doneAt != 0 && o.read > s.doneAt
+	switch {
+	case s.cur.made(o, c.m.Memory()):
+	case s.old != nil && s.old.made(o, nil):
+		if after {
+			c.count.Stale++
+		}
+	case after && s.partly(o):
+		c.count.Stale++
+	default:
+		c.count.Wrong++
+	}
+}
+
+// made reports whether o comes from generation g in all its parts. Tables of a generation in use may
+// have been added since the last look: m is where to look again, nil for one that is no longer used.
+func (g *generation) made(o *outcome, m emu.Memory) bool {
+	if o.prov.Entry != g.version || o.prov.Fill != g.version || o.pa != g.pa(o.want) {
+		return false
+	}
+	if g.owns(o.prov.Leaf) {
+		return true
+	}
+	if m == nil {
+		return false
+	}
+	g.snapshot(m)
+	return g.owns(o.prov.Leaf)
+}
+
+// partly reports whether each part of o comes from the current or the previous generation.
+func (s *stream) partly(o *outcome) bool {
+	if s.old == nil {
+		return false
+	}
+	known := func(v uint64) bool { return v == s.cur.version || v == s.old.version }
+	return known(o.prov.Entry) && known(o.prov.Fill) && (s.cur.owns(o.prov.Leaf) || s.old.owns(o.prov.Leaf))
+}
+
+// Assembled implements emu.Observer: it is shown every entry that the unit puts together.
+func (c *cell) Assembled(_ *emu.Txn, _ emu.StructKind, at emu.PA, words []uint64) {
+	s := c.entries[at]
+	if s == nil {
+		return
+	}
+	a := assembly{n: min(len(words), len(assembly{}.words))}
+	copy(a.words[:], words)
+	if s.busy {
+		s.assembled = append(s.assembled, a)
+		return
+	}
+	c.judgeAssembly(s, &a)
+}
+
+// judgeAssembly counts a as torn unless it was declared content of the entry.
+func (c *cell) judgeAssembly(s *stream, a *assembly) {
+	eff := c.format.Effective(a.words[:a.n])
+	if !slices.ContainsFunc(s.declared, func(d []uint64) bool { return slices.Equal(d, eff) }) {
+		c.count.TornReads++
+	}
+}
+
+// pending reports how many requests of e in the range have left the trace and are not completed.
+func (e *engine) pending(sp traces.Space, first, last emu.IOVA) int {
+	w := waiting{pasid: sp.PASID, first: first, last: last}
+	n := 0
+	count := func(q *emu.Request) {
+		if w.holds(q) {
+			n++
+		}
+	}
+	e.feed.queue.Each(count)
+	e.player.Each(count)
+	return n
+}

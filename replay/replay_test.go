@@ -1,0 +1,126 @@
+package replay
+
+import (
+	"context"
+	"encoding/json"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu/timing"
+	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/report"
+)
+
+func preset(t testing.TB, name string) *timing.Preset {
+	p, err := timing.LoadPreset(name)
+	require.NoError(t, err)
+	return p
+}
+
+func run(t testing.TB, o Options) *report.Replay {
+	if o.Input.Open == nil {
+		o.Input = DefaultInput()
+	}
+	doc, err := Run(context.Background(), o)
+	require.NoError(t, err)
+	return doc
+}
+
+// The verdicts of the table in the design, on the embedded trace of a real system.
+func TestDefaultTrace_Verdicts(t *testing.T) {
+	for _, name := range []string{"default", "nocache"} {
+		doc := run(t, Options{Preset: preset(t, name)})
+		require.Len(t, doc.Runs, 2*4*2)
+		torn := uint64(0)
+		for _, r := range doc.Runs {
+			id := name + " " + r.Mode + " " + r.Writer + " " + r.To
+			require.GreaterOrEqual(t, r.Requests, uint64(20_000), id)
+			require.GreaterOrEqual(t, r.Rewrites.Count, uint64(100), id)
+			require.Equal(t, r.Requests, r.Translated+r.Faulted+r.NotApplicable, id)
+			switch r.Writer {
+			case "hitless":
+				require.Zero(t, r.Faulted+r.Wrong+r.TornReads+r.Stale, id)
+				require.Equal(t, r.Rewrites.Count, r.Rewrites.Hitless, id)
+			case "linux", "breakmake":
+				require.NotZero(t, r.Faulted, id)
+				require.Zero(t, r.Wrong+r.TornReads+r.Stale, id)
+				require.Equal(t, r.Rewrites.Count, r.Rewrites.Disruptive, id)
+			case "naive":
+				torn += r.TornReads
+				if name == "nocache" {
+					require.NotZero(t, r.TornReads, id)
+				}
+			}
+		}
+		require.NotZero(t, torn, name)
+	}
+}
+
+// A driver that leaves one invalidation out has a visible victim.
+func TestOmittedInvalidation_IsStale(t *testing.T) {
+	for mode, omit := range map[string]entry.Omit{
+		vtdLegacy:   entry.OmitContext,
+		vtdScalable: entry.OmitPASID,
+	} {
+		doc := run(t, Options{
+			Preset: preset(t, "default"), Modes: []string{mode}, Writers: []entry.Writer{entry.Hitless}, Omit: omit,
+		})
+		for _, r := range doc.Runs {
+			require.NotZero(t, r.Stale, "%s %s", r.Mode, r.To)
+		}
+	}
+}
+
+func TestDeterminism_AnyNumberOfProcessors(t *testing.T) {
+	var first []byte
+	for _, n := range []int{1, 2, 4} {
+		old := runtime.GOMAXPROCS(n)
+		doc := run(t, Options{Preset: preset(t, "default"), Requests: 3000, Rewrites: 15, Seed: 7})
+		runtime.GOMAXPROCS(old)
+		doc.Wall = report.Wall{}
+		b, err := json.Marshal(doc)
+		require.NoError(t, err)
+		if first == nil {
+			first = b
+		}
+		require.Equal(t, string(first), string(b))
+	}
+}
+
+func TestSeed_ChangesTheRun(t *testing.T) {
+	cycles := map[uint64]bool{}
+	for seed := range uint64(3) {
+		doc := run(t, Options{
+			Preset: preset(t, "default"), Requests: 2000, Rewrites: 10, Seed: seed + 1,
+			Modes: []string{vtdLegacy}, Writers: []entry.Writer{entry.Naive}, To: []To{ToEqual},
+		})
+		cycles[doc.Runs[0].Cycles] = true
+	}
+	require.Greater(t, len(cycles), 1)
+}
+
+func TestCancel_ReturnsWhatWasDone(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	doc, err := Run(ctx, Options{Preset: preset(t, "default"), Input: DefaultInput()})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotNil(t, doc)
+	require.True(t, doc.Incomplete)
+}
+
+func TestOptions_Errors(t *testing.T) {
+	for _, o := range []Options{
+		{},
+		{Preset: preset(t, "default")},
+		{Preset: preset(t, "default"), Input: DefaultInput(), IOMMU: []string{"none"}},
+		{Preset: preset(t, "default"), Input: DefaultInput(), Modes: []string{"none"}},
+		{Preset: preset(t, "default"), Input: DefaultInput(), To: []To{"none"}},
+		{Preset: preset(t, "default"), Input: DefaultInput(), Outstanding: -1},
+		{Preset: preset(t, "default"), Input: DefaultInput(), TimeScale: 1, Rate: 1},
+	} {
+		_, err := Run(context.Background(), o)
+		require.ErrorIs(t, err, ErrOptions)
+	}
+}

@@ -1,0 +1,116 @@
+package replay
+
+import (
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// newGeneration makes a domain for the next generation of a stream.
+func (c *cell) newGeneration(color emu.PA) (*generation, error) {
+	dom, err := c.drv.NewDomain(host.DomainSpec{Kind: host.DomainPaging})
+	if err != nil {
+		return nil, err
+	}
+	return &generation{dom: dom, color: color, tables: map[emu.PA]struct{}{}}, nil
+}
+
+// declare notes where the entry of s is and what it holds at rest.
+func (c *cell) declare(s *stream) {
+	at, words := c.drv.EntryAt(s.space.SID, s.space.PASID)
+	s.entryAt = at
+	c.entries[at] = s
+	s.cur.version = c.spec.arch.version(c.spec.mode, words)
+	s.declared = append(s.declared[:0], c.format.Effective(words))
+}
+
+// prepare builds the fresh domain that the next rewrite of s moves to.
+func (c *cell) prepare(s *stream) error {
+	color := s.cur.color
+	if c.spec.to == ToChanged {
+		color = (color>>tracePABits + 1) & colorMask << tracePABits
+	}
+	g, err := c.newGeneration(color)
+	if err != nil {
+		return err
+	}
+	for _, m := range c.maps.Of(s.space) {
+		if err := g.dom.Map(m.IOVA, g.pa(m.PA), m.Len, access(m.Perm)); err != nil {
+			return err
+		}
+	}
+	s.next = g
+	c.building, c.builtAt = s, c.accesses
+	return nil
+}
+
+// abandon gives up the domain prepared for s.
+func (c *cell) abandon(s *stream) error {
+	g := s.next
+	s.next, c.building = nil, nil
+	return g.dom.Free()
+}
+
+// rewrite moves s to its prepared domain and judges what running DMA saw meanwhile.
+func (c *cell) rewrite(s *stream) error {
+	c.building = nil
+	c.count.Rewrites.Count++
+	s.cur.snapshot(c.m.Memory())
+	s.next.snapshot(c.m.Memory())
+	s.busy = true
+	c.cpu.Splits(true)
+	rep, err := c.drv.Replace(s.space.SID, s.space.PASID, s.next.dom, c.spec.writer)
+	c.cpu.Splits(false)
+	if err != nil {
+		return fmt.Errorf("rewrite %d of %v: %w", c.count.Rewrites.Count, s.space, err)
+	}
+	s.old, s.cur, s.next = s.cur, s.next, nil
+	s.doneAt = rep.Done
+	c.declare(s)
+	for _, d := range rep.States {
+		s.declared = append(s.declared, c.format.Effective(d))
+	}
+	s.busy = false
+	c.tally(&rep)
+	for i := range s.outcomes {
+		c.judge(s, &s.outcomes[i])
+	}
+	for i := range s.assembled {
+		c.judgeAssembly(s, &s.assembled[i])
+	}
+	s.outcomes, s.assembled = s.outcomes[:0], s.assembled[:0]
+	c.poison(s.old)
+	return s.old.dom.Free()
+}
+
+// tally adds the report of a rewrite to the counts.
+func (c *cell) tally(rep *entry.Report) {
+	r := &c.count.Rewrites
+	switch rep.Verdict {
+	case entry.VerdictNop:
+		r.Nop++
+	case entry.VerdictHitless:
+		r.Hitless++
+	default:
+		r.Disruptive++
+	}
+	r.Stores += uint64(rep.Stores)
+	r.Invalidations += uint64(rep.Invalidations)
+	r.Waits += uint64(rep.Waits)
+	r.WindowMax = max(r.WindowMax, rep.Done-rep.First)
+}
+
+// poison makes every table of g point to a page that points to itself with all rights, so that a
+// walk that still uses it ends somewhere recognisable. The lab does this behind the host's back, in
+// the cycle in which the rewrite was declared complete.
+func (c *cell) poison(g *generation) {
+	word := uint64(c.poisonPage) | 3
+	v := [4]uint64{word, word, word, word}
+	for pa := range g.tables {
+		for off := emu.PA(0); off < emu.PageSize; off += 32 {
+			c.m.Memory().Store(pa+off, 32, &v)
+		}
+	}
+}

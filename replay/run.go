@@ -1,0 +1,130 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/sync"
+
+	"github.com/iommulab/iommulab/report"
+)
+
+// Run replays the trace through every cell and returns the comparison. The document is complete
+// but for what its caller knows of the trace's file. If ctx ends early, the cells that had ended
+// are in it, it is marked incomplete, and the context's cause is returned with it.
+func Run(ctx context.Context, opt Options) (*report.Replay, error) {
+	if err := opt.fill(); err != nil {
+		return nil, err
+	}
+	cells, err := opt.cells()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	doc := &report.Replay{Schema: report.ReplaySchema}
+	if doc.Trace, opt.accesses, err = describe(&opt.Input); err != nil {
+		return nil, err
+	}
+	runs, err := runCells(ctx, &opt, cells)
+	var requests uint64
+	for i := range runs {
+		if runs[i] != nil {
+			doc.Runs = append(doc.Runs, *runs[i])
+			requests += runs[i].Requests
+		}
+	}
+	doc.Incomplete = len(doc.Runs) < len(cells)
+	doc.Wall.Seconds = time.Since(began).Seconds()
+	doc.Wall.RequestsPerSecond = float64(requests) / max(doc.Wall.Seconds, 1e-9)
+	return doc, err
+}
+
+// runCells runs every cell, opt.Jobs at one time, and returns what they reported in the order of
+// cells.
+func runCells(ctx context.Context, opt *Options, cells []cellSpec) ([]*report.Run, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := newBoard(cells, opt.Requests)
+	runs := make([]*report.Run, len(cells))
+	errs := make([]error, len(cells))
+
+	// The gate closes when the run is cancelled: no further cell begins, and closing waits for those
+	// that have.
+	var gate sync.Gate
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(opt.Jobs, len(cells)) {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			for i := range next {
+				if !gate.Enter() {
+					continue
+				}
+				if runs[i], errs[i] = runCell(ctx, opt, cells[i], b, i); errs[i] != nil {
+					cancel(errs[i])
+				}
+				gate.Leave()
+			}
+		}()
+	}
+	stop := context.AfterFunc(ctx, gate.Close)
+	finished := make(chan struct{})
+	go b.watch(opt.Progress, finished)
+	for i := range cells {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	stop()
+	close(finished)
+
+	for i, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			s := cells[i]
+			return runs, fmt.Errorf("%s %s %s %s: %w", s.arch.name, s.mode, s.writer.Name(), s.to, err)
+		}
+	}
+	return runs, context.Cause(ctx)
+}
+
+func runCell(ctx context.Context, opt *Options, s cellSpec, b *board, i int) (*report.Run, error) {
+	c, err := newCell(ctx, opt, s)
+	if err != nil {
+		return nil, err
+	}
+	c.publish = func(m moving) { b.lines[i].slot.Store(m) }
+	if err := c.run(); err != nil {
+		return nil, err
+	}
+	c.tell(true)
+	return c.result(), nil
+}
+
+// tell publishes the state of the cell.
+func (c *cell) tell(done bool) {
+	c.publish(moving{Requests: c.count.Requests, Rewrites: c.count.Rewrites.Count, SimCycles: c.cpu.Now(), Done: done})
+}
+
+// watchInterval is how often progress is looked at.
+const watchInterval = 100 * time.Millisecond
+
+// watch hands snapshots of the board to f until finished is closed.
+func (b *board) watch(f func([]Progress), finished <-chan struct{}) {
+	if f == nil {
+		return
+	}
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f(b.snapshot())
+		case <-finished:
+			f(b.snapshot())
+			return
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The documents of the design, with every field and in order.
+const replayDocument = `{"schema":"iommulab.replay/1","trace":{"name":"","events":0,"bytes":0,"devices":0,"sha256":""},` +
+	`"runs":[{"iommu":"vtd","mode":"scalable-second-stage","scenario":"replace","writer":"hitless","to":"equal","preset":"","seed":1,` +
+	`"requests":0,"translated":0,"faulted":0,"wrong":0,"torn_reads":0,"stale":0,"not_applicable":0,"max_stall_cycles":0,` +
+	`"rewrites":{"count":0,"nop":0,"hitless":0,"disruptive":0,"stores":0,"invalidations":0,"waits":0,"window_cycles_max":0},` +
+	`"latency_sim_ns":{"p50":0,"p90":0,"p99":0,"p999":0,"max":0,"mean":0},` +
+	`"iotlb":{"lookups":0,"hits":0,"evictions":0,"invalidated":0},"pasid_cache":{"lookups":0,"hits":0,"evictions":0},` +
+	`"walks":{"count":0,"memory_reads":0,"merged":0},"cycles":0}],` +
+	`"wall":{"seconds":0,"requests_per_second":0}}`
+
+func TestReplayDocument(t *testing.T) {
+	r := NewReplay()
+	r.Runs = append(r.Runs, Run{
+		IOMMU: "vtd", Mode: "scalable-second-stage", Scenario: "replace", Writer: "hitless", To: "equal", Seed: 1,
+	})
+	b, err := json.Marshal(r)
+	require.NoError(t, err)
+	require.Equal(t, replayDocument, string(b))
+}
+
+func TestWalkDocument(t *testing.T) {
+	b, err := json.Marshal(NewWalk())
+	require.NoError(t, err)
+	require.Equal(t, `{"schema":"iommulab.walk/1","checked":0,"agree":0,"differ":0,"differences":[],"wall":{"seconds":0,"requests_per_second":0}}`, string(b))
+}
+
+func TestEmptyListsAreLists(t *testing.T) {
+	b, err := json.Marshal(NewReplay())
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"runs":[]`)
+}
+
+func TestWriteFileIsWholeOrNotThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "r.json")
+	require.NoError(t, WriteFile(path, func(w io.Writer) error { return WriteJSON(w, map[string]int{"a": 1}) }))
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "{\n \"a\": 1\n}\n", string(b))
+
+	broken := errors.New("broken")
+	err = WriteFile(path, func(w io.Writer) error { _, _ = io.WriteString(w, "half"); return broken })
+	require.ErrorIs(t, err, broken)
+	require.True(t, strings.HasPrefix(err.Error(), path+": "))
+	again, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, b, again)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+
+	require.Error(t, WriteFile(filepath.Join(dir, "no", "r.json"), func(io.Writer) error { return nil }))
+	require.NoError(t, WriteFile(os.DevNull, func(w io.Writer) error { return WriteJSON(w, 1) }))
+}

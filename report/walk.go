@@ -1,0 +1,42 @@
+package report
+
+// WalkSchema names the document of a walk.
+const WalkSchema = "iommulab.walk/1"
+
+// Walk is the result of translating a list of requests against a snapshot.
+type Walk struct {
+	Schema       string           `json:"schema"`
+	Checked      uint64           `json:"checked"` // requests with an expectation
+	Agree        uint64           `json:"agree"`
+	Differ       uint64           `json:"differ"`
+	Differences  []WalkDifference `json:"differences"`
+	Translations []Translation    `json:"translations,omitempty"` // of requests without an expectation
+	Incomplete   bool             `json:"incomplete,omitempty"`
+	Wall         Wall             `json:"wall"`
+}
+
+// NewWalk returns an empty result with its schema filled in.
+func NewWalk() *Walk { return &Walk{Schema: WalkSchema, Differences: []WalkDifference{}} }
+
+// Translation is one request and what became of it. Numbers that people write in hexadecimal are
+// strings as "0x10".
+type Translation struct {
+	Line      int    `json:"line"`  // of the list
+	SID       string `json:"sid"`   //
+	PASID     string `json:"pasid"` // empty: none
+	IOVA      string `json:"iova"`  //
+	Access    string `json:"access"`
+	Result    string `json:"result"`               // "ok" or "fault"
+	PA        string `json:"pa,omitempty"`         // if ok
+	Perm      string `json:"perm,omitempty"`       // if ok
+	PageSize  string `json:"page_size,omitempty"`  // if ok and translated
+	Fault     string `json:"fault,omitempty"`      // if fault: its name
+	FaultCode string `json:"fault_code,omitempty"` // if fault
+}
+
+// WalkDifference is a request whose result is not what the oracle says.
+type WalkDifference struct {
+	Translation
+	Expect   string `json:"expect"`              // "ok" or "fault"
+	ExpectPA string `json:"expect_pa,omitempty"` // if ok
+}
