@@ -300,3 +300,35 @@ func TestQueueOffParksTheCommandUntilTheEngineStops(t *testing.T) {
 	require.False(t, spec.GstsQIES.On(r.r32(spec.OffGSTS)))
 	require.EqualValues(t, 1, r.get(r.status()), "the fetched descriptor is finished, the next is not begun")
 }
+
+func TestEntryMissesMergeAndRetry(t *testing.T) {
+	r := newRig(t)
+	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
+	r.scalable()
+	owner := r.begin(dma(emu.Read))
+	owner.end()
+	fills := map[emu.SlotClass][4]uint64{}
+	for _, a := range owner.acts {
+		if a.Op == emu.OpFill && a.Cache == emu.CacheEntry {
+			fills[emu.SlotEntry] = a.Data
+		}
+		if a.Op == emu.OpFill && a.Cache == emu.CachePASID {
+			fills[emu.SlotPASID] = a.Data
+		}
+	}
+	r.submitGlobal()
+	for _, ans := range []emu.Answer{emu.AnsMerged, emu.AnsRetry} {
+		s := r.begin(dma(emu.Read))
+		for s.next() {
+			v, mine := fills[s.txn.Act.Slot]
+			if s.txn.Act.Op == emu.OpAcquire && mine {
+				s.txn.Ans, s.txn.In = ans, v
+				if ans == emu.AnsRetry { // once, then it becomes the owner
+					delete(fills, s.txn.Act.Slot)
+				}
+			}
+		}
+		r.ok(s.txn.Res, 0x5000)
+		r.submitGlobal()
+	}
+}

@@ -278,3 +278,14 @@ func TestQueueOffWaitsForTheEngine(t *testing.T) {
 	require.False(t, spec.GstsQIES.On(r.r32(spec.OffGSTS)))
 	require.Zero(t, r.head())
 }
+
+func TestInterruptEntryInvalidationIsAccepted(t *testing.T) {
+	r := newRig(t)
+	r.queue(false)
+	r.push(spec.PutDescType(spec.DescIEC), 0)
+	r.push(spec.PutDescType(spec.DescIEC)|spec.IeG.Mask()|spec.IeIM.Put(3)|spec.IeIIDX.Put(9), 0)
+	r.push(wait(1, r.status()))
+	r.ring()
+	require.False(t, r.iqe())
+	require.EqualValues(t, 1, r.get(r.status()))
+}

@@ -295,3 +295,12 @@ func TestVTDQuirk20_RecordShowsThePASIDOfTheRequest(t *testing.T) {
 	require.EqualValues(t, 1, spec.FrEXE.Get(rec[:]))
 	require.EqualValues(t, 1, spec.FrPRIV.Get(rec[:]))
 }
+
+func TestCompressionDropsFaultsOfASourceWithARecord(t *testing.T) {
+	r := newRig(t, func(c *vtd.Config) { c.CompressFaults = true })
+	r.legacy()
+	require.False(t, r.access(sid, iova, emu.Read).Fault.Dropped)
+	require.True(t, r.access(sid, iova, emu.Write).Fault.Dropped)
+	require.False(t, r.access(hiSID, iova, emu.Read).Fault.Dropped)
+	require.False(t, spec.FstsPFO.On(r.r32(spec.OffFSTS)))
+}
