@@ -17,7 +17,7 @@ import (
 const (
 	sid    = emu.SourceID(0x10)
 	pages  = 1 << 14 // 64 MiB
-	stride = 1 << 14 // length of the random streams
+	stride = 1 << 20 // length of the random streams: too long for a branch predictor to learn
 )
 
 // rig is a unit with 64 MiB of 4 KiB pages mapped for one device, in legacy mode.
@@ -51,6 +51,15 @@ func newRig(tb testing.TB, tlb iotlb.Geometry) *rig {
 		require.NoError(tb, r.dom.Map(emu.IOVA(p<<12), emu.PA(1<<32|(p^1)<<12), 4096, emu.RW))
 	}
 	return r
+}
+
+// requests returns a request for each of the first n pages.
+func (r *rig) requests(n uint64) []emu.Request {
+	reqs := make([]emu.Request, n)
+	for p := range n {
+		reqs[p] = r.request(p)
+	}
+	return reqs
 }
 
 func (r *rig) request(page uint64) emu.Request {

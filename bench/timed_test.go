@@ -22,19 +22,20 @@ type timedRig struct {
 	left   int
 }
 
-func newTimedRig(tb testing.TB, tlb iotlb.Geometry, reqs []emu.Request) *timedRig {
+func newTimedRig(tb testing.TB, tlb iotlb.Geometry, n uint64, stream []uint64) *timedRig {
 	p, err := timing.LoadPreset("default")
 	require.NoError(tb, err)
 	r := &timedRig{rig: newRig(tb, tlb)}
 	r.m = timing.New(p.Params, r.mem)
 	r.m.AddUnit(r.unit, 64)
+	reqs := r.requests(n)
 	i := 0
 	source := device.Func(func(q *emu.Request) (uint64, bool) {
 		if r.left == 0 {
 			return 0, false
 		}
 		r.left--
-		*q = reqs[i&(stride-1)]
+		*q = reqs[stream[i&(stride-1)]]
 		i++
 		return 0, true
 	})
@@ -69,14 +70,12 @@ func events(w *clock.Wheel, n int) {
 // A hit on the timed machine against one event pushed and popped and one bare look-up. Bar: 15.
 func BenchmarkTimedHit(b *testing.B) {
 	g := iotlb.Geometry{Sets: 16, Ways: 4}
-	n := uint64(32)
+	n := uint64(g.Entries())
 	bare := iotlbtest.NewBare(g.Sets, g.Ways)
 	stream := iotlbtest.Stream(stride, n, 1)
-	reqs := make([]emu.Request, stride)
-	r := newTimedRig(b, g, reqs)
-	for i, p := range stream {
+	r := newTimedRig(b, g, n, stream)
+	for p := range n {
 		bare.Fill(p, p)
-		reqs[i] = r.request(p)
 	}
 	var w clock.Wheel
 	compare(b, 1<<16,
@@ -92,11 +91,7 @@ func BenchmarkTimedHit(b *testing.B) {
 // A walk on the timed machine against ten events and a hand-written dependent walk. Bar: 6.
 func BenchmarkTimedWalk(b *testing.B) {
 	stream := iotlbtest.Stream(stride, pages, 2)
-	reqs := make([]emu.Request, stride)
-	r := newTimedRig(b, iotlb.Geometry{Sets: 1, Ways: 1}, reqs)
-	for i, p := range stream {
-		reqs[i] = r.request(p)
-	}
+	r := newTimedRig(b, iotlb.Geometry{Sets: 1, Ways: 1}, pages, stream)
 	root, _ := r.dom.Tables().Root()
 	var w clock.Wheel
 	compare(b, 1<<14,

@@ -14,7 +14,7 @@ const (
 	OpProbe         // Cache, Key -> AnsOK with In the value, or AnsMiss
 	OpFill          // Cache, Key, Lg2, Attr, Data -> AnsOK; dropped if the transaction was marked; ends the miss status held for the cache
 	OpInvalidate    // Sel: drop entries, mark transactions in flight -> AnsOK
-	OpDrain         // -> AnsOK when every transaction marked so far has finished or restarted
+	OpDrain         // -> AnsOK when every transaction marked so far has finished; an Invalidate by the zero Selector marks all
 	OpDelay         // Delay (what takes time), N (count) -> AnsOK
 	OpAcquire       // Slot, Key -> AnsOK owner; AnsMerged the owner filled, In is the value; AnsRetry the owner ended without
 	OpRelease       // Slot -> AnsOK
@@ -69,7 +69,7 @@ type MsgClass uint8
 // Message classes.
 const (
 	MsgMSI         MsgClass = iota // posted write of Data[0] (4 bytes) to Addr, behind earlier posted writes
-	MsgATSInv                      // ATS invalidation request: Key.Addr requester, Data request -> completion or timeout
+	MsgATSInv                      // ATS invalidation request: Key.Addr requester, Key.Tag its PASID, Data[0] message body (PCIe 10.3.1: address 63:12, S 11, G 0) -> completion or time-out
 	MsgATSReply                    // translation completion to the device
 	MsgPRGResponse                 // page-request group response to the device
 )

@@ -88,7 +88,8 @@ func (f *Functional) runEngine(i Engine) Wake {
 	case engineParked:
 		e.txn.Ans = AnsOK
 	case engineIdle:
-		f.unit.Start(&e.txn, &Request{Type: Job, Job: i, PASID: NoPASID})
+		e.txn.Req = Request{Type: Job, Job: i, PASID: NoPASID}
+		f.unit.Start(&e.txn, &e.txn.Req)
 	}
 	e.txn.Wake = 0
 	e.state = engineRunning

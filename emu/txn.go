@@ -65,8 +65,18 @@ func (t *Txn) Matches(s *Selector) bool {
 	if s.Match&MatchDomain != 0 && t.Tag.Domain() != s.Domain {
 		return false
 	}
-	if s.Match&MatchPASID != 0 && t.Tag.PASID() != s.PASID {
+	if s.Match&MatchPASID != 0 && !t.mayUsePASID(s) {
 		return false
 	}
 	return s.Match&MatchClass == 0 || s.Classes&(1<<t.Tag.Class()) != 0
+}
+
+// mayUsePASID reports whether t may have used what s drops of its PASID. Cached PASID entries are
+// found by the PASID of the request, or by one that the device entry gives to requests without;
+// translations by the tag.
+func (t *Txn) mayUsePASID(s *Selector) bool {
+	if s.Caches.Has(CachePASID) {
+		return t.Req.PASID == NoPASID || t.Req.PASID == s.PASID
+	}
+	return t.Tag.PASID() == s.PASID
 }

@@ -40,7 +40,7 @@ type Unit interface {
 	// Lookup answers q if every cache it needs hits and nothing stands against it. On false r is
 	// undefined, and no statistics and no replacement state have changed.
 	Lookup(q *Request, r *Result) bool
-	// Start prepares t for q. The first question comes with the first Step.
+	// Start prepares t for q, which may be &t.Req. The first question comes with the first Step.
 	Start(t *Txn, q *Request)
 	// Step consumes t.In and t.Ans and leaves the next question in t.Act.
 	Step(t *Txn)

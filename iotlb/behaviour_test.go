@@ -12,11 +12,11 @@ import (
 )
 
 func TestGeometry_Validate(t *testing.T) {
-	for _, g := range []Geometry{{}, {Sets: 0, Ways: 4}, {Sets: 3}, {Sets: 1, Ways: 117}, {Sets: 1 << 22, Ways: 1}} {
+	for _, g := range []Geometry{{}, {Sets: 0, Ways: 4}, {Sets: 3}, {Sets: 1, Ways: 117}, {Sets: 1 << 19, Ways: 1}, {Sets: 1, Ways: 1 << 22}} {
 		require.NoError(t, g.Validate(), "%+v", g)
 	}
 	for _, g := range []Geometry{
-		{Sets: 3, Ways: 4}, {Sets: -1, Ways: 4}, {Sets: 4, Ways: -4}, {Sets: 1 << 22, Ways: 2},
+		{Sets: 3, Ways: 4}, {Sets: -1, Ways: 4}, {Sets: 4, Ways: -4}, {Sets: 1 << 20, Ways: 1}, {Sets: 2, Ways: 1<<21 + 1},
 		{Sets: 1 << 40, Ways: 1 << 40}, {Sets: 1, Ways: 3, Policy: TreePLRU},
 		{Sets: 1, Ways: 128, Policy: TreePLRU}, {Sets: 1, Ways: 1, Policy: numPolicies},
 		{Sets: 1, Ways: 1, Index: numIndexes},

@@ -67,7 +67,7 @@ func New(g Geometry) (*Cache, error) {
 	if g.Entries() == 0 {
 		return nil, nil
 	}
-	lgWays := max(3, uint8(bits.Len(uint(g.Ways-1))))
+	lgWays := g.lgPlaces()
 	c := &Cache{
 		geom:    g,
 		policy:  g.Policy,

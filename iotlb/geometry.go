@@ -6,8 +6,8 @@ import (
 	"math/bits"
 )
 
-// MaxEntries is the largest number of entries of one cache (64 bytes of host memory each, and as
-// much again for records).
+// MaxEntries is the largest number of entries of one cache, with the ways rounded up to a power of
+// two of eight or more. One takes 64 bytes of host memory, and as much again for records.
 const MaxEntries = 1 << 22
 
 // ErrGeometry is what every error of [Geometry.Validate] wraps.
@@ -25,6 +25,9 @@ type Geometry struct {
 
 // Entries returns the number of entries, 0 for "no cache".
 func (g Geometry) Entries() int { return g.Sets * g.Ways }
+
+// lgPlaces returns log2 of the places that a set takes in memory.
+func (g Geometry) lgPlaces() uint8 { return max(3, uint8(bits.Len(uint(g.Ways-1)))) }
 
 // String returns "setsxways policy", for people.
 func (g Geometry) String() string {
@@ -50,8 +53,8 @@ func (g Geometry) Validate() error {
 		return bad("index", uint8(g.Index), "a defined one")
 	case g.Entries() == 0:
 		return nil
-	case g.Entries() > MaxEntries:
-		return bad("entries", g.Entries(), fmt.Sprintf("at most %d", MaxEntries))
+	case g.Sets<<g.lgPlaces() > MaxEntries:
+		return bad("sets and ways rounded up", g.Sets<<g.lgPlaces(), fmt.Sprintf("at most %d", MaxEntries))
 	case bits.OnesCount(uint(g.Sets)) != 1:
 		return bad("sets", g.Sets, "a power of two")
 	case g.Policy == TreePLRU && (bits.OnesCount(uint(g.Ways)) != 1 || g.Ways > 64):

@@ -4,6 +4,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/device"
 	"github.com/iommulab/iommulab/emu/timing"
+	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/traces"
 )
 
@@ -60,22 +61,32 @@ type assembly struct {
 	words [8]uint64
 }
 
-// newEngine attaches a DMA engine for sid.
-func (c *cell) newEngine(sid emu.SourceID) *engine {
+// newEngine attaches a DMA engine for sid and makes the device known to the driver.
+func (c *cell) newEngine(sid emu.SourceID) (*engine, error) {
+	var spec host.DeviceSpec
+	if c.spec.arch.pasids(c.spec.mode) {
+		spec.PASIDs = uint32(emu.MaxPASID) + 1
+	}
+	if err := c.drv.Probe(sid, spec); err != nil {
+		return nil, err
+	}
 	e := &engine{sid: sid, streams: map[emu.PASID]*stream{}}
 	e.feed = newFeed(c.opt.closedLoop(), &e.waiting)
 	cfg := device.Config{Unit: c.unit, Outstanding: c.opt.Outstanding, Interval: c.interval}
 	e.player = device.NewPlayer(c.m, cfg, e.feed, func(r *timing.Completion) { c.complete(e, r) })
 	c.engines[sid] = e
 	c.engineList = append(c.engineList, e)
-	return e
+	return e, nil
 }
 
 // streamOf returns the stream of a space; on first use its device is attached to a domain.
 func (c *cell) streamOf(sp traces.Space) (*stream, error) {
 	e := c.engines[sp.SID]
 	if e == nil {
-		e = c.newEngine(sp.SID)
+		var err error
+		if e, err = c.newEngine(sp.SID); err != nil {
+			return nil, err
+		}
 	}
 	s := e.streams[sp.PASID]
 	if s != nil {

@@ -30,8 +30,8 @@ func (p *port) turn(e int32) {
 
 func (p *port) start(e int32) {
 	f := &p.flights[e]
-	q := emu.Request{Type: emu.Job, Job: emu.Engine(e), PASID: emu.NoPASID}
-	p.unit.Start(&f.Txn, &q)
+	f.Txn.Req = emu.Request{Type: emu.Job, Job: emu.Engine(e), PASID: emu.NoPASID}
+	p.unit.Start(&f.Txn, &f.Txn.Req)
 	f.Txn.Marked = false
 	f.State = flightRunning
 }

@@ -1,0 +1,139 @@
+package replay
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu/timing"
+	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/traces"
+)
+
+func generated(t testing.TB, name string, change func(*traces.Spec)) Input {
+	spec, err := traces.NamedSpec(name)
+	require.NoError(t, err)
+	if change != nil {
+		change(&spec)
+	}
+	return GeneratedInput(name, func() (traces.Source, error) { return traces.Generate(spec) })
+}
+
+// One PASID's entry is rewritten while the others of its table run.
+func TestManyPASIDs_HitlessWhileOthersRun(t *testing.T) {
+	in := generated(t, "many-pasids", func(s *traces.Spec) { s.PASIDs, s.Accesses = 64, 30_000 })
+	for _, name := range []string{"default", "nocache"} {
+		doc := run(t, Options{
+			Preset: preset(t, name), Input: in, Modes: []string{vtdScalable},
+			Writers: []entry.Writer{entry.Hitless, entry.Linux},
+		})
+		for _, r := range doc.Runs {
+			require.GreaterOrEqual(t, r.Requests, uint64(20_000))
+			require.GreaterOrEqual(t, r.Rewrites.Count, uint64(100))
+			if r.Writer == "hitless" {
+				require.Zero(t, r.Faulted+r.Wrong+r.TornReads+r.Stale, "%s %s", name, r.To)
+			} else {
+				require.NotZero(t, r.Faulted)
+			}
+			if name == "default" {
+				require.NotZero(t, r.PASIDCache.Hits)
+				require.NotZero(t, r.PASIDCache.Evictions)
+			}
+		}
+	}
+}
+
+// A mode without PASIDs says so instead of translating something else.
+func TestLegacyMode_CannotCarryPASIDs(t *testing.T) {
+	in := generated(t, "many-pasids", func(s *traces.Spec) { s.PASIDs, s.Accesses = 4, 500 })
+	doc := run(t, Options{Preset: preset(t, "default"), Input: in, Modes: []string{vtdLegacy}, Writers: []entry.Writer{entry.Hitless}, To: []To{ToEqual}})
+	require.Zero(t, doc.Runs[0].Requests)
+	require.EqualValues(t, 500, doc.Runs[0].NotApplicable)
+}
+
+func zst(t testing.TB, path string) io.Reader {
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	d, err := zstd.NewReader(bytes.NewReader(b))
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	return d
+}
+
+func traceInput(name string, tr *traces.Trace) Input {
+	return GeneratedInput(name, func() (traces.Source, error) { return tr.Source(), nil })
+}
+
+// What the importers make of real logs replays, control plane included.
+func TestImportedLogs_Replay(t *testing.T) {
+	short := Options{
+		Preset: preset(t, "default"), Modes: []string{vtdScalable}, Writers: []entry.Writer{entry.Hitless},
+		To: []To{ToChanged}, Requests: 3000, Rewrites: 10,
+	}
+	for _, capture := range []string{"vtd-legacy", "vtd-sm-ss"} {
+		dir := "../traces/testdata/" + capture
+		qemu, _, err := traces.ImportQEMU(zst(t, dir+"/qemu-trace.log.zst"), traces.ImportOptions{Name: "qemu"})
+		require.NoError(t, err)
+		ftrace, _, err := traces.ImportFtrace(zst(t, dir+"/ftrace.txt.zst"), traces.ImportOptions{Name: "ftrace"})
+		require.NoError(t, err)
+		for _, tr := range []*traces.Trace{qemu, ftrace, traces.SynthAccesses(ftrace)} {
+			o := short
+			o.Input = traceInput(tr.Header.Source, tr)
+			r := run(t, o).Runs[0]
+			require.Zero(t, r.Faulted+r.Wrong+r.TornReads+r.Stale, "%s %s", capture, tr.Header.Source)
+			if tr == ftrace {
+				require.Zero(t, r.Requests, "no accesses: control plane only")
+				continue
+			}
+			require.GreaterOrEqual(t, r.Requests, uint64(3000))
+			require.GreaterOrEqual(t, r.Rewrites.Count, uint64(10))
+		}
+	}
+}
+
+func TestPace_RecordedTimesAndRate(t *testing.T) {
+	in := generated(t, "sequential", func(s *traces.Spec) { s.Accesses, s.Interval = 2000, 10_000 })
+	base := Options{
+		Preset: preset(t, "default"), Input: in, Modes: []string{vtdLegacy}, Writers: []entry.Writer{entry.Hitless},
+		To: []To{ToEqual}, Requests: 1000, Rewrites: -1,
+	}
+	cycles := func(change func(*Options)) uint64 {
+		o := base
+		change(&o)
+		r := run(t, o).Runs[0]
+		require.Zero(t, r.Faulted+r.Wrong)
+		return r.Cycles
+	}
+	one := cycles(func(o *Options) { o.TimeScale = 1 })
+	ten := cycles(func(o *Options) { o.TimeScale = 10 })
+	require.InEpsilon(t, 10, float64(ten)/float64(one), 0.5)
+	slow := cycles(func(o *Options) { o.Rate = 100_000 })
+	require.Greater(t, slow, uint64(1000*10_000/2), "10,000 cycles between two requests of a device")
+}
+
+// Memory does not grow with the length of the trace.
+func TestMemory_DoesNotGrowWithTheTrace(t *testing.T) {
+	alloc := func(n uint64) float64 {
+		in := generated(t, "ring", func(s *traces.Spec) { s.Accesses = n })
+		o := Options{
+			Preset: preset(t, "default"), Input: in, Modes: []string{vtdLegacy}, Writers: []entry.Writer{entry.Hitless},
+			To: []To{ToEqual}, Requests: n, Rewrites: -1,
+		}
+		return heapPeak(func() { run(t, o) })
+	}
+	small, large := alloc(20_000), alloc(400_000)
+	require.Less(t, large, small+32<<20, "bytes")
+}
+
+func TestPresets_UnitsCanBeBuilt(t *testing.T) {
+	for _, name := range timing.PresetNames() {
+		for _, mode := range vtdArch.modes {
+			_, err := vtdArch.unit(preset(t, name), mode, 1)
+			require.NoError(t, err)
+		}
+	}
+}
