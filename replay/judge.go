@@ -46,7 +46,7 @@ func (c *cell) judge(s *stream, o *outcome) {
 		if after {
 			c.count.Stale++
 		}
-	case after && s.partly(o):
+	case after && s.old != nil && s.old.partly(o):
 		c.count.Stale++
 	default:
 		c.count.Wrong++
@@ -69,13 +69,9 @@ func (g *generation) made(o *outcome, m emu.Memory) bool {
 	return g.owns(o.prov.Leaf)
 }
 
-// partly reports whether each part of o comes from the current or the previous generation.
-func (s *stream) partly(o *outcome) bool {
-	if s.old == nil {
-		return false
-	}
-	known := func(v uint64) bool { return v == s.cur.version || v == s.old.version }
-	return known(o.prov.Entry) && known(o.prov.Fill) && (s.cur.owns(o.prov.Leaf) || s.old.owns(o.prov.Leaf))
+// partly reports whether o comes from generation g in any of its parts.
+func (g *generation) partly(o *outcome) bool {
+	return o.prov.Entry == g.version || o.prov.Fill == g.version || g.owns(o.prov.Leaf)
 }
 
 // Assembled implements emu.Observer: it is shown every entry that the unit puts together.
