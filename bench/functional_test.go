@@ -67,12 +67,15 @@ func BenchmarkFunctionalWalk(b *testing.B) {
 	var res emu.Result
 	for i := range reqs[:64] {
 		r.f.Translate(&reqs[i], &res)
-		require.Equal(b, r.walk(root, uint64(reqs[i].Addr)), res.PA)
+		pa, ok := r.walk(root, uint64(reqs[i].Addr), emu.Read)
+		require.True(b, ok)
+		require.Equal(b, pa, res.PA)
 	}
 	compare(b, 1<<16,
 		func(n int) {
 			for i := range n {
-				sink = uint64(r.walk(root, stream[i&(stride-1)]<<12^sink&0xfff)) // dependent on the last
+				pa, _ := r.walk(root, stream[i&(stride-1)]<<12^sink&0xfff, emu.Read) // dependent on the last
+				sink = uint64(pa)
 			}
 		},
 		func(n int) {

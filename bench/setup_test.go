@@ -23,6 +23,8 @@ const (
 // rig is a unit with 64 MiB of 4 KiB pages mapped for one device, in legacy mode.
 type rig struct {
 	mem  *mem.Memory
+	bus  emu.Memory // the same as executors see it
+	word [4]uint64  // what the hand-written walk loads
 	unit *vtd.Unit
 	f    *emu.Functional
 	dom  host.Domain
@@ -38,7 +40,7 @@ func newRig(tb testing.TB, tlb iotlb.Geometry) *rig {
 	u, err := vtd.New(c)
 	require.NoError(tb, err)
 	m := mem.New()
-	r := &rig{mem: m, unit: u, f: emu.NewFunctional(u, m)}
+	r := &rig{mem: m, bus: m, unit: u, f: emu.NewFunctional(u, m)}
 	frames, err := host.NewFrames(r.f, 1<<40, 1<<30)
 	require.NoError(tb, err)
 	d, err := vtddriver.New(r.f, frames, vtddriver.Options{Mode: vtddriver.ModeLegacy, HAW: 52})
@@ -66,19 +68,25 @@ func (r *rig) request(page uint64) emu.Request {
 	return emu.Request{Addr: emu.IOVA(page << 12), Source: sid, PASID: emu.NoPASID, Len: 64, Access: emu.Read}
 }
 
-// walk is the walk as one would write it by hand: four dependent loads through the same memory, the
-// present bits, the address.
-func (r *rig) walk(root emu.PA, iova uint64) emu.PA {
-	table := root
+// walk is the walk as one would write it by hand, through the memory interface that executors have:
+// four dependent loads, and of each the bus error, the rights so far and the address.
+func (r *rig) walk(root emu.PA, iova uint64, want emu.Access) (emu.PA, bool) {
+	table, rights := root, emu.RW
 	for shift := 39; shift >= 12; shift -= 9 {
-		e, ok := r.mem.Load64(table + emu.PA(iova>>shift&511*8))
-		if !ok || e&3 == 0 {
-			return 0
+		if !r.bus.Load(table+emu.PA(iova>>shift&511*8), 8, &r.word) {
+			return 0, false
 		}
-		table = emu.PA(e &^ 0xfff & (1<<52 - 1))
+		e := r.word[0]
+		if rights &= emu.Access(e); rights&want != want {
+			return 0, false
+		}
+		table = emu.PA(e & addressMask)
 	}
-	return table | emu.PA(iova&0xfff)
+	return table | emu.PA(iova&0xfff), true
 }
+
+// addressMask keeps bits 51:12 of a paging entry.
+const addressMask = 1<<52 - 1<<12
 
 // rounds is how often base and work are measured in turn.
 const rounds = 15

@@ -98,7 +98,8 @@ func BenchmarkTimedWalk(b *testing.B) {
 		func(n int) {
 			events(&w, 10*n)
 			for i := range n {
-				sink = uint64(r.walk(root, stream[i&(stride-1)]<<12^sink&0xfff))
+				pa, _ := r.walk(root, stream[i&(stride-1)]<<12^sink&0xfff, emu.Read)
+				sink = uint64(pa)
 			}
 		}, r.run)
 }

@@ -83,10 +83,12 @@ func TestImportedLogs_Replay(t *testing.T) {
 		for _, tr := range []*traces.Trace{qemu, ftrace, traces.SynthAccesses(ftrace)} {
 			o := short
 			o.Input = traceInput(tr.Header.Source, tr)
-			r := run(t, o).Runs[0]
+			doc := run(t, o)
+			r := doc.Runs[0]
 			require.Zero(t, r.Faulted+r.Wrong+r.TornReads+r.Stale, "%s %s", capture, tr.Header.Source)
 			if tr == ftrace {
 				require.Zero(t, r.Requests, "no accesses: control plane only")
+				require.Len(t, doc.Notes, 1, "and it says so")
 				continue
 			}
 			require.GreaterOrEqual(t, r.Requests, uint64(3000))

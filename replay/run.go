@@ -27,6 +27,9 @@ func Run(ctx context.Context, opt Options) (*report.Replay, error) {
 	if doc.Trace, opt.accesses, err = describe(&opt.Input); err != nil {
 		return nil, err
 	}
+	if opt.accesses == 0 {
+		doc.Notes = append(doc.Notes, "the trace has no accesses: only its maps and unmaps were replayed, and no entry was rewritten")
+	}
 	runs, err := runCells(ctx, &opt, cells)
 	var requests uint64
 	for i := range runs {
@@ -72,7 +75,12 @@ func runCells(ctx context.Context, opt *Options, cells []cellSpec) ([]*report.Ru
 	}
 	stop := context.AfterFunc(ctx, gate.Close)
 	finished := make(chan struct{})
-	go b.watch(opt.Progress, finished)
+	var watcher sync.WaitGroup
+	watcher.Add(1)
+	go func() {
+		defer watcher.Done()
+		b.watch(opt.Progress, finished)
+	}()
 	for i := range cells {
 		next <- i
 	}
@@ -80,6 +88,7 @@ func runCells(ctx context.Context, opt *Options, cells []cellSpec) ([]*report.Ru
 	workers.Wait()
 	stop()
 	close(finished)
+	watcher.Wait()
 
 	for i, err := range errs {
 		if err != nil && !errors.Is(err, context.Canceled) {

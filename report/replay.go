@@ -1,15 +1,18 @@
 package report
 
+import "fmt"
+
 // ReplaySchema names the document of a replay.
 const ReplaySchema = "iommulab.replay/1"
 
 // Replay is the result of replaying one trace through one or more units.
 type Replay struct {
-	Schema     string `json:"schema"`
-	Trace      Trace  `json:"trace"`
-	Runs       []Run  `json:"runs"`
-	Incomplete bool   `json:"incomplete,omitempty"` // interrupted: Runs has what was done
-	Wall       Wall   `json:"wall"`
+	Schema     string   `json:"schema"`
+	Trace      Trace    `json:"trace"`
+	Runs       []Run    `json:"runs"`
+	Notes      []string `json:"notes,omitempty"`      // what a reader has to know to read the runs right
+	Incomplete bool     `json:"incomplete,omitempty"` // interrupted: Runs has what was done
+	Wall       Wall     `json:"wall"`
 }
 
 // NewReplay returns an empty result with its schema filled in.
@@ -49,6 +52,17 @@ type Run struct {
 	PASIDCache EntryCache `json:"pasid_cache"`
 	Walks      Walks      `json:"walks"`
 	Cycles     uint64     `json:"cycles"` // simulated length of the run
+}
+
+// Broken says in which way a run contradicts itself, or is empty: rewrites that were all declared
+// hitless, or no change at all, must not show in any request.
+func (r *Run) Broken() string {
+	seen := r.Faulted + r.Wrong + r.TornReads + r.Stale
+	if r.Rewrites.Disruptive > 0 || seen == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s %s %s %s: %d rewrites declared hitless, but %d faulted, %d wrong, %d stale, %d torn",
+		r.IOMMU, r.Mode, r.Writer, r.To, r.Rewrites.Count, r.Faulted, r.Wrong, r.Stale, r.TornReads)
 }
 
 // Rewrites counts the rewrites of entries by verdict, and what they cost.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"slices"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/mem"
@@ -71,27 +72,25 @@ func run(w io.Writer) error {
 		hitless.Sync("context cache, device", emu.Selector{Caches: emu.CacheEntry.Set(), Match: emu.MatchSource, Source: device}),
 		hitless.Sync("IOTLB, old domain", emu.Selector{Caches: emu.CacheIOTLB.Set() | emu.CacheWalk.Set(), Match: emu.MatchDomain, Domain: oldID}),
 	}
-	for _, c := range []struct {
-		name   string
-		stores []hitless.Step
-	}{
-		{"one 16-byte store", []hitless.Step{hitless.Store128("whole entry", at, next[0], next[1])}},
-		{"two 8-byte stores", []hitless.Step{hitless.Store64("low half", at, next[0]), hitless.Store64("high half", at+8, next[1])}},
-	} {
+	one := []hitless.Step{hitless.Store128("whole entry", at, next[0], next[1])}
+	two := []hitless.Step{hitless.Store64("low half", at, next[0]), hitless.Store64("high half", at+8, next[1])}
+	for _, stores := range [][]hitless.Step{one, two} {
 		sc := hitless.Scenario{
-			Unit: unit, Memory: memory, Program: append(c.stores, flush...),
+			Unit: unit, Memory: memory, Program: append(slices.Clip(stores), flush...),
 			Request: emu.Request{Addr: iova, Source: device, PASID: emu.NoPASID, Len: 8, Access: emu.Read},
 		}
 		rep, err := hitless.Explore(&sc)
 		if err != nil {
 			return err
 		}
-		outside := rep.Outside()
-		fmt.Fprintf(w, "%s: %d states, %d outcomes, %d neither old nor new, %d stale\n",
-			c.name, rep.States, len(rep.All), len(outside), len(rep.Stale()))
-		if len(outside) > 0 {
-			fmt.Fprint(w, hitless.Timeline(&sc, &outside[0]))
-			fmt.Fprintf(w, "the request ends at pa %#x, by entry version %#x\n", uint64(outside[0].PA), outside[0].Prov.Entry)
+		// Torn: an entry that is neither the old nor the new one.
+		torn := rep.Torn(&hitless.Scenario{Memory: memory, Program: one}, at, 2)
+		fmt.Fprintf(w, "%d store(s): %d outcomes, %d neither old nor new, %d torn, %d stale\n",
+			len(stores), len(rep.All), len(rep.Outside()), len(torn), len(rep.Stale()))
+		if len(torn) > 0 {
+			short := slices.MinFunc(torn, func(a, b hitless.Seen) int { return len(a.Path) - len(b.Path) })
+			fmt.Fprint(w, hitless.Timeline(&sc, &short))
+			fmt.Fprintf(w, "the request ends at pa %#x\n", uint64(short.PA))
 		}
 	}
 	return nil

@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"gvisor.dev/gvisor/pkg/sync"
 
 	"github.com/iommulab/iommulab/emu/timing"
 	hostentry "github.com/iommulab/iommulab/host/entry"
@@ -34,7 +33,9 @@ func (a *app) replayCommand() *cobra.Command {
 		Short: "Replay DMA while context entries are rewritten, and measure what it sees",
 		Long: `replay runs the accesses of a trace through a timed model while host software moves its devices to
 other domains. Each combination of unit, mode, writer and target is a run of its own. Without TRACE it
-replays the embedded recording of a real system.`,
+replays the embedded recording of a real system.
+
+A run whose rewrites were all declared hitless is checked: exit code 1 if any request shows one.`,
 		Example: "  iommulab replay --mode legacy --writer hitless,naive --to equal --requests 2000 --rewrites 10\n" +
 			"  iommulab replay trace.iotrace --mode legacy --writer hitless --to changed --requests 2000 --rewrites 10 --json -",
 		Args: optionalTrace,
@@ -115,10 +116,7 @@ func (a *app) replay(ctx context.Context, path string, f *replayFlags) error {
 		}
 	}
 	p := a.progress("requests", 0)
-	var mu sync.Mutex // guards p: Progress is called by a goroutine that may outlive Run a little
 	o.Progress = func(cells []replay.Progress) {
-		mu.Lock()
-		defer mu.Unlock()
 		var done uint64
 		p.total = 0
 		for i := range cells {
@@ -131,12 +129,18 @@ func (a *app) replay(ctx context.Context, path string, f *replayFlags) error {
 	if err != nil && (doc == nil || !errors.Is(err, context.Canceled)) {
 		return err
 	}
-	mu.Lock()
 	p.end(p.total)
-	p.mode = "" // nothing more
-	mu.Unlock()
 	if werr := a.output(doc, func(w io.Writer) error { return printReplay(w, doc) }); werr != nil {
 		return werr
+	}
+	if err != nil {
+		return err
+	}
+	for i := range doc.Runs {
+		if broken := doc.Runs[i].Broken(); broken != "" {
+			a.say("%s", broken)
+			err = errCheck
+		}
 	}
 	return err
 }
@@ -144,6 +148,11 @@ func (a *app) replay(ctx context.Context, path string, f *replayFlags) error {
 func printReplay(w io.Writer, d *report.Replay) error {
 	if _, err := fmt.Fprintf(w, "%s: %d events, %d devices\n", d.Trace.Name, d.Trace.Events, d.Trace.Devices); err != nil {
 		return err
+	}
+	for _, n := range d.Notes {
+		if _, err := fmt.Fprintln(w, n); err != nil {
+			return err
+		}
 	}
 	g := newGrid(tabwriter.AlignRight)
 	g.row("%s", strings.Join([]string{
