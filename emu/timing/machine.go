@@ -67,6 +67,13 @@ func (m *Machine) AddUnit(u emu.Unit, flights int) int {
 // Unit returns unit number i, for tools.
 func (m *Machine) Unit(i int) emu.Unit { return m.ports[i].unit }
 
+// Processor returns processor number i.
+func (m *Machine) Processor(i int) *CPU { return m.cpus[i] }
+
+// Interrupts is the number of interrupt messages that host code has registered. A machine that a
+// checkpoint is restored into needs as many, registered in the same order.
+func (m *Machine) Interrupts() int { return len(m.msi) }
+
 // AddClient attaches a device and returns its number.
 func (m *Machine) AddClient(c Client) int {
 	m.client = append(m.client, c)

@@ -320,3 +320,21 @@ func (c *counter) Complete(*Completion)         { c.n++ }
 func (c *counter) Timer(uint32)                 {}
 func (c *counter) Save(*emu.Encoder)            {}
 func (c *counter) Restore(d *emu.Decoder) error { return d.Err() }
+
+// Several units in one machine share memory, clock and processors, and nothing else.
+func TestMachine_SeveralUnits(t *testing.T) {
+	b := newBench(params(), tlb)
+	second := newToy(tlb)
+	other := b.AddUnit(second, 16)
+	for i := range uint32(8) {
+		b.request(i, int(i))
+		b.Issue(b.dev, other, 100+i, &emu.Request{Addr: emu.IOVA(i) << 12, Source: 1 << 20, PASID: emu.MaxPASID, Len: 64, Access: emu.Read})
+	}
+	b.cpu.WriteReg(other, 0, 8, 3)
+	b.drain()
+	require.Len(t, b.c.done, 16)
+	require.EqualValues(t, 8, b.UnitStats(0).Walks)
+	require.EqualValues(t, 8, b.UnitStats(other).Walks)
+	require.EqualValues(t, 0, b.UnitStats(0).Invalidations)
+	require.EqualValues(t, 1, b.UnitStats(other).Invalidations)
+}
