@@ -28,15 +28,15 @@ func BenchmarkFunctionalHit(b *testing.B) {
 			n := uint64(g.g.Entries())
 			bare := iotlbtest.NewBare(g.g.Sets, g.g.Ways)
 			stream := iotlbtest.Stream(stride, n, 1)
-			reqs := r.requests(n)
+			q := r.request(0)
 			var res emu.Result
 			for p := range n {
 				bare.Fill(p, p)
-				r.f.Translate(&reqs[p], &res)
+				r.translate(&q, p, &res)
 			}
 			before := r.unit.Cache(emu.CacheIOTLB).Stats()
 			for p := range n {
-				r.f.Translate(&reqs[p], &res)
+				r.translate(&q, p, &res)
 			}
 			require.Equal(b, n, r.unit.Cache(emu.CacheIOTLB).Stats().Hits-before.Hits, "every page is in the IOTLB")
 			compare(b, 1<<18,
@@ -48,7 +48,7 @@ func BenchmarkFunctionalHit(b *testing.B) {
 				},
 				func(n int) {
 					for i := range n {
-						r.f.Translate(&reqs[stream[i&(stride-1)]], &res)
+						r.translate(&q, stream[i&(stride-1)], &res)
 						sink += uint64(res.PA)
 					}
 				})
@@ -63,11 +63,11 @@ func BenchmarkFunctionalWalk(b *testing.B) {
 	root, levels := r.dom.Tables().Root()
 	require.EqualValues(b, 4, levels)
 	stream := iotlbtest.Stream(stride, pages, 2)
-	reqs := r.requests(pages)
+	q := r.request(0)
 	var res emu.Result
-	for i := range reqs[:64] {
-		r.f.Translate(&reqs[i], &res)
-		pa, ok := r.walk(root, uint64(reqs[i].Addr), emu.Read)
+	for p := range uint64(64) {
+		r.translate(&q, p, &res)
+		pa, ok := r.walk(root, uint64(q.Addr), emu.Read)
 		require.True(b, ok)
 		require.Equal(b, pa, res.PA)
 	}
@@ -80,7 +80,7 @@ func BenchmarkFunctionalWalk(b *testing.B) {
 		},
 		func(n int) {
 			for i := range n {
-				r.f.Translate(&reqs[stream[i&(stride-1)]], &res)
+				r.translate(&q, stream[i&(stride-1)], &res)
 				sink += uint64(res.PA)
 			}
 		})

@@ -68,6 +68,13 @@ func (r *rig) request(page uint64) emu.Request {
 	return emu.Request{Addr: emu.IOVA(page << 12), Source: sid, PASID: emu.NoPASID, Len: 64, Access: emu.Read}
 }
 
+// translate is what a device does: it puts the next address into its request and asks. A table of
+// requests would measure the host's caches.
+func (r *rig) translate(q *emu.Request, page uint64, res *emu.Result) {
+	q.Addr = emu.IOVA(page << 12)
+	r.f.Translate(q, res)
+}
+
 // walk is the walk as one would write it by hand, through the memory interface that executors have:
 // four dependent loads, and of each the bus error, the rights so far and the address.
 func (r *rig) walk(root emu.PA, iova uint64, want emu.Access) (emu.PA, bool) {

@@ -122,3 +122,18 @@ func TestOptions_Errors(t *testing.T) {
 		require.ErrorIs(t, err, ErrOptions)
 	}
 }
+
+// Every cell shows up in the progress, and the last report says that all are done.
+func TestProgress_EndsDone(t *testing.T) {
+	var last []Progress
+	doc := run(t, Options{
+		Preset: preset(t, "default"), Requests: 1000, Rewrites: 5, Modes: []string{vtdLegacy},
+		Progress: func(p []Progress) { last = p },
+	})
+	require.Len(t, last, len(doc.Runs))
+	for i, p := range last {
+		require.True(t, p.Done)
+		require.Equal(t, doc.Runs[i].Requests, p.Requests)
+		require.Equal(t, doc.Runs[i].Writer, p.Writer)
+	}
+}

@@ -44,8 +44,18 @@ func (m *Memory) Store64(pa emu.PA, v uint64) bool {
 	return true
 }
 
-// Load reads size (4, 8, 16 or 32) bytes at pa into the low words of v. False is a bus error.
+// Load reads size (4, 8, 16 or 32) bytes at pa into the low words of v. False is a bus error. Words
+// come first: table walks read nothing else.
 func (m *Memory) Load(pa emu.PA, size uint8, v *[4]uint64) bool {
+	if e := look(&m.loads, pa); size == 8 && e.tag == pa&tagMask {
+		v[0] = e.page[pa>>3%WordsPerPage]
+		return true
+	}
+	return m.load(pa, size, v)
+}
+
+// load is Load of another size, or of a page that is not in the look-aside.
+func (m *Memory) load(pa emu.PA, size uint8, v *[4]uint64) bool {
 	p := m.loadPage(pa, size)
 	if p == nil {
 		return false
