@@ -7,10 +7,11 @@ package emu
 type Functional struct {
 	unit  Unit
 	mem   Memory
-	cache [NumCaches]Cache
-	txn   Txn // the translation in progress
+	cache [8]Cache // by CacheID, none missing
+	txn   Txn      // the translation in progress
 
-	walked uint8 // translations in a row that read memory, as far as it matters
+	fetched bool  // the transaction in progress has read memory
+	walked  uint8 // translations in a row that did, as far as it matters
 
 	engine [8]engineSlot
 	irq    []func()
@@ -43,10 +44,24 @@ type engineSlot struct {
 func NewFunctional(u Unit, m Memory) *Functional {
 	f := &Functional{unit: u, mem: m}
 	for i := range f.cache {
-		f.cache[i] = u.Cache(CacheID(i))
+		f.cache[i] = absent{}
+	}
+	for i := range NumCaches {
+		if c := u.Cache(i); c != nil {
+			f.cache[i] = c
+		}
 	}
 	return f
 }
+
+// absent is the cache that a unit lacks: it holds nothing.
+type absent struct{}
+
+func (absent) Probe(*Key, *[4]uint64) bool          { return false }
+func (absent) Fill(*Key, uint8, uint32, *[4]uint64) {}
+func (absent) Invalidate(*Selector)                 {}
+func (absent) Reset()                               {}
+func (absent) Stats() CacheStats                    { return CacheStats{} }
 
 // Unit returns the unit that is driven.
 func (f *Functional) Unit() Unit { return f.unit }
@@ -59,7 +74,9 @@ func (f *Functional) Translate(q *Request, r *Result) {
 	t := &f.txn
 	f.unit.Start(t, q)
 	t.Marked = false
-	if f.run(t) == 0 {
+	f.fetched = false
+	f.run(t)
+	if !f.fetched {
 		f.walked = 0
 	} else if f.walked < walksInRow {
 		f.walked++
@@ -125,48 +142,67 @@ func (f *Functional) runEngine(i Engine) Wake {
 	return w
 }
 
-// run steps t and answers its questions until it is done or parked. It returns the number of
-// fetches, which come first: most questions of a miss are fetches.
-func (f *Functional) run(t *Txn) (fetches int) {
+// run steps t and answers its questions until it is done or parked. What a miss asks most comes
+// first: fetches, then look-ups, then slots, which nobody else holds.
+func (f *Functional) run(t *Txn) {
+	if f.Trace != nil {
+		f.runTraced(t)
+		return
+	}
 	u, m, a := f.unit, f.mem, &t.Act
 	for {
 		u.Step(t)
 		t.Ans = AnsOK
-		if a.Op == OpFetch {
-			fetches++
+		switch {
+		case a.Op == OpFetch:
+			f.fetched = true
 			if !m.Load(a.Addr, a.Size, &t.In) {
 				t.Ans = AnsError
 			}
-		} else if a.Op != OpAcquire && a.Op != OpRelease { // nobody else holds a slot
+		case a.Op == OpProbe:
+			if !f.cache[a.Cache&7].Probe(&a.Key, &t.In) {
+				t.Ans = AnsMiss
+			}
+		case a.Op == OpAcquire || a.Op == OpRelease:
+		case a.Op == OpDone || a.Op == OpPark:
+			return
+		default:
 			t.Ans = f.answer(t)
-		}
-		if f.Trace != nil {
-			f.Trace(t)
-		}
-		if a.Op == OpDone || a.Op == OpPark {
-			return fetches
 		}
 	}
 }
 
-// answer answers what is no fetch.
+// runTraced is run with Trace, and without its short cuts.
+func (f *Functional) runTraced(t *Txn) {
+	for {
+		f.unit.Step(t)
+		op := t.Act.Op
+		t.Ans = f.answer(t)
+		f.Trace(t)
+		if op == OpDone || op == OpPark {
+			return
+		}
+	}
+}
+
+// answer answers the question of t.
 func (f *Functional) answer(t *Txn) Answer {
 	a := &t.Act
 	switch a.Op {
 	case OpProbe:
-		if c := f.cache[a.Cache]; c == nil || !c.Probe(&a.Key, &t.In) {
+		if !f.cache[a.Cache&7].Probe(&a.Key, &t.In) {
 			return AnsMiss
 		}
 	case OpFill:
-		if c := f.cache[a.Cache]; c != nil && !t.Marked {
-			c.Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
+		if !t.Marked {
+			f.cache[a.Cache&7].Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
 		}
-	case OpStore, OpCAS, OpAtomicOr:
+	case OpFetch, OpStore, OpCAS, OpAtomicOr:
 		return MemoryAnswer(f.mem, t)
 	case OpInvalidate:
 		// Nothing else is in flight: dropping the entries is all there is to do.
 		for i, c := range f.cache {
-			if c != nil && a.Sel.Caches.Has(CacheID(i)) {
+			if a.Sel.Caches.Has(CacheID(i)) {
 				c.Invalidate(&a.Sel)
 			}
 		}

@@ -123,6 +123,9 @@ func (c *Cache) Reset() {
 	for i := range c.ctrl {
 		c.ctrl[i] = c.emptyWord(i & (1<<c.lgWords - 1))
 	}
+	for i := range c.entries {
+		c.entries[i].node = 0
+	}
 	clear(c.sizes[:])
 	clear(c.live[:])
 	clear(c.tree)
@@ -137,12 +140,11 @@ func (c *Cache) Reset() {
 // Peek looks key up and copies the value found. It counts nothing and changes nothing. The handle
 // is good for Touch until the next Fill, Invalidate or Reset.
 func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
-	e, h := c.find(key)
-	if e == nil {
-		return h, false
+	e, handle := c.find(key)
+	if e != nil {
+		*val = e.val
 	}
-	*val = e.val
-	return h, true
+	return handle, e != nil
 }
 
 // Touch turns the hit of a Peek into a look-up: it counts one look-up and one hit and tells the
@@ -150,8 +152,16 @@ func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
 func (c *Cache) Touch(handle int32) {
 	c.stats.Lookups++
 	c.stats.Hits++
+	if c.policy == LRU { // newest, inlined
+		c.tick++
+		c.entries[handle].age = c.tick
+		return
+	}
 	c.used(handle)
 }
+
+// Miss turns the miss of a Peek into a look-up: it counts one.
+func (c *Cache) Miss() { c.stats.Lookups++ }
 
 // Probe implements emu.Cache.
 func (c *Cache) Probe(key *emu.Key, val *[4]uint64) bool {
@@ -218,7 +228,9 @@ func (c *Cache) place(w word, page, hash uint64, owner word, val *[4]uint64) int
 			c.stats.Evictions++
 		}
 	}
-	e.key, e.page, e.val = w, page, *val // the age is set below
+	e.key, e.page = w, page // the age is set below
+	// Word by word, as units write it: a wider load would have to wait for their stores.
+	e.val[0], e.val[1], e.val[2], e.val[3] = val[0], val[1], val[2], val[3]
 	p, b := c.control(set, way)
 	*p = *p&^(0xff<<b) | fingerprint(hash)<<b
 	if c.policy != Random {

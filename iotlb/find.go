@@ -81,6 +81,17 @@ func (c *Cache) find(key *emu.Key) (*entry, int32) {
 	return c.search(key, sizes)
 }
 
+// PeekAt is Peek of a key of size 0 at the handle of an earlier one, for those who ask for the same
+// key again and again. Any handle may be tried, however old.
+func (c *Cache) PeekAt(handle int32, key *emu.Key, val *[4]uint64) bool {
+	e := &c.entries[handle]
+	if e.page != key.Addr || e.key != word(key.Tag) || !c.alive(e.node) {
+		return false
+	}
+	*val = e.val
+	return true
+}
+
 // search is find among the sizes of a bit map.
 func (c *Cache) search(key *emu.Key, sizes uint64) (*entry, int32) {
 	tag := uint64(key.Tag)

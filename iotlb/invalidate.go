@@ -56,6 +56,7 @@ func (c *Cache) vacate(h int32) {
 	p, b := c.control(c.at(h))
 	*p &^= 0xff << b
 	c.release(c.entries[h].node)
+	c.entries[h].node = 0 // never alive: see PeekAt
 }
 
 // dropClasses drops whole classes by moving their generation on.

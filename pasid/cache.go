@@ -13,6 +13,7 @@ import (
 type Cache struct {
 	arr   *iotlb.Cache
 	lists lists
+	last  int32 // where the last look-up hit: a device in the middle of its work hits there again
 }
 
 // New returns an empty cache, or nil without an error if g has no entries: a unit without that
@@ -48,7 +49,13 @@ func (c *Cache) Len() int { return c.arr.Len() }
 // Peek looks key up and copies the value found. It counts nothing and changes nothing. The handle
 // is good for Touch until the next Fill, Invalidate or Reset.
 func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
-	return c.arr.Peek(key, val)
+	if c.arr.PeekAt(c.last, key, val) {
+		return c.last, true
+	}
+	if handle, ok = c.arr.Peek(key, val); ok {
+		c.last = handle
+	}
+	return handle, ok
 }
 
 // Touch turns the hit of a Peek into a look-up: it counts one look-up and one hit and tells the
@@ -56,7 +63,15 @@ func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
 func (c *Cache) Touch(handle int32) { c.arr.Touch(handle) }
 
 // Probe implements emu.Cache.
-func (c *Cache) Probe(key *emu.Key, val *[4]uint64) bool { return c.arr.Probe(key, val) }
+func (c *Cache) Probe(key *emu.Key, val *[4]uint64) bool {
+	h, ok := c.Peek(key, val)
+	if ok {
+		c.arr.Touch(h)
+	} else {
+		c.arr.Miss()
+	}
+	return ok
+}
 
 // Fill implements emu.Cache: an entry of the same source, PASID and class is replaced in place,
 // its owning domain included. attr is the owning domain. lg2 is not looked at.

@@ -9,7 +9,7 @@ import (
 
 const (
 	// queueDepth is how many requests of a device the processor prepares ahead.
-	queueDepth = 1024
+	queueDepth = 256
 	// recentDepth is how many of its last requests a device repeats while it has no new ones.
 	recentDepth = 256
 )

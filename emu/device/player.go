@@ -20,6 +20,9 @@ type Config struct {
 	Interval    uint64 // least cycles between two issues; 0 for none
 }
 
+// retry is after how many cycles a device without requests in flight tries a full unit again.
+const retry = 64
+
 // Player is a DMA engine that keeps up to Outstanding requests of its source in flight.
 type Player struct {
 	cfg    Config
@@ -88,7 +91,10 @@ func (p *Player) Kick() {
 		}
 		tag := p.free[len(p.free)-1]
 		if !p.bus.Issue(p.dev, p.cfg.Unit, tag, &p.held) {
-			p.arm(now + 1)
+			// The unit is full. Own completions kick; without any, look again later.
+			if p.InFlight() == 0 {
+				p.arm(now + retry)
+			}
 			return
 		}
 		p.holds = false

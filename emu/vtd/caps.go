@@ -89,7 +89,7 @@ type limits struct {
 	width    [8]uint8     // second-stage input bits by AW code; 0 if unsupported
 	maxAW    uint8        // largest supported AW code
 	pasidTop uint64       // first PASID value that PSS cannot express
-	rsvd     [5][2]uint64 // reserved bits of a second-stage entry by level and leaf
+	rsvd     [8][2]uint64 // reserved bits of a second-stage entry by level (0 to 4) and leaf
 	root     uint64       // reserved bits of a root entry half
 	ctx      [2]uint64    // reserved bits of entries, pointer fields apart
 	smctx    [2]uint64
@@ -141,7 +141,7 @@ func (u *Unit) setLimits() {
 		l.pasid[1] |= spec.PasidPGSNP.Mask()
 	}
 
-	for level := range l.rsvd {
+	for level := range 5 {
 		l.rsvd[level] = u.pagingReserved(level)
 	}
 	l.walk = 0

@@ -247,6 +247,7 @@ func (u *Unit) pasidReady(t *emu.Txn) {
 		class, p = ClassPT, pasidOf(t)
 	}
 	settled(t, class, e.DID(), p, PASIDVersion(t.Entry[:3]))
+	t.Aux[0] |= auxSSEE.PutBool(spec.PasidSSEE.On(t.Entry[0]))
 	switch {
 	case t.Req.PASID != emu.NoPASID && t.Req.Access&emu.Exec != 0 && !e.ERE():
 		u.fault(t, FaultExecDisabled, StepRequestCheck, 0)

@@ -8,7 +8,8 @@ import (
 // secondStage begins second-stage translation, 3.7: the address must fit the width, then the IOTLB
 // is asked.
 func (u *Unit) secondStage(t *emu.Txn, aw uint8) {
-	t.Frame[0] = emu.Frame{In: uint64(t.Req.Addr), Level: int8(aw + 1)}
+	f := &t.Frame[0]
+	f.In, f.Level = uint64(t.Req.Addr), int8(aw+1)
 	if uint64(t.Req.Addr)>>u.lim.width[aw] != 0 {
 		u.fault(t, code(t, FaultWidth, FaultWidthSM), StepAddressWidth, 0)
 		return
@@ -73,7 +74,8 @@ func (u *Unit) missing(q *emu.Request, n, perm emu.Access) emu.Access {
 	return m
 }
 
-func ssee(t *emu.Txn) bool { return scalable(t) && spec.PasidSSEE.On(t.Entry[0]) }
+// ssee reports whether execute rights are restricted.
+func ssee(t *emu.Txn) bool { return auxSSEE.On(t.Aux[0]) }
 
 // dirties reports whether t, given rights perm, needs the D flag of the leaf set.
 func (u *Unit) dirties(q *emu.Request, n, perm emu.Access) bool {
@@ -149,6 +151,7 @@ func permissionCode(t *emu.Txn, m emu.Access) uint16 {
 
 // walkBegin starts a walk: at what the paging-structure caches know, or at the top.
 func (u *Unit) walkBegin(t *emu.Txn) {
+	u.ssWants(t)
 	if u.walk == nil {
 		u.walkTop(t)
 		return
@@ -162,21 +165,17 @@ func (u *Unit) walkProbed(t *emu.Txn) {
 		return
 	}
 	f := &t.Frame[0]
-	f.Table = emu.PA(t.In[0] & walkTable.Mask())
 	f.Perm = emu.Access(walkPerm.Of(t.In[0]))
-	f.Level = int8(walkLevel.Of(t.In[0]))
 	t.Aux[2] = t.In[2]
-	u.ssFetch(t)
+	ssFetch(t, emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0])))
 }
 
 // walkTop starts at the table of the entry in force.
 func (u *Unit) walkTop(t *emu.Txn) {
-	f := &t.Frame[0]
-	f.Table = emu.PA(t.Entry[0] & spec.PasidSSPTPTR.Mask()) // same place in both kinds of entry
-	f.Perm = emu.RW | emu.Exec
-	f.Level = int8(u.awOf(t) + 1)
+	t.Frame[0].Perm = emu.RW | emu.Exec
 	t.Aux[2] = t.Ver
-	u.ssFetch(t)
+	table := emu.PA(t.Entry[0] & spec.PasidSSPTPTR.Mask()) // same place in both kinds of entry
+	ssFetch(t, table, int8(u.awOf(t)+1))
 }
 
 func (u *Unit) awOf(t *emu.Txn) uint8 {
@@ -186,43 +185,94 @@ func (u *Unit) awOf(t *emu.Txn) uint8 {
 	return uint8(spec.CtxAW.Of(t.Entry[1]))
 }
 
-// ssFetch reads the entry of the level.
-func (u *Unit) ssFetch(t *emu.Txn) {
+// ssFetch reads the entry of a level from its table. Both come in registers: through the frame, each
+// level of a walk would take longer by the way to memory and back.
+func ssFetch(t *emu.Txn, table emu.PA, level int8) {
 	f := &t.Frame[0]
-	f.At = f.Table + emu.PA(f.In>>(12+9*uint(f.Level))&511)*8
+	at := table + emu.PA(f.In>>(ssLg2(level)&63)&511)*8
+	f.At, f.Table, f.Level = at, table, level
 	step := StepSSTable
-	if f.Level == 0 {
+	if level == 0 {
 		step = StepSSLeaf
 	}
-	fetch(t, f.At, 8, step, stSSEntry)
+	fetch(t, at, 8, step, stSSEntry)
 }
 
-// ssEntryRead takes the entry. A failing read of the top entry is the fault of the context entry.
+// ssDescend goes on after the fill of a paging-structure cache.
+func (u *Unit) ssDescend(t *emu.Txn) { ssFetch(t, t.Frame[0].Table, t.Frame[0].Level) }
+
+// ssEntryRead takes the entry. One that has every bit the request wants and none that is reserved
+// is accepted here, which is how almost all end; ssEntry looks at the others step by step.
 func (u *Unit) ssEntryRead(t *emu.Txn) {
-	f := &t.Frame[0]
-	if t.Ans == emu.AnsError {
-		c := code(t, FaultSSRead, FaultSSReadSM)
-		if f.Level == int8(u.awOf(t)+1) {
-			c = code(t, FaultContextInvalid, FaultSSTopRead)
-		}
-		u.fault(t, c, StepSSTable, f.At)
+	f, e := &t.Frame[0], t.In[0]
+	want, kind := t.Aux[3], isTable
+	if ssIsLeaf(f.Level, e) {
+		want, kind = want>>32, isLeaf
+	}
+	want &= auxWant.Mask()
+	if t.Ans == emu.AnsError || e&want != want || emu.Access(want)&^f.Perm != 0 ||
+		e&u.lim.rsvd[f.Level&7][kind] != 0 {
+		u.ssEntry(t, e)
 		return
 	}
-	u.ssEntry(t, t.In[0])
+	f.Entry = e
+	f.Perm &= rights(e, ssee(t))
+	if kind == isLeaf {
+		u.ssLeaf(t)
+		return
+	}
+	u.ssTable(t, e, f.Level)
+}
+
+// The kinds of an entry, index of limits.rsvd.
+const (
+	isTable = iota
+	isLeaf
+)
+
+// ssIsLeaf reports whether the entry e of a level maps a page.
+func ssIsLeaf(level int8, e uint64) bool { return level == 0 || level <= 2 && spec.SSPS.On(e) }
+
+// ssWants notes for the whole walk what an entry must have to need no further look: the rights that
+// the request needs, with SSADE the flags that it would set. Others than ordinary requests want
+// more than any entry has.
+func (u *Unit) ssWants(t *emu.Txn) {
+	q := &t.Req
+	if q.Type != emu.Untranslated {
+		t.Aux[3] = auxWant.Mask() | auxWantLeaf.Mask()
+		return
+	}
+	n := need(q, ssee(t))
+	dirty := u.dirties(q, n, 0)
+	t.Aux[3] = uint64(n) | u.wantedFlags(t, false, dirty) | (uint64(n)|u.wantedFlags(t, true, dirty))<<32
+}
+
+// ssUnreadable ends a walk by a failing read. That of the top entry is the fault of the context
+// entry.
+func (u *Unit) ssUnreadable(t *emu.Txn) {
+	f := &t.Frame[0]
+	c := code(t, FaultSSRead, FaultSSReadSM)
+	if f.Level == int8(u.awOf(t)+1) {
+		c = code(t, FaultContextInvalid, FaultSSTopRead)
+	}
+	u.fault(t, c, StepSSTable, f.At)
 }
 
 // ssEntry checks the entry e of the level, in the order of 3.7.1: rights, reserved bits, accessed
 // and dirty flags.
 func (u *Unit) ssEntry(t *emu.Txn, e uint64) {
+	if t.Ans == emu.AnsError {
+		u.ssUnreadable(t)
+		return
+	}
 	f, q := &t.Frame[0], &t.Req
 	f.Entry = e
 	x := ssee(t)
 	perm := f.Perm & rights(e, x)
 	n := need(q, x)
-	leaf := f.Level == 0 || f.Level <= 2 && spec.SSPS.On(e)
-	kind := 0
+	leaf, kind := ssIsLeaf(f.Level, e), isTable
 	if leaf {
-		kind = 1
+		kind = isLeaf
 	}
 	if rights(e, x)&^exec(!x) == 0 {
 		u.failSS(t, absentCode(t), tlbNone.Mask())
@@ -240,15 +290,12 @@ func (u *Unit) ssEntry(t *emu.Txn, e uint64) {
 		u.ssUpdate(t, e, ad)
 		return
 	}
-	u.ssAccepted(t, leaf)
+	u.ssAccepted(t)
 }
 
 // rights returns the rights of an entry. Without SSEE execute is not restricted.
 func rights(e uint64, ssee bool) emu.Access {
-	if ssee {
-		return emu.Access(e & 7)
-	}
-	return emu.Access(e&3) | emu.Exec
+	return emu.Access(e&7) | exec(!ssee)
 }
 
 func exec(v bool) emu.Access {
@@ -293,32 +340,44 @@ func (u *Unit) ssUpdated(t *emu.Txn) {
 		u.ssEntry(t, t.In[0])
 	default:
 		f.Entry = t.Act.Data[2]
-		u.ssAccepted(t, f.Level == 0 || f.Level <= 2 && spec.SSPS.On(f.Entry))
+		u.ssAccepted(t)
 	}
 }
 
 // ssAccepted goes one level down, or ends the walk at a leaf.
-func (u *Unit) ssAccepted(t *emu.Txn, leaf bool) {
+func (u *Unit) ssAccepted(t *emu.Txn) {
 	f := &t.Frame[0]
 	f.Perm &= rights(f.Entry, ssee(t))
-	f.Lg2 = 12 + 9*uint8(f.Level)
-	if leaf {
+	if ssIsLeaf(f.Level, f.Entry) {
 		u.ssLeaf(t)
 		return
 	}
-	f.Table = emu.PA(f.Entry & spec.SSADDR.Mask())
-	f.Level--
-	if u.lim.walk>>f.Lg2&1 == 0 {
-		u.ssFetch(t)
+	u.ssTable(t, f.Entry, f.Level)
+}
+
+// ssTable goes one level down, past the paging-structure cache of the level if there is one.
+func (u *Unit) ssTable(t *emu.Txn, e uint64, level int8) {
+	table, lg2 := emu.PA(e&spec.SSADDR.Mask()), ssLg2(level)
+	level--
+	if u.lim.walk>>(lg2&63)&1 == 0 {
+		ssFetch(t, table, level)
 		return
 	}
-	t.Act.Data = [4]uint64{uint64(f.Table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level)), 0, t.Aux[2], 0}
-	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepWalkFill, stSSDescend)
+	f := &t.Frame[0]
+	f.Table, f.Level = table, level
+	v := &t.Act.Data
+	v[0] = uint64(table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(level))
+	v[1], v[2], v[3] = 0, t.Aux[2], 0
+	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepWalkFill, stSSDescend)
 }
+
+// ssLg2 is log2 of the bytes below an entry of a level.
+func ssLg2(level int8) uint8 { return 12 + 9*uint8(level) }
 
 // ssLeaf has the translation: it checks the output address and fills the IOTLB.
 func (u *Unit) ssLeaf(t *emu.Txn) {
 	f := &t.Frame[0]
+	f.Lg2 = ssLg2(f.Level)
 	page := f.Entry & spec.SSADDR.Mask() &^ ones(f.Lg2)
 	pa := page | f.In&ones(f.Lg2)
 	if interruptRange(pa) && f.Perm&emu.RW != 0 {
@@ -334,12 +393,11 @@ func (u *Unit) ssLeaf(t *emu.Txn) {
 		return
 	}
 	ade := scalable(t) && spec.PasidSSADE.On(t.Entry[0])
-	t.Act.Data = [4]uint64{
-		page | tlbLg2.Put(uint64(f.Lg2)) | tlbPerm.Put(uint64(f.Perm)),
-		tlbClean.PutBool(ade && !spec.SSD.On(f.Entry)) | tlbSNP.Put(spec.SSSNP.Of(f.Entry)),
-		t.Aux[2],
-		uint64(f.At),
-	}
+	v := &t.Act.Data
+	v[0] = page | tlbLg2.Put(uint64(f.Lg2)) | tlbPerm.Put(uint64(f.Perm))
+	v[1] = tlbClean.PutBool(ade && !spec.SSD.On(f.Entry)) | tlbSNP.Put(spec.SSSNP.Of(f.Entry))
+	v[2] = t.Aux[2]
+	v[3] = uint64(f.At)
 	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepIOTLBFill, stTLBFilled)
 }
 
@@ -354,7 +412,7 @@ func (u *Unit) failSS(t *emu.Txn, c uint16, attr uint64) {
 		u.raise(t)
 		return
 	}
-	lg2 := 12 + 9*uint8(f.Level)
+	lg2 := ssLg2(f.Level)
 	t.Act.Data = [4]uint64{tlbLg2.Put(uint64(lg2)), attr, t.Aux[2], uint64(f.At)}
 	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepIOTLBFill, stFaultFilled)
 }

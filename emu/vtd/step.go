@@ -59,105 +59,88 @@ var jobStart = [8]uint16{
 	EngineIQEvent:    stEventNext,
 }
 
-// Start implements emu.Unit.
+// Start implements emu.Unit. q may lie in t.
 func (u *Unit) Start(t *emu.Txn, q *emu.Request) {
-	req := *q // q may lie in t
-	*t = emu.Txn{}
-	t.Req, t.State = req, stFrontEnd
 	if q.Type == emu.Job {
-		t.State = jobStart[q.Job&7]
-		if q.Job == EngineQueue {
-			u.s.QueueBusy = true
-		}
+		u.startJob(t, q)
+		return
 	}
+	// Field by field: a wider load would have to wait for the stores of who made the request.
+	r := &t.Req
+	r.Addr, r.Source, r.PASID, r.Len = q.Addr, q.Source, q.PASID, q.Len
+	r.Access, r.Type, r.Job, r.Data = q.Access, q.Type, q.Job, q.Data
+	// A translation sets what is in Act, In and Frame before it looks at it.
+	t.Ans, t.Marked, t.State, t.Wake = emu.AnsOK, false, stFrontEnd, 0
+	t.Tag, t.Known = 0, 0
+	t.Res = emu.Result{}
+	t.Entry = [8]uint64{}
+	t.At, t.Ver, t.Aux = 0, 0, [4]uint64{}
+}
+
+func (u *Unit) startJob(t *emu.Txn, q *emu.Request) {
+	*t = emu.Txn{Req: *q, State: jobStart[q.Job&7]}
+	if q.Job == EngineQueue {
+		u.s.QueueBusy = true
+	}
+}
+
+// onAnswer is the method that consumes the answer in each state.
+var onAnswer = [...]func(*Unit, *emu.Txn){
+	stEnded:          (*Unit).ended,
+	stFrontEnd:       (*Unit).frontEnd,
+	stContextProbed:  (*Unit).contextProbed,
+	stContextSlot:    (*Unit).contextSlot,
+	stContextWalker:  (*Unit).fetchRoot,
+	stRoot:           (*Unit).rootEntry,
+	stContext:        (*Unit).contextEntry,
+	stSMContext0:     (*Unit).smContextChunk0,
+	stSMContext1:     (*Unit).smContextChunk1,
+	stContextFilled:  (*Unit).contextFilled,
+	stContextReady:   (*Unit).contextReady,
+	stPASIDProbed:    (*Unit).pasidProbed,
+	stPASIDSlot:      (*Unit).pasidSlot,
+	stPASIDWalker:    (*Unit).fetchPASIDDir,
+	stPASIDDir:       (*Unit).pasidDirEntry,
+	stPASID0:         (*Unit).pasidChunk,
+	stPASID1:         (*Unit).pasidChunk,
+	stPASID2:         (*Unit).pasidChunk,
+	stPASID3:         (*Unit).pasidChunk,
+	stPASIDFilled:    (*Unit).pasidFilled,
+	stPASIDReady:     (*Unit).pasidReady,
+	stTLBProbed:      (*Unit).tlbProbed,
+	stMissSlot:       (*Unit).missSlot,
+	stMissWalker:     (*Unit).walkBegin,
+	stWalkProbed:     (*Unit).walkProbed,
+	stSSEntry:        (*Unit).ssEntryRead,
+	stSSUpdated:      (*Unit).ssUpdated,
+	stSSDescend:      (*Unit).ssDescend,
+	stTLBFilled:      (*Unit).tlbFilled,
+	stFaultFilled:    (*Unit).faultFilled,
+	stFaultRecord:    (*Unit).faultRecord,
+	stCommandNext:    (*Unit).commandNext,
+	stCommandBegun:   (*Unit).commandBegun,
+	stCommandMarked:  (*Unit).commandMarked,
+	stCommandDrained: (*Unit).commandDrained,
+	stCommandStopped: (*Unit).commandStopped,
+	stQueueNext:      (*Unit).queueNext,
+	stQueueFetched:   (*Unit).queueFetched,
+	stQueueDecoded:   (*Unit).queueDecoded,
+	stQueueSecond:    (*Unit).queueSecond,
+	stQueueDevTLB:    (*Unit).queueDevTLB,
+	stWaitDrained:    (*Unit).waitDrained,
+	stWaitWritten:    (*Unit).waitWritten,
+	stEventNext:      (*Unit).eventNext,
+	stEventSent:      (*Unit).eventSent,
 }
 
 // Step implements emu.Unit.
 func (u *Unit) Step(t *emu.Txn) {
-	switch t.State {
-	case stFrontEnd:
-		u.frontEnd(t)
-	case stContextProbed:
-		u.contextProbed(t)
-	case stContextSlot:
-		u.contextSlot(t)
-	case stContextWalker:
-		u.fetchRoot(t)
-	case stRoot:
-		u.rootEntry(t)
-	case stContext:
-		u.contextEntry(t)
-	case stSMContext0:
-		u.smContextChunk0(t)
-	case stSMContext1:
-		u.smContextChunk1(t)
-	case stContextFilled:
-		u.contextFilled(t)
-	case stContextReady:
-		u.contextReady(t)
-	case stPASIDProbed:
-		u.pasidProbed(t)
-	case stPASIDSlot:
-		u.pasidSlot(t)
-	case stPASIDWalker:
-		u.fetchPASIDDir(t)
-	case stPASIDDir:
-		u.pasidDirEntry(t)
-	case stPASID0, stPASID1, stPASID2, stPASID3:
-		u.pasidChunk(t)
-	case stPASIDFilled:
-		u.pasidFilled(t)
-	case stPASIDReady:
-		u.pasidReady(t)
-	case stTLBProbed:
-		u.tlbProbed(t)
-	case stMissSlot:
-		u.missSlot(t)
-	case stMissWalker:
-		u.walkBegin(t)
-	case stWalkProbed:
-		u.walkProbed(t)
-	case stSSEntry:
-		u.ssEntryRead(t)
-	case stSSUpdated:
-		u.ssUpdated(t)
-	case stSSDescend:
-		u.ssFetch(t)
-	case stTLBFilled:
-		u.tlbFilled(t)
-	case stFaultFilled:
-		u.faultFilled(t)
-	case stFaultRecord:
-		u.faultRecord(t)
-	case stCommandNext:
-		u.commandNext(t)
-	case stCommandBegun:
-		u.commandBegun(t)
-	case stCommandMarked:
-		u.commandMarked(t)
-	case stCommandDrained:
-		u.commandDrained(t)
-	case stCommandStopped:
-		u.commandStopped(t)
-	case stQueueNext:
-		u.queueNext(t)
-	case stQueueFetched:
-		u.queueFetched(t)
-	case stQueueDecoded:
-		u.queueDecoded(t)
-	case stQueueSecond:
-		u.queueSecond(t)
-	case stQueueDevTLB:
-		u.queueDevTLB(t)
-	case stWaitDrained:
-		u.waitDrained(t)
-	case stWaitWritten:
-		u.waitWritten(t)
-	case stEventNext:
-		u.eventNext(t)
-	case stEventSent:
-		u.eventSent(t)
-	default:
-		done(t, StepNone) // a restored or foreign transaction must not hang its executor
+	if int(t.State) >= len(onAnswer) {
+		u.ended(t)
+		return
 	}
+	onAnswer[t.State](u, t)
 }
+
+// ended keeps a restored or foreign transaction from hanging its executor.
+func (u *Unit) ended(t *emu.Txn) { done(t, StepNone) }

@@ -11,13 +11,16 @@ import (
 //	Aux[0]  flags, and the PASID in use
 //	Aux[1]  table to read next: root, PASID directory
 //	Aux[2]  version that goes with the translation found (Provenance.Fill)
-//	Aux[3]  first words of the scalable context entry while the PASID entry is read
+//	Aux[3]  bits that a paging entry must have to need no further look: tables low, leaves high
 const (
 	auxFPD      reg.Bits = 0_000 // a context, directory or PASID entry on the way has FPD=1
 	auxDirFPD   reg.Bits = 1_001
 	auxScalable reg.Bits = 2_002
 	auxPriv     reg.Bits = 3_003
+	auxSSEE     reg.Bits = 4_004 // the PASID entry restricts execution
 	auxPASID    reg.Bits = 51_032
+	auxWant     reg.Bits = 31_000
+	auxWantLeaf reg.Bits = 63_032
 )
 
 func scalable(t *emu.Txn) bool { return auxScalable.On(t.Aux[0]) }
