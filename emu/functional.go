@@ -164,6 +164,8 @@ func (f *Functional) run(t *Txn) {
 				t.Ans = AnsMiss
 			}
 		case a.Op == OpAcquire || a.Op == OpRelease:
+		case a.Op == OpFill:
+			f.cache[a.Cache&7].Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
 		case a.Op == OpDone || a.Op == OpPark:
 			return
 		default:
@@ -193,10 +195,8 @@ func (f *Functional) answer(t *Txn) Answer {
 		if !f.cache[a.Cache&7].Probe(&a.Key, &t.In) {
 			return AnsMiss
 		}
-	case OpFill:
-		if !t.Marked {
-			f.cache[a.Cache&7].Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
-		}
+	case OpFill: // nothing marks a transaction here
+		f.cache[a.Cache&7].Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
 	case OpFetch, OpStore, OpCAS, OpAtomicOr:
 		return MemoryAnswer(f.mem, t)
 	case OpInvalidate:

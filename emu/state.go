@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 )
 
 // Encoder collects the state of a checkpoint as little-endian words. Each component writes a name
@@ -56,6 +57,18 @@ func (e *Encoder) Struct(v any) {
 	}
 }
 
+// Sealed appends what save writes, behind its length and CRC-32C.
+func (e *Encoder) Sealed(save func(e *Encoder)) {
+	e.U64(0)
+	e.U64(0)
+	at := len(e.b)
+	save(e)
+	binary.LittleEndian.PutUint64(e.b[at-16:], uint64(len(e.b)-at))
+	binary.LittleEndian.PutUint64(e.b[at-8:], uint64(crc32.Checksum(e.b[at:], castagnoli)))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // Bytes returns what was collected.
 func (e *Encoder) Bytes() []byte { return e.b }
 
@@ -74,6 +87,33 @@ func NewDecoder(b []byte) *Decoder { return &Decoder{b: b} }
 
 // Err returns the first error, which wraps ErrState and has the offset in it.
 func (d *Decoder) Err() error { return d.err }
+
+// Left returns how many bytes have not been read: a bound for what a count in them can ask for.
+func (d *Decoder) Left() int { return len(d.b) - d.off }
+
+// Sealed reads what Encoder.Sealed wrote. restore is called only if it is undamaged, and has to read
+// all of it.
+func (d *Decoder) Sealed(restore func(d *Decoder) error) error {
+	n, sum := d.U64(), d.U64()
+	p := d.take(n)
+	if d.err != nil {
+		return d.err
+	}
+	if got := uint64(crc32.Checksum(p, castagnoli)); got != sum {
+		d.Fail("checksum of the %d bytes before is %#x, want %#x", n, got, sum)
+		return d.err
+	}
+	inner := &Decoder{b: d.b[:d.off], off: d.off - int(n)}
+	err := restore(inner)
+	if err == nil && inner.err == nil && inner.Left() != 0 {
+		inner.Fail("%d bytes left over", inner.Left())
+	}
+	if err == nil {
+		err = inner.err
+	}
+	d.err = err
+	return err
+}
 
 // Fail records an error unless there is one already.
 func (d *Decoder) Fail(format string, args ...any) {

@@ -39,6 +39,9 @@ type Frames struct {
 	free        [maxLg2 + 1][]emu.PA
 	page        []frame // of first..next
 	poison      bool
+	quarantine  uint64  // pages that wait before they may be handed out again
+	waiting     []Block // freed, oldest first
+	held        uint64  // pages in waiting
 	stats       FrameStats
 }
 
@@ -106,8 +109,20 @@ func (f *Frames) Free(pa emu.PA, lg2 uint8) {
 	if f.poison {
 		f.fill(pa, lg2, Poison)
 	}
-	f.free[lg2] = append(f.free[lg2], pa)
+	f.waiting = append(f.waiting, Block{PA: pa, Lg2: lg2})
+	f.held += n
+	for f.held > f.quarantine {
+		b := f.waiting[0]
+		f.waiting = f.waiting[1:]
+		f.held -= 1 << (b.Lg2 - emu.PageShift)
+		f.free[b.Lg2] = append(f.free[b.Lg2], b.PA)
+	}
 }
+
+// Quarantine makes freed memory wait until so many pages have been freed after it. A lab that tells
+// translations apart by the tables they come from needs that: a page that is at once another
+// domain's table proves nothing. The default is 0.
+func (f *Frames) Quarantine(pages uint64) { f.quarantine = pages }
 
 // Claim takes a certain block out of the free memory without touching its content: memory that an
 // earlier system has handed over.

@@ -124,7 +124,7 @@ func (c *Cache) Reset() {
 		c.ctrl[i] = c.emptyWord(i & (1<<c.lgWords - 1))
 	}
 	for i := range c.entries {
-		c.entries[i].node = 0
+		c.entries[i].key = vacant
 	}
 	clear(c.sizes[:])
 	clear(c.live[:])
@@ -145,6 +145,15 @@ func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
 		*val = e.val
 	}
 	return handle, e != nil
+}
+
+// Look is Peek without the copy: val points into the cache, and is as good as the handle.
+func (c *Cache) Look(key *emu.Key) (val *[4]uint64, handle int32) {
+	e, handle := c.find(key)
+	if e == nil {
+		return nil, handle
+	}
+	return &e.val, handle
 }
 
 // Touch turns the hit of a Peek into a look-up: it counts one look-up and one hit and tells the
@@ -196,7 +205,8 @@ func (c *Cache) Insert(key *emu.Key, lg2 uint8, domain uint32, val *[4]uint64) (
 	c.foreign = c.foreign || owner != w
 	page := key.Addr >> (lg & 63)
 	hash := c.hash(uint64(key.Tag), page)
-	if h := c.locate(w, page, hash); h >= 0 {
+	set := c.set(page, hash)
+	if h := c.locate(set, w, page, hash); h >= 0 {
 		e := &c.entries[h]
 		e.val = *val
 		if c.nodes[e.node].key != owner {
@@ -207,12 +217,11 @@ func (c *Cache) Insert(key *emu.Key, lg2 uint8, domain uint32, val *[4]uint64) (
 		c.used(h)
 		return h
 	}
-	return c.place(w, page, hash, owner, val)
+	return c.place(set, w, page, hash, owner, val)
 }
 
 // place puts a new entry into its set.
-func (c *Cache) place(w word, page, hash uint64, owner word, val *[4]uint64) int32 {
-	set := c.set(page, hash)
+func (c *Cache) place(set int, w word, page, hash uint64, owner word, val *[4]uint64) int32 {
 	way, occupied := c.victim(set)
 	h := c.handle(set, way)
 	e := &c.entries[h]
@@ -233,7 +242,10 @@ func (c *Cache) place(w word, page, hash uint64, owner word, val *[4]uint64) int
 	e.val[0], e.val[1], e.val[2], e.val[3] = val[0], val[1], val[2], val[3]
 	p, b := c.control(set, way)
 	*p = *p&^(0xff<<b) | fingerprint(hash)<<b
-	if c.policy != Random {
+	if c.policy == LRU { // newest, inlined
+		c.tick++
+		e.age = c.tick
+	} else if c.policy != Random {
 		c.newest(h)
 	}
 	return h

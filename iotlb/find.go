@@ -85,7 +85,7 @@ func (c *Cache) find(key *emu.Key) (*entry, int32) {
 // key again and again. Any handle may be tried, however old.
 func (c *Cache) PeekAt(handle int32, key *emu.Key, val *[4]uint64) bool {
 	e := &c.entries[handle]
-	if e.page != key.Addr || e.key != word(key.Tag) || !c.alive(e.node) {
+	if e.page != key.Addr || e.key != word(key.Tag) || c.dead != 0 && !c.alive(e.node) {
 		return false
 	}
 	*val = e.val
@@ -98,19 +98,26 @@ func (c *Cache) search(key *emu.Key, sizes uint64) (*entry, int32) {
 	for m := sizes; m != 0; m &= m - 1 {
 		lg := uint(bits.TrailingZeros64(m))
 		page := key.Addr >> (lg & 63)
-		if h := c.locate(makeWord(tag, lg), page, c.hash(tag, page)); h >= 0 {
+		hash := c.hash(tag, page)
+		if h := c.locate(c.set(page, hash), makeWord(tag, lg), page, hash); h >= 0 {
 			return &c.entries[h], h
 		}
 	}
 	return nil, -1
 }
 
-// locate returns the handle of the live entry with exactly this key, or -1.
-func (c *Cache) locate(w word, page, hash uint64) int32 {
-	set := c.set(page, hash)
+// locate returns the handle of the live entry of a set with exactly this key, or -1.
+func (c *Cache) locate(set int, w word, page, hash uint64) int32 {
 	want := fingerprint(hash) * ones
-	for k := 0; k < c.words; k++ {
-		for hit := match(c.ctrl[set<<(c.lgWords&63)+k], want); hit != 0; hit &= hit - 1 {
+	if c.words == 1 && match(c.ctrl[set], want) == 0 { // as after almost every miss
+		return -1
+	}
+	return c.locateAmong(set, w, page, want)
+}
+
+func (c *Cache) locateAmong(set int, w word, page, want uint64) int32 {
+	for k, ctrl := range c.ctrl[set<<(c.lgWords&63):][:c.words] {
+		for hit := match(ctrl, want); hit != 0; hit &= hit - 1 {
 			h := c.handle(set, k*8+lowestByte(hit))
 			e := &c.entries[h]
 			if e.page == page && e.key == w && (c.dead == 0 || c.alive(e.node)) {

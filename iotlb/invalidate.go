@@ -56,7 +56,7 @@ func (c *Cache) vacate(h int32) {
 	p, b := c.control(c.at(h))
 	*p &^= 0xff << b
 	c.release(c.entries[h].node)
-	c.entries[h].node = 0 // never alive: see PeekAt
+	c.entries[h].key = vacant
 }
 
 // dropClasses drops whole classes by moving their generation on.
@@ -150,7 +150,8 @@ func (c *Cache) dropPages(id uint32, s *emu.Selector, budget *uint64) bool {
 	}
 	*budget -= last - page + 1
 	for left := c.nodes[id].refs; ; page++ {
-		if h := c.locate(w, page, c.hash(w.tag(), page)); h >= 0 {
+		hash := c.hash(w.tag(), page)
+		if h := c.locate(c.set(page, hash), w, page, hash); h >= 0 {
 			c.remove(h)
 			if left--; left == 0 {
 				return true

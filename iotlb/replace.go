@@ -48,13 +48,13 @@ func (c *Cache) victim(set int) (way int, occupied bool) {
 		if w, occ, ok := c.invalidWay(set); ok {
 			return w, occ
 		}
-	} else {
-		for k := 0; k < c.words; k++ {
-			// The lowest zero byte is always reported truly.
-			if free := match(c.ctrl[set<<(c.lgWords&63)+k], 0); free != 0 {
-				return k*8 + lowestByte(free), false
-			}
+	} else if c.words == 1 {
+		// The lowest zero byte is always reported truly.
+		if free := match(c.ctrl[set], 0); free != 0 {
+			return lowestByte(free), false
 		}
+	} else if w := c.emptyWay(set); w >= 0 {
+		return w, false
 	}
 	switch c.policy {
 	case Random:
@@ -62,15 +62,24 @@ func (c *Cache) victim(set int) (way int, occupied bool) {
 	case TreePLRU:
 		return c.pointed(set), true
 	}
-	h := int(c.handle(set, 0))
+	h := set << (c.lgWays & 63)
 	places := c.entries[h : h+c.ways]
-	oldest := places[0].age
-	for w := range places {
-		if a := places[w].age; a < oldest {
-			way, oldest = w, a
+	for w := 1; w < len(places); w++ {
+		if places[w].age < places[way].age {
+			way = w
 		}
 	}
 	return way, true
+}
+
+// emptyWay returns the lowest empty way of a set, or -1.
+func (c *Cache) emptyWay(set int) int {
+	for k, ctrl := range c.ctrl[set<<(c.lgWords&63):][:c.words] {
+		if free := match(ctrl, 0); free != 0 {
+			return k*8 + lowestByte(free)
+		}
+	}
+	return -1
 }
 
 // invalidWay returns the lowest way that is empty or holds a dropped entry.

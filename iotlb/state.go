@@ -163,7 +163,7 @@ func (c *Cache) restoreEntry(s *saved) error {
 	case set != c.set(s.Page, hash):
 		return errSet
 	}
-	if c.locate(w, s.Page, hash) >= 0 {
+	if c.locate(set, w, s.Page, hash) >= 0 {
 		return errTwice
 	}
 	owner := w.of(uint32(s.Domain))

@@ -15,6 +15,7 @@ type size struct {
 const (
 	sizeBits  word = 7<<53 | 7<<61
 	pasidBits word = 1<<52 | 0xfffff<<32
+	vacant         = sizeBits // the key of an empty place: no tag of size 0, which PeekAt compares
 )
 
 func makeWord(tag uint64, lg2 uint) word {

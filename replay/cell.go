@@ -58,6 +58,10 @@ type cell struct {
 // slow to follow the trace: so many requests for each access.
 const repeats = 16
 
+// quarantine is after how many freed pages a page may be a table again: more than a long run of
+// rewrites frees, so that no entry version comes twice.
+const quarantine = 1 << 18
+
 // maxFlights bounds the requests in one unit.
 const maxFlights = 1 << 14
 
@@ -80,6 +84,7 @@ func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	if c.frames, err = host.NewFrames(c.cpu, tableBase, tableSize); err != nil {
 		return nil, err
 	}
+	c.frames.Quarantine(quarantine)
 	if c.drv, err = spec.arch.driver(c.cpu, c.unit, spec.mode, c.frames, opt.Omit); err != nil {
 		return nil, err
 	}
@@ -216,18 +221,40 @@ func (c *cell) access(e *traces.Event) error {
 	}
 	split(&c.opt.Preset.Params, e.IOVA, e.Len, want, func(a emu.IOVA, n uint32) bool {
 		if s.eng.feed.queue.Free() == 0 {
-			c.cpu.Poll(func() bool { return s.eng.feed.queue.Free() > 0 }, forever)
+			if err = c.wait(s.eng, func() bool { return s.eng.feed.queue.Free() > 0 }); err != nil {
+				return false
+			}
 		}
 		q := emu.Request{Addr: a, Source: e.SID, PASID: e.PASID, Len: n, Access: want}
 		s.eng.feed.put(&q, at)
 		s.eng.player.Kick()
 		return true
 	})
+	if err != nil {
+		return err
+	}
 	return c.maybeRewrite()
 }
 
-// forever is a time limit that no wait of the lab itself reaches.
-const forever = 1 << 50
+// maxWait is how many cycles the lab waits for a device: ten simulated seconds and more.
+const maxWait = 1 << 34
+
+// wait lets the machine run until cond is true. It ends early when the run is cancelled.
+func (c *cell) wait(e *engine, cond func() bool) error {
+	n, cancelled := 0, false
+	ok := c.cpu.Poll(func() bool {
+		n++
+		cancelled = n%1024 == 0 && c.ctx.Err() != nil
+		return cancelled || cond()
+	}, maxWait)
+	switch {
+	case cancelled:
+		return context.Cause(c.ctx)
+	case !ok:
+		return fmt.Errorf("device %#04x: %d requests not answered within %d cycles: %w", uint32(e.sid), e.player.InFlight(), uint64(maxWait), host.ErrTimeout)
+	}
+	return nil
+}
 
 // direction is what a request for an event asks for: an access of unknown direction reads if it may.
 func direction(k traces.Kind, p traces.Perm) emu.Access {
@@ -302,7 +329,9 @@ func (c *cell) unmapRange(sp traces.Space, iova emu.IOVA, n uint64) error {
 	}
 	e.waiting = waiting{sp.PASID, first, last, e.pending(sp, first, last)}
 	e.feed.forget()
-	c.cpu.Poll(func() bool { return e.waiting.n == 0 }, forever)
+	if err := c.wait(e, func() bool { return e.waiting.n == 0 }); err != nil {
+		return err
+	}
 	for _, m := range c.maps.Remove(sp, first, uint64(last-first)+1) {
 		for _, g := range []*generation{s.cur, s.next} {
 			if g == nil {
@@ -332,7 +361,11 @@ func overlaps(ms []traces.Mapping, first, last emu.IOVA) bool {
 func (c *cell) settle() error {
 	for _, e := range c.engineList {
 		e.feed.stop()
-		c.cpu.Poll(func() bool { return e.feed.queue.Len() == 0 && e.player.Idle() }, forever)
+	}
+	for _, e := range c.engineList {
+		if err := c.wait(e, func() bool { return e.feed.queue.Len() == 0 && e.player.Idle() }); err != nil {
+			return err
+		}
 	}
 	for _, e := range c.engineList {
 		e.feed.repeat = c.opt.closedLoop()

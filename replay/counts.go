@@ -9,6 +9,7 @@ type Counts struct {
 	Wrong         uint64
 	TornReads     uint64
 	Stale         uint64
+	Late          uint64 // answered by the old entry in time, but visible only after declared completion
 	NotApplicable uint64 // accesses that the trace's mappings or the mode do not allow
 	Rewrites      RewriteCounts
 }

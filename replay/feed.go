@@ -22,8 +22,9 @@ type feed struct {
 	repeat bool
 	avoid  *waiting // what an unmap waits for is not repeated
 	recent []emu.Request
-	next   int // of recent, to be repeated
-	oldest int // of recent, to be replaced
+	next   int    // of recent, to be repeated
+	oldest int    // of recent, to be replaced
+	count  uint64 // requests repeated
 }
 
 func newFeed(repeat bool, avoid *waiting) *feed {
@@ -47,6 +48,7 @@ func (f *feed) Next(q *emu.Request) (uint64, bool) {
 	}
 	f.next = (f.next + 1) % len(f.recent)
 	*q = f.recent[f.next]
+	f.count++
 	return 0, true
 }
 

@@ -17,10 +17,14 @@ func (c *cell) complete(e *engine, r *timing.Completion) {
 		e.waiting.n--
 	}
 	s := e.streams[q.PASID]
-	o := outcome{read: r.Read, status: r.Result.Status, prov: r.Result.Prov, pa: r.Result.PA}
+	o := outcome{
+		read: r.Read, visible: r.Done - c.opt.Preset.Link,
+		status: r.Result.Status, prov: r.Result.Prov, pa: r.Result.PA,
+	}
 	m, ok := c.maps.Lookup(s.space, q.Addr)
-	if !ok || access(m.Perm)&q.Access != q.Access {
-		// The unmap waited for all requests before it, so this one was never covered.
+	if !ok || access(m.Perm)&q.Access != q.Access || o.status == emu.Interrupt {
+		// The unmap waited for all requests before it, so this one was never covered; an interrupt
+		// message is no DMA.
 		c.count.NotApplicable++
 		return
 	}
@@ -39,18 +43,33 @@ func (c *cell) judge(s *stream, o *outcome) {
 		return
 	}
 	c.count.Translated++
-	after := s.doneAt != 0 && o.read > s.doneAt
+	if s.cur.made(o, c.m.Memory()) {
+		return
+	}
+	at, from := s.retired.origin(o)
 	switch {
-	case s.cur.made(o, c.m.Memory()):
-	case s.old != nil && s.old.made(o, nil):
-		if after {
-			c.count.Stale++
-		}
-	case after && s.old != nil && s.old.partly(o):
+	case from && o.read > at, s.old != nil && o.read > s.doneAt && s.old.owns(o.prov.Leaf):
 		c.count.Stale++
+	case from && o.visible > at:
+		c.count.Late++
+	case s.old != nil && s.old.made(o, nil):
 	default:
 		c.count.Wrong++
 	}
+}
+
+// retired is the versions of the generations that a stream has left, and when.
+type retired map[uint64]uint64
+
+// origin reports whether o comes in any part from a retired entry, and when that was retired; the
+// earliest if there are two.
+func (r retired) origin(o *outcome) (at uint64, from bool) {
+	for _, v := range []uint64{o.prov.Entry, o.prov.Fill} {
+		if t, ok := r[v]; ok && (!from || t < at) {
+			at, from = t, true
+		}
+	}
+	return at, from
 }
 
 // made reports whether o comes from generation g in all its parts. Tables of a generation in use may
@@ -67,11 +86,6 @@ func (g *generation) made(o *outcome, m emu.Memory) bool {
 	}
 	g.snapshot(m)
 	return g.owns(o.prov.Leaf)
-}
-
-// partly reports whether o comes from generation g in any of its parts.
-func (g *generation) partly(o *outcome) bool {
-	return o.prov.Entry == g.version || o.prov.Fill == g.version || g.owns(o.prov.Leaf)
 }
 
 // Assembled implements emu.Observer: it is shown every entry that the unit puts together.

@@ -26,6 +26,10 @@ func (c *cell) result() *report.Run {
 		Walks:  report.Walks{Count: u.Walks, MemoryReads: u.MemoryReads, Merged: u.Merged},
 		Cycles: c.cpu.Now(),
 	}
+	r.Late = n.Late
+	for _, e := range c.engineList {
+		r.Repeated += e.feed.count
+	}
 	ns := c.opt.Preset.SimNS
 	at := func(q float64) float64 { return ns(uint64(c.hist.ValueAtQuantile(q))) }
 	r.Latency = report.Latency{

@@ -69,6 +69,11 @@ func (c *cell) rewrite(s *stream) error {
 	s.old, s.cur, s.next = s.cur, s.next, nil
 	s.doneAt = rep.Done
 	c.declare(s)
+	s.retired[s.old.version] = rep.Done
+	if at, ok := s.retired[s.cur.version]; ok {
+		return fmt.Errorf("rewrite %d of %v: the new entry is that of cycle %d again: provenance could not tell them apart",
+			c.count.Rewrites.Count, s.space, at)
+	}
 	for _, d := range rep.States {
 		s.declared = append(s.declared, c.format.Effective(d))
 	}

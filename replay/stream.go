@@ -35,6 +35,7 @@ type stream struct {
 	eng   *engine
 
 	cur, old *generation
+	retired  retired
 	next     *generation // built, not yet installed
 	doneAt   uint64      // cycle at which the last rewrite was declared complete
 
@@ -48,11 +49,12 @@ type stream struct {
 
 // outcome is what a completed request saw.
 type outcome struct {
-	read   uint64
-	status emu.Status
-	prov   emu.Provenance
-	pa     emu.PA
-	want   emu.PA // PA of the trace for the address; generations add their color
+	read    uint64 // cycle of the tag read
+	visible uint64 // cycle at which the access itself was globally visible
+	status  emu.Status
+	prov    emu.Provenance
+	pa      emu.PA
+	want    emu.PA // PA of the trace for the address; generations add their color
 }
 
 // assembly is an entry as the unit assembled it.
@@ -92,7 +94,7 @@ func (c *cell) streamOf(sp traces.Space) (*stream, error) {
 	if s != nil {
 		return s, nil
 	}
-	s = &stream{space: sp, eng: e}
+	s = &stream{space: sp, eng: e, retired: retired{}}
 	g, err := c.newGeneration(0)
 	if err != nil {
 		return nil, err

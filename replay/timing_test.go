@@ -64,7 +64,7 @@ func (l *lab) read(pages ...uint64) []timing.Completion {
 	}
 	l.cpu.Compute(100_000) // the pipeline is empty
 	l.play.Kick()
-	l.cpu.Poll(func() bool { return l.play.Idle() && len(l.list) == 0 }, forever)
+	l.cpu.Poll(func() bool { return l.play.Idle() && len(l.list) == 0 }, maxWait)
 	return l.done
 }
 
@@ -166,7 +166,7 @@ func TestPCIeBench_AddedLatencyIsOneFormula(t *testing.T) {
 		})
 		l.cpu.Compute(1)
 		play.Kick()
-		l.cpu.Poll(func() bool { return seen >= warm+count }, forever)
+		l.cpu.Poll(func() bool { return seen >= warm+count }, maxWait)
 		want := m * (1 - float64(n)/float64(pages))
 		got := l.p.SimNS(sum) / count
 		require.InEpsilon(t, want, got, 0.02, "%d pages", pages)

@@ -43,8 +43,10 @@ type Run struct {
 	Wrong          uint64 `json:"wrong"`            // from neither the old nor the new entry and tables
 	TornReads      uint64 `json:"torn_reads"`       // structures whose used bits were at no instant declared
 	Stale          uint64 `json:"stale"`            // from the old entry by a tag read after the rewrite was complete
-	NotApplicable  uint64 `json:"not_applicable"`   // requests that this unit and mode cannot carry
-	MaxStallCycles uint64 `json:"max_stall_cycles"` // longest wait of a request on an invalidation or rewrite
+	Late           uint64 `json:"late"`             // from the old entry by a tag read in time, but visible in memory only after the rewrite was complete
+	NotApplicable  uint64 `json:"not_applicable"`   // accesses and requests that the trace's mappings or the mode do not allow
+	Repeated       uint64 `json:"repeated"`         // of the requests, those that a device repeated while the processor was behind
+	MaxStallCycles uint64 `json:"max_stall_cycles"` // longest wait of a request for an invalidation at the tag port
 
 	Rewrites   Rewrites   `json:"rewrites"`
 	Latency    Latency    `json:"latency_sim_ns"`
@@ -57,12 +59,12 @@ type Run struct {
 // Broken says in which way a run contradicts itself, or is empty: rewrites that were all declared
 // hitless, or no change at all, must not show in any request.
 func (r *Run) Broken() string {
-	seen := r.Faulted + r.Wrong + r.TornReads + r.Stale
+	seen := r.Faulted + r.Wrong + r.TornReads + r.Stale + r.Late
 	if r.Rewrites.Disruptive > 0 || seen == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s %s %s %s: %d rewrites declared hitless, but %d faulted, %d wrong, %d stale, %d torn",
-		r.IOMMU, r.Mode, r.Writer, r.To, r.Rewrites.Count, r.Faulted, r.Wrong, r.Stale, r.TornReads)
+	return fmt.Sprintf("%s %s %s %s: %d rewrites declared hitless, but %d faulted, %d wrong, %d stale, %d late, %d torn",
+		r.IOMMU, r.Mode, r.Writer, r.To, r.Rewrites.Count, r.Faulted, r.Wrong, r.Stale, r.Late, r.TornReads)
 }
 
 // Rewrites counts the rewrites of entries by verdict, and what they cost.

@@ -1,6 +1,8 @@
 package timing
 
 import (
+	"strconv"
+
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/clock"
 )
@@ -56,7 +58,7 @@ func (m *Machine) AddCPU(seed uint64) *CPU {
 	c := &CPU{
 		m: m, id: uint32(len(m.cpus)),
 		buffer: make([]bufferedStore, max(m.Params.Host.Buffer, 1)),
-		random: clock.NewStream(seed, "cpu"+string(rune('0'+len(m.cpus)))),
+		random: clock.NewStream(seed, "cpu"+strconv.Itoa(len(m.cpus))),
 	}
 	m.cpus = append(m.cpus, c)
 	return c
@@ -73,16 +75,20 @@ func (c *CPU) Stats() CPUStats { return c.stats }
 func (c *CPU) Now() uint64 { return c.now }
 
 // sync brings the hardware up to the processor's time and runs the handlers of interrupts that
-// have arrived.
+// have arrived. Those that arrive while handlers run wait for the next call, so that the program gets
+// on however many there are.
 func (c *CPU) sync() {
 	if c.yield != nil && c.m.earlier(c) {
 		c.yield(struct{}{})
 	}
 	c.m.RunUntil(c.now)
 	c.now = c.m.now
-	for len(c.queue) > 0 && !c.inIRQ {
+	if c.inIRQ {
+		return
+	}
+	for n := len(c.queue); n > 0; n-- {
 		h := c.m.msi[c.queue[0]].handler
-		c.queue = c.queue[1:]
+		c.queue = append(c.queue[:0], c.queue[1:]...)
 		c.inIRQ = true
 		c.stats.Interrupts++
 		c.now += c.m.Params.Host.IRQ
@@ -239,7 +245,7 @@ func (c *CPU) Poll(cond func() bool, timeout uint64) bool {
 	c.sync()
 	end := c.now + timeout
 	for {
-		idle := c.m.Idle() && !c.m.multi
+		idle := c.m.Idle() && !c.m.multi && (c.inIRQ || len(c.queue) == 0)
 		if cond() {
 			return true
 		}

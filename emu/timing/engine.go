@@ -62,24 +62,45 @@ func (p *port) rerun(i int32) bool {
 
 // ATSResponder is a client that answers ATS invalidation requests.
 type ATSResponder interface {
+	// Requester is the source whose invalidation requests reach this client.
+	Requester() emu.SourceID
 	// InvalidateATS handles the request in t.Act and reports whether a completion is sent.
 	InvalidateATS(t *emu.Txn) bool
 }
 
-// send delivers the message of flight i.
-func (p *port) send(i int32) emu.Answer {
-	m := p.m
-	a := &p.flights[i].Txn.Act
-	switch a.Msg {
-	case emu.MsgMSI:
-		m.sendMSI(a.Addr, uint32(a.Data[0]))
-	case emu.MsgATSInv:
-		for _, c := range m.client {
-			if r, ok := c.(ATSResponder); ok && r.InvalidateATS(&p.flights[i].Txn) {
-				return emu.AnsOK
-			}
+// responder returns the client that answers ATS invalidation requests to source, or nil.
+func (m *Machine) responder(source emu.SourceID) ATSResponder {
+	for _, c := range m.client {
+		if r, ok := c.(ATSResponder); ok && r.Requester() == source {
+			return r
 		}
-		return emu.AnsTimeout
 	}
-	return emu.AnsOK
+	return nil
+}
+
+// atsArrives brings the ATS invalidation request of flight i to its device, half a round trip after
+// it was sent. The flight goes on when the completion is back, or at the time-out.
+func (p *port) atsArrives(i int32) {
+	m := p.m
+	t := &p.flights[i].Txn
+	t.Ans = emu.AnsTimeout
+	round := m.Params.ATSTimeout
+	if r := m.responder(emu.SourceID(t.Act.Key.Addr)); r != nil && r.InvalidateATS(t) {
+		t.Ans = emu.AnsOK
+		round = m.Params.ATSRound
+	}
+	sent := m.now - m.Params.ATSRound/2
+	m.at(max(m.now, sent+round), prioHardware, evAnswer, p.id, uint32(i))
+}
+
+// send delivers the message of t, or only takes note that atsArrives did.
+func (p *port) send(t *emu.Txn) {
+	a := &t.Act
+	if a.Msg == emu.MsgATSInv {
+		return
+	}
+	if a.Msg == emu.MsgMSI {
+		p.m.sendMSI(a.Addr, uint32(a.Data[0]))
+	}
+	t.Ans = emu.AnsOK
 }

@@ -26,9 +26,11 @@ type Flight struct {
 	State  flightState
 	Engine bool
 	Again  bool // engine: woken while running
-	// Slots held: index of the miss status register per class, or none; Walker is a count of 0 or 1.
+	// Slots held: index of the miss status register per class, or none. SlotWalker has no registers:
+	// 0 if one is held.
 	Reg    [emu.NumSlotClasses]int16
-	Next   int32 // list of waiting or free flights
+	Next   int32  // list of waiting or free flights
+	Epoch  uint64 // Txn.Marked: number of the invalidation that marked it first
 	Issued uint64
 	Read   uint64 // time of the tag read
 	Stall  uint64 // cycles spent waiting for an invalidation

@@ -6,6 +6,7 @@ import "github.com/iommulab/iommulab/emu"
 // used one of them: their fills will be dropped, and a Drain waits for them. It does so also for
 // caches that the unit does not have.
 func (p *port) invalidateNow(s *emu.Selector) {
+	p.invalidations++
 	for i, c := range p.cache {
 		if c != nil && s.Caches.Has(emu.CacheID(i)) {
 			c.Invalidate(s)
@@ -15,12 +16,31 @@ func (p *port) invalidateNow(s *emu.Selector) {
 		f := &p.flights[i]
 		if (f.State == flightRunning || f.State == flightWaiting) && !f.Txn.Marked && f.Txn.Matches(s) {
 			f.Txn.Marked = true
+			f.Epoch = p.invalidations
 			p.marked++
 		}
 	}
 	p.drainData = max(p.drainData, p.dataEnd)
 	p.tagBusy = p.m.now + p.m.Params.Invalidate
-	p.invalidate++
+}
+
+// drain is a Drain that waits. It concerns what was marked when it was asked, and no later
+// invalidation prolongs it.
+type drain struct {
+	Epoch uint64 // the last invalidation before it
+	Data  uint64 // cycle before which it may not end: DMA it concerns becomes globally visible
+	Left  int32  // flights it waits for; 0: the engine does not drain
+}
+
+// drain answers a Drain of engine e. It returns the cycle of the answer, or wait if flights that are
+// marked have to end before.
+func (p *port) drain(e int32) (done uint64, wait bool) {
+	if p.marked == 0 {
+		return max(p.m.now, p.drainData), false
+	}
+	p.drains[e] = drain{Epoch: p.invalidations, Data: p.drainData, Left: p.marked}
+	p.flights[e].State = flightWaiting
+	return 0, true
 }
 
 // finish ends flight i: its slots are given back, a marked one lets drains go on, a translation is
@@ -33,24 +53,30 @@ func (p *port) finish(i int32) {
 	for c := range p.slots {
 		p.kick(emu.SlotClass(c))
 	}
+	visible := p.m.now
 	if !f.Engine {
-		p.respond(i)
+		visible = p.respond(i)
 	}
 	if f.Txn.Marked {
 		f.Txn.Marked = false
 		p.marked--
-		// The data access of the marked request is part of what the invalidation waits for.
-		p.drainData = max(p.drainData, p.dataEnd)
-		if p.marked == 0 {
-			p.drained()
-		}
+		p.drained(f.Epoch, visible)
 	}
 }
 
-// drained resumes every drain.
-func (p *port) drained() {
-	for w := p.pop(&p.drainHead, &p.drainTail); w != none; w = p.pop(&p.drainHead, &p.drainTail) {
-		p.flights[w].State = flightRunning
-		p.m.at(max(p.m.now, p.drainData), prioHardware, evAnswer, p.id, uint32(w))
+// drained tells drains that a flight marked in epoch has ended and its data, which is part of what
+// the invalidation waits for, is visible at a cycle. Drains that waited for it alone are answered.
+func (p *port) drained(epoch, visible uint64) {
+	p.drainData = max(p.drainData, visible)
+	for e := range p.drains {
+		d := &p.drains[e]
+		if d.Left == 0 || d.Epoch < epoch {
+			continue
+		}
+		d.Data = max(d.Data, visible)
+		if d.Left--; d.Left == 0 {
+			p.flights[e].State = flightRunning
+			p.m.at(max(p.m.now, d.Data), prioHardware, evAnswer, p.id, uint32(e))
+		}
 	}
 }

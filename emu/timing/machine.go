@@ -9,8 +9,7 @@ import (
 
 // Kinds of events.
 const (
-	evAnswered uint8 = iota // A unit, B flight: the answer is in place, go on
-	evAnswer                // A unit, B flight: the time of the answer has come
+	evAnswer   uint8 = iota // A unit, B flight: the time of the answer has come
 	evRead                  // A unit, B flight: tag read
 	evReturn                // A unit, B flight: the response reaches the requester
 	evWake                  // A unit, B engine: has work
@@ -18,6 +17,7 @@ const (
 	evRegister              // A processor, B buffer slot: a posted register write arrives
 	evMSI                   // A message: arrives at its processor
 	evTimer                 // A client, B argument
+	evATS                   // A unit, B flight: an ATS invalidation request reaches its device
 )
 
 // Order within one cycle: what processors did comes before what hardware does in it.
@@ -138,8 +138,6 @@ func (m *Machine) step() bool {
 	}
 	m.now = e.Time
 	switch e.Kind {
-	case evAnswered:
-		m.ports[e.A].advance(int32(e.B))
 	case evAnswer:
 		m.ports[e.A].answerAndAdvance(int32(e.B))
 	case evRead:
@@ -156,6 +154,8 @@ func (m *Machine) step() bool {
 		m.interrupt(e.A)
 	case evTimer:
 		m.client[e.A].Timer(e.B)
+	case evATS:
+		m.ports[e.A].atsArrives(int32(e.B))
 	default:
 		panic(fmt.Sprintf("timing: event kind %d has no handler", e.Kind))
 	}

@@ -20,20 +20,19 @@ type port struct {
 	tagBusy   uint64 // cycle until which an invalidation occupies the tag port
 	mem       uint64 // cycle at which the memory port takes the next access
 	dataEnd   uint64 // cycle at which every DMA translated so far is globally visible
-	drainData uint64 // dataEnd at the last invalidation
+	drainData uint64 // cycle at which DMA that invalidations so far wait for is visible
 	marked    int32  // marked transactions in flight
-	drainHead int32  // flights that wait for marked to become 0
-	drainTail int32
+	drains    [numEngines]drain
 
-	merged     uint64
-	memReads   uint64
-	walks      uint64
-	maxStall   uint64
-	invalidate uint64
+	merged        uint64
+	memReads      uint64
+	walks         uint64
+	maxStall      uint64
+	invalidations uint64 // executed; the number of the last one is the epoch
 }
 
 func newPort(m *Machine, id uint32, u emu.Unit, n int) *port {
-	p := &port{m: m, id: id, unit: u, flights: make([]Flight, n+numEngines), drainHead: none, drainTail: none}
+	p := &port{m: m, id: id, unit: u, flights: make([]Flight, n+numEngines)}
 	for i := range p.cache {
 		p.cache[i] = u.Cache(emu.CacheID(i))
 	}
@@ -132,7 +131,7 @@ func (p *port) answerAndAdvance(i int32) {
 }
 
 // begin returns the cycle at which the question of flight i is answered. wait is true if another
-// transaction will resume it.
+// transaction or event will resume it.
 func (p *port) begin(i int32) (done uint64, wait bool) {
 	m := p.m
 	t := &p.flights[i].Txn
@@ -165,15 +164,12 @@ func (p *port) begin(i int32) (done uint64, wait bool) {
 			return 0, true
 		}
 	case emu.OpDrain:
-		if p.marked > 0 {
-			p.push(&p.drainHead, &p.drainTail, i)
-			p.flights[i].State = flightWaiting
-			return 0, true
-		}
-		return max(m.now, p.drainData), false
+		t.Ans = emu.AnsOK
+		return p.drain(i)
 	case emu.OpSend:
 		if a.Msg == emu.MsgATSInv {
-			return m.now + m.Params.ATSRound, false
+			m.at(m.now+m.Params.ATSRound/2, prioDevice, evATS, p.id, uint32(i))
+			return 0, true
 		}
 	}
 	return m.now, false
@@ -196,9 +192,6 @@ func (p *port) answer(i int32) bool {
 	switch a.Op {
 	case emu.OpAcquire, emu.OpDrain:
 		// answered by begin, or by who resumed it
-		if a.Op == emu.OpDrain {
-			t.Ans = emu.AnsOK
-		}
 	case emu.OpFetch, emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
 		t.Ans = emu.MemoryAnswer(m.mem, t)
 	case emu.OpProbe:
@@ -221,7 +214,7 @@ func (p *port) answer(i int32) bool {
 		p.invalidateNow(&a.Sel)
 		t.Ans = emu.AnsOK
 	case emu.OpSend:
-		t.Ans = p.send(i)
+		p.send(t)
 	case emu.OpPark:
 		return p.park(i)
 	case emu.OpDone:
@@ -239,8 +232,9 @@ func (p *port) answer(i int32) bool {
 	return true
 }
 
-// respond sends the outcome of flight i, known at the present cycle, back to the requester.
-func (p *port) respond(i int32) {
+// respond sends the outcome of flight i, known at the present cycle, back to the requester. It
+// returns the cycle at which the data of the request, if it has any, is globally visible.
+func (p *port) respond(i int32) uint64 {
 	m := p.m
 	f := &p.flights[i]
 	f.State = flightReturn
@@ -250,6 +244,7 @@ func (p *port) respond(i int32) {
 		p.dataEnd = max(p.dataEnd, done)
 	}
 	m.at(done+m.Params.Link, prioDevice, evReturn, p.id, uint32(i))
+	return done
 }
 
 // deliver ends flight i at its requester.

@@ -145,7 +145,7 @@ func (p *port) resume(i int32, ans emu.Answer) {
 	f := &p.flights[i]
 	f.Txn.Ans = ans
 	f.State = flightRunning
-	p.m.at(p.m.now, prioHardware, evAnswered, p.id, uint32(i))
+	p.m.at(p.m.now, prioHardware, evAnswer, p.id, uint32(i))
 }
 
 // slotOf is the miss status class whose fetch ends with a fill of a cache.

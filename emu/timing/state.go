@@ -1,6 +1,10 @@
 package timing
 
-import "github.com/iommulab/iommulab/emu"
+import (
+	"encoding/binary"
+
+	"github.com/iommulab/iommulab/emu"
+)
 
 // Saver is a part of a machine that takes part in checkpoints.
 type Saver interface {
@@ -10,9 +14,27 @@ type Saver interface {
 
 // Save appends a checkpoint of the hardware to e: clock, memory, units with everything in flight,
 // processors with their store buffers, devices. It may be taken at any cycle. What host code holds
-// in Go variables is not part of it.
+// in Go variables is not part of it; one that is taken inside an interrupt handler goes on inside
+// one.
 func (m *Machine) Save(e *emu.Encoder) {
-	e.Section("timing.Machine", 1)
+	e.Section("timing.Machine", 2)
+	e.Sealed(m.save)
+}
+
+// Restore reads back what Save wrote, into a machine that was put together in the same way. Damage
+// is found before anything is changed; after any other error the machine is in no defined state.
+func (m *Machine) Restore(d *emu.Decoder) error {
+	d.Section("timing.Machine", 2)
+	return d.Sealed(m.restore)
+}
+
+// parts are what a machine is put together of.
+func (m *Machine) parts() [4]uint64 {
+	return [...]uint64{uint64(len(m.ports)), uint64(len(m.cpus)), uint64(len(m.client)), uint64(len(m.msi))}
+}
+
+func (m *Machine) save(e *emu.Encoder) {
+	e.Struct(m.parts())
 	e.U64(m.now)
 	m.wheel.Save(e)
 	if s, ok := m.mem.(Saver); ok {
@@ -29,10 +51,12 @@ func (m *Machine) Save(e *emu.Encoder) {
 	}
 }
 
-// Restore reads back what Save wrote, into a machine that was put together in the same way. After
-// an error the machine is in no defined state.
-func (m *Machine) Restore(d *emu.Decoder) error {
-	d.Section("timing.Machine", 1)
+func (m *Machine) restore(d *emu.Decoder) error {
+	var parts [4]uint64
+	d.Struct(&parts)
+	if want := m.parts(); d.Err() == nil && parts != want {
+		d.Fail("%d units, processors, devices, interrupts, want %d", parts, want)
+	}
 	m.now = d.U64()
 	m.limit = m.now
 	if err := m.wheel.Restore(d); err != nil {
@@ -65,16 +89,17 @@ func (m *Machine) Restore(d *emu.Decoder) error {
 func (p *port) counters() []*uint64 {
 	return []*uint64{
 		&p.ingress, &p.tagBusy, &p.mem, &p.dataEnd, &p.drainData,
-		&p.merged, &p.memReads, &p.walks, &p.maxStall, &p.invalidate,
+		&p.merged, &p.memReads, &p.walks, &p.maxStall, &p.invalidations,
 	}
 }
 
 func (p *port) save(e *emu.Encoder) {
-	e.Section("timing.port", 1)
+	e.Section("timing.port", 2)
 	p.unit.Save(e)
 	e.U64(uint64(len(p.flights)))
 	e.Struct(p.flights)
-	e.Struct([]int32{p.free, p.used, p.marked, p.drainHead, p.drainTail})
+	e.Struct([]int32{p.free, p.used, p.marked})
+	e.Struct(&p.drains)
 	for c := range p.slots {
 		s := &p.slots[c]
 		e.Struct([]int32{s.Free, s.First, s.Last})
@@ -86,7 +111,7 @@ func (p *port) save(e *emu.Encoder) {
 }
 
 func (p *port) restore(d *emu.Decoder) error {
-	d.Section("timing.port", 1)
+	d.Section("timing.port", 2)
 	if err := p.unit.Restore(d); err != nil {
 		return err
 	}
@@ -95,9 +120,10 @@ func (p *port) restore(d *emu.Decoder) error {
 		return d.Err()
 	}
 	d.Struct(p.flights)
-	var w [5]int32
+	var w [3]int32
 	d.Struct(w[:])
-	p.free, p.used, p.marked, p.drainHead, p.drainTail = w[0], w[1], w[2], w[3], w[4]
+	p.free, p.used, p.marked = w[0], w[1], w[2]
+	d.Struct(&p.drains)
 	for c := range p.slots {
 		s := &p.slots[c]
 		var w [3]int32
@@ -112,10 +138,12 @@ func (p *port) restore(d *emu.Decoder) error {
 }
 
 func (c *CPU) save(e *emu.Encoder) {
-	e.Section("timing.CPU", 1)
+	e.Section("timing.CPU", 2)
 	for _, v := range []uint64{c.now, c.drain, c.posted, uint64(c.used), uint64(len(c.buffer)), uint64(len(c.writes)), uint64(len(c.queue))} {
 		e.U64(v)
 	}
+	e.Bool(c.inIRQ)
+	e.Bool(c.splits)
 	e.Struct(c.buffer)
 	e.Struct(c.writes)
 	e.Struct(c.queue)
@@ -124,7 +152,7 @@ func (c *CPU) save(e *emu.Encoder) {
 }
 
 func (c *CPU) restore(d *emu.Decoder) error {
-	d.Section("timing.CPU", 1)
+	d.Section("timing.CPU", 2)
 	c.now, c.drain, c.posted = d.U64(), d.U64(), d.U64()
 	c.used = int(d.U64())
 	if n := d.U64(); n != uint64(len(c.buffer)) {
@@ -132,12 +160,12 @@ func (c *CPU) restore(d *emu.Decoder) error {
 		return d.Err()
 	}
 	writes, queue := d.U64(), d.U64()
-	const plenty = 1 << 20
-	if writes > plenty || queue > plenty {
+	if left := uint64(d.Left()); writes > left/uint64(binary.Size(postedWrite{})) || queue > left/4 {
 		d.Fail("%d register writes and %d interrupts pending", writes, queue)
 		return d.Err()
 	}
 	c.writes, c.queue = make([]postedWrite, writes), make([]uint32, queue)
+	c.inIRQ, c.splits = d.Bool(), d.Bool()
 	d.Struct(c.buffer)
 	d.Struct(c.writes)
 	d.Struct(c.queue)

@@ -17,7 +17,7 @@ func (m *Machine) UnitStats(i int) UnitStats {
 	p := m.ports[i]
 	s := UnitStats{
 		Walks: p.walks, Merged: p.merged, MemoryReads: p.memReads,
-		Invalidations: p.invalidate, MaxStall: p.maxStall,
+		Invalidations: p.invalidations, MaxStall: p.maxStall,
 	}
 	for c := range p.cache {
 		if p.cache[c] != nil {

@@ -7,7 +7,7 @@ import (
 
 // hit collects the entries that a look-up has found, to be touched if all are there.
 type hit struct {
-	ctx, pasid, tlb int32
+	ctx, pasid int32
 	touched         emu.CacheSet
 }
 
@@ -52,7 +52,7 @@ func (u *Unit) lookupLegacy(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassSS, uint32(spec.CtxDID.Of(v[1])), emu.NoPASID)
-	return u.lookupTLB(q, r, &h, tag, need(q, false), version, &v)
+	return u.lookupTLB(q, r, &h, tag, need(q, false), version)
 }
 
 func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
@@ -86,7 +86,7 @@ func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassSS, uint32(spec.PasidDID.Of(v[1])), emu.NoPASID)
-	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), version, &v)
+	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), version)
 }
 
 // lookupPass answers for a pass-through entry.
@@ -100,14 +100,14 @@ func (u *Unit) lookupPass(q *emu.Request, r *emu.Result, h *hit, version uint64)
 	return true
 }
 
-// lookupTLB answers from the IOTLB. v is scratch.
-func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n emu.Access, version uint64, v *[4]uint64) bool {
+// lookupTLB answers from the IOTLB.
+func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n emu.Access, version uint64) bool {
 	if u.iotlb == nil {
 		return false
 	}
 	key := emu.Key{Tag: tag, Addr: uint64(q.Addr)}
-	var ok bool
-	if h.tlb, ok = u.iotlb.Peek(&key, v); !ok {
+	v, place := u.iotlb.Look(&key)
+	if v == nil {
 		return false
 	}
 	perm := emu.Access(tlbPerm.Of(v[0]))
@@ -120,8 +120,9 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n e
 	if interruptRange(pa) {
 		return false
 	}
-	h.touched |= 1 << emu.CacheIOTLB
 	u.touch(h)
+	u.iotlb.Touch(place)
+	h.touched |= 1 << emu.CacheIOTLB
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched = emu.PA(pa), 0, emu.OK, lg2, perm, h.touched
 	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf = version, v[2], emu.PA(v[3])
@@ -131,12 +132,10 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n e
 	return true
 }
 
+// touch counts the hits of the entries that an answer comes from.
 func (u *Unit) touch(h *hit) {
 	u.ctx.Touch(h.ctx)
 	if h.touched.Has(emu.CachePASID) {
 		u.pasid.Touch(h.pasid)
-	}
-	if h.touched.Has(emu.CacheIOTLB) {
-		u.iotlb.Touch(h.tlb)
 	}
 }

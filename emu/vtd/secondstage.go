@@ -189,14 +189,13 @@ func (u *Unit) awOf(t *emu.Txn) uint8 {
 // level of a walk would take longer by the way to memory and back.
 func ssFetch(t *emu.Txn, table emu.PA, level int8) {
 	f := &t.Frame[0]
-	at := table + emu.PA(f.In>>(ssLg2(level)&63)&511)*8
-	f.At, f.Table, f.Level = at, table, level
-	step := StepSSTable
-	if level == 0 {
-		step = StepSSLeaf
-	}
-	fetch(t, at, 8, step, stSSEntry)
+	f.Table, f.Level = table, level
+	f.At = table + emu.PA(f.In>>(ssLg2(level)&63)&511*8)
+	fetch(t, f.At, 8, ssStep[level&7], stSSEntry)
 }
+
+// ssStep is the step that reads an entry of a level.
+var ssStep = [8]emu.Step{StepSSLeaf, StepSSTable, StepSSTable, StepSSTable, StepSSTable}
 
 // ssDescend goes on after the fill of a paging-structure cache.
 func (u *Unit) ssDescend(t *emu.Txn) { ssFetch(t, t.Frame[0].Table, t.Frame[0].Level) }
@@ -217,11 +216,11 @@ func (u *Unit) ssEntryRead(t *emu.Txn) {
 	}
 	f.Entry = e
 	f.Perm &= rights(e, ssee(t))
-	if kind == isLeaf {
-		u.ssLeaf(t)
+	if kind == isTable && u.lim.walk>>(ssLg2(f.Level)&63)&1 == 0 {
+		ssFetch(t, emu.PA(e&spec.SSADDR.Mask()), f.Level-1)
 		return
 	}
-	u.ssTable(t, e, f.Level)
+	u.ssDown(t, e, kind == isLeaf)
 }
 
 // The kinds of an entry, index of limits.rsvd.
@@ -344,31 +343,35 @@ func (u *Unit) ssUpdated(t *emu.Txn) {
 	}
 }
 
-// ssAccepted goes one level down, or ends the walk at a leaf.
+// ssAccepted goes on with an entry that ssEntry has looked at.
 func (u *Unit) ssAccepted(t *emu.Txn) {
 	f := &t.Frame[0]
 	f.Perm &= rights(f.Entry, ssee(t))
-	if ssIsLeaf(f.Level, f.Entry) {
-		u.ssLeaf(t)
-		return
-	}
-	u.ssTable(t, f.Entry, f.Level)
+	u.ssDown(t, f.Entry, ssIsLeaf(f.Level, f.Entry))
 }
 
-// ssTable goes one level down, past the paging-structure cache of the level if there is one.
-func (u *Unit) ssTable(t *emu.Txn, e uint64, level int8) {
-	table, lg2 := emu.PA(e&spec.SSADDR.Mask()), ssLg2(level)
-	level--
-	if u.lim.walk>>(lg2&63)&1 == 0 {
-		ssFetch(t, table, level)
-		return
+// ssDown goes one level down, past the paging-structure cache of the level if there is one, or ends
+// the walk at a leaf.
+func (u *Unit) ssDown(t *emu.Txn, e uint64, leaf bool) {
+	level, table := t.Frame[0].Level, emu.PA(e&spec.SSADDR.Mask())
+	switch {
+	case leaf:
+		u.ssLeaf(t)
+	case u.lim.walk>>(ssLg2(level)&63)&1 != 0:
+		u.ssFillWalk(t, table, level-1)
+	default:
+		ssFetch(t, table, level-1)
 	}
+}
+
+// ssFillWalk fills the paging-structure cache with a table.
+func (u *Unit) ssFillWalk(t *emu.Txn, table emu.PA, level int8) {
 	f := &t.Frame[0]
 	f.Table, f.Level = table, level
 	v := &t.Act.Data
 	v[0] = uint64(table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(level))
 	v[1], v[2], v[3] = 0, t.Aux[2], 0
-	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepWalkFill, stSSDescend)
+	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, ssLg2(level+1), 0, StepWalkFill, stSSDescend)
 }
 
 // ssLg2 is log2 of the bytes below an entry of a level.

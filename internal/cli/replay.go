@@ -156,13 +156,13 @@ func printReplay(w io.Writer, d *report.Replay) error {
 	}
 	g := newGrid(tabwriter.AlignRight)
 	g.row("%s", strings.Join([]string{
-		"iommu", "mode", "writer", "to", "requests", "faulted", "wrong", "stale", "torn", "rewrites", "hitless", "disruptive",
+		"iommu", "mode", "writer", "to", "requests", "faulted", "wrong", "stale", "late", "torn", "rewrites", "hitless", "disruptive",
 		"window", "stall", "p50 ns", "p99 ns", "max ns", "",
 	}, "\t"))
 	for i := range d.Runs {
 		r := &d.Runs[i]
-		g.row("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t",
-			r.IOMMU, r.Mode, r.Writer, r.To, r.Requests, r.Faulted, r.Wrong, r.Stale, r.TornReads, r.Rewrites.Count,
+		g.row("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t",
+			r.IOMMU, r.Mode, r.Writer, r.To, r.Requests, r.Faulted, r.Wrong, r.Stale, r.Late, r.TornReads, r.Rewrites.Count,
 			r.Rewrites.Hitless, r.Rewrites.Disruptive, r.Rewrites.WindowCyclesMax, r.MaxStallCycles,
 			r.Latency.P50, r.Latency.P99, r.Latency.Max)
 	}

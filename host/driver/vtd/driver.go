@@ -30,6 +30,8 @@ type Driver struct {
 	onFault  func(host.FaultRecord)
 
 	formatContext, formatPASID *entry.Format
+	inFaults                   bool // takeFaults is running
+	faultsLeft                 bool // it stopped before the registers were empty; the next operation goes on
 }
 
 var _ host.Driver = (*Driver)(nil)

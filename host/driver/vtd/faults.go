@@ -19,9 +19,16 @@ func (d *Driver) startFaults() {
 	d.write(spec.OffFECTL, 4, 0)
 }
 
-// takeFaults empties the recording registers: from FRI on, until one holds nothing; then it takes back
-// the overflow, which stops recording as long as it stands (7.3).
+// takeFaults empties the recording registers: from FRI on, until one holds nothing or all have been
+// looked at once, for devices may fault faster than a processor reads; then it takes back the
+// overflow, which stops recording as long as it stands (7.3). The interrupt may come while it runs:
+// two readers of one record would lose it.
 func (d *Driver) takeFaults() {
+	if d.inFaults {
+		return
+	}
+	d.inFaults, d.faultsLeft = true, false
+	defer func() { d.inFaults = false }()
 	fsts := d.read(spec.OffFSTS, 4)
 	if spec.FstsPFO.On(fsts) {
 		d.stats.LostFaults++
@@ -32,12 +39,15 @@ func (d *Driver) takeFaults() {
 		}
 		return
 	}
-	for i := int(spec.FstsFRI.Of(fsts)) % d.caps.faults; ; i = (i + 1) % d.caps.faults {
+	first := int(spec.FstsFRI.Of(fsts))
+	for n := range d.caps.faults {
+		i := (first + n) % d.caps.faults
 		at := d.caps.fro + uint32(i)*spec.FRCDSize
 		high := d.read(at+spec.FRCDStatus, 4)
 		rec := [2]uint64{0, high << 32}
 		if !spec.FrF.On(rec[1]) {
-			break
+			d.write(spec.OffFSTS, 4, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
+			return
 		}
 		rec[1] |= d.read(at+8, 4)
 		rec[0] = d.read(at, 8)
@@ -48,6 +58,8 @@ func (d *Driver) takeFaults() {
 		}
 	}
 	d.write(spec.OffFSTS, 4, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
+	// As long as a record stands the unit does not interrupt again.
+	d.faultsLeft = spec.FstsPPF.On(d.read(spec.OffFSTS, 4))
 }
 
 // faultRecord says what a record means (11.4.14).
