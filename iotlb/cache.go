@@ -147,15 +147,6 @@ func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
 	return handle, e != nil
 }
 
-// Look is Peek without the copy: val points into the cache, and is as good as the handle.
-func (c *Cache) Look(key *emu.Key) (val *[4]uint64, handle int32) {
-	e, handle := c.find(key)
-	if e == nil {
-		return nil, handle
-	}
-	return &e.val, handle
-}
-
 // Touch turns the hit of a Peek into a look-up: it counts one look-up and one hit and tells the
 // replacement policy.
 func (c *Cache) Touch(handle int32) {

@@ -16,11 +16,11 @@ var ErrGeometry = errors.New("iotlb: bad geometry")
 // Geometry is the shape of a cache. The zero Geometry, and any with no sets or no ways, is "no
 // cache".
 type Geometry struct {
-	Sets   int    `json:"sets"` // power of two; 1 is fully associative
-	Ways   int    `json:"ways"` // any number; with TreePLRU a power of two up to 64
-	Policy Policy `json:"policy"`
-	Index  Index  `json:"index"`
-	Seed   uint64 `json:"seed"` // start of the random stream, Random only
+	Sets   int    `json:"sets" toml:"sets"` // power of two; 1 is fully associative
+	Ways   int    `json:"ways" toml:"ways"` // any number; with TreePLRU a power of two up to 64
+	Policy Policy `json:"policy" toml:"policy"`
+	Index  Index  `json:"index" toml:"index"`
+	Seed   uint64 `json:"seed" toml:"seed"` // start of the random stream, Random only
 }
 
 // Entries returns the number of entries, 0 for "no cache".

@@ -177,3 +177,16 @@ func (p *Params) cycles() []namedCycles {
 		{"host.gap_cycles", h.Gap}, {"host.split_cycles", h.Split},
 	}
 }
+
+// Resolved returns every parameter of the preset under the name that preset files use, for records.
+func (p *Preset) Resolved() (map[string]any, error) {
+	text, err := toml.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrPreset, p.Name, err)
+	}
+	m := map[string]any{}
+	if err := toml.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrPreset, p.Name, err)
+	}
+	return m, nil
+}

@@ -7,7 +7,7 @@ import (
 
 // hit collects the entries that a look-up has found, to be touched if all are there.
 type hit struct {
-	ctx, pasid int32
+	ctx, pasid, tlb int32
 	touched         emu.CacheSet
 }
 
@@ -52,7 +52,7 @@ func (u *Unit) lookupLegacy(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassSS, uint32(spec.CtxDID.Of(v[1])), emu.NoPASID)
-	return u.lookupTLB(q, r, &h, tag, need(q, false), version)
+	return u.lookupTLB(q, r, &h, tag, need(q, false), version, &v)
 }
 
 func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
@@ -86,7 +86,7 @@ func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassSS, uint32(spec.PasidDID.Of(v[1])), emu.NoPASID)
-	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), version)
+	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), version, &v)
 }
 
 // lookupPass answers for a pass-through entry.
@@ -100,14 +100,14 @@ func (u *Unit) lookupPass(q *emu.Request, r *emu.Result, h *hit, version uint64)
 	return true
 }
 
-// lookupTLB answers from the IOTLB.
-func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n emu.Access, version uint64) bool {
+// lookupTLB answers from the IOTLB. v is scratch.
+func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n emu.Access, version uint64, v *[4]uint64) bool {
 	if u.iotlb == nil {
 		return false
 	}
 	key := emu.Key{Tag: tag, Addr: uint64(q.Addr)}
-	v, place := u.iotlb.Look(&key)
-	if v == nil {
+	var ok bool
+	if h.tlb, ok = u.iotlb.Peek(&key, v); !ok {
 		return false
 	}
 	perm := emu.Access(tlbPerm.Of(v[0]))
@@ -121,7 +121,7 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n e
 		return false
 	}
 	u.touch(h)
-	u.iotlb.Touch(place)
+	u.iotlb.Touch(h.tlb)
 	h.touched |= 1 << emu.CacheIOTLB
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched = emu.PA(pa), 0, emu.OK, lg2, perm, h.touched

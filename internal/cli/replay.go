@@ -43,8 +43,12 @@ A run whose rewrites were all declared hitless is checked: exit code 1 if any re
 			if err := f.resolve(cmd); err != nil {
 				return err
 			}
-			a.manifest.doc.Seed, a.manifest.doc.Preset, a.manifest.doc.PresetData = f.opt.Seed, f.preset, f.opt.Preset
-			err := a.replay(cmd.Context(), optional(args), &f)
+			resolved, err := f.opt.Preset.Resolved()
+			if err != nil {
+				return err
+			}
+			a.manifest.doc.Seed, a.manifest.doc.Preset, a.manifest.doc.PresetData = f.opt.Seed, f.preset, resolved
+			err = a.replay(cmd.Context(), optional(args), &f)
 			return a.finish(err, errors.Is(err, context.Canceled))
 		},
 	}
@@ -105,7 +109,9 @@ func (f *replayFlags) resolve(cmd *cobra.Command) error {
 func (a *app) replay(ctx context.Context, path string, f *replayFlags) error {
 	o := &f.opt
 	o.Input = replay.DefaultInput()
-	if path != "" {
+	if path == "" {
+		a.manifest.input(report.Input{Name: o.Input.Name, SHA256: o.Input.SHA256})
+	} else {
 		in, err := a.open(path) // for its hash, and for errors in our words
 		if err != nil {
 			return err
