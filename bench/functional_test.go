@@ -57,31 +57,42 @@ func BenchmarkFunctionalHit(b *testing.B) {
 }
 
 // A four-level walk through the functional executor against a hand-written dependent walk through
-// the same memory. Bar: 4.
+// the same memory: alone, in a unit without an IOTLB (bar: 4), and as part of a miss that also looks
+// the translation up and fills it.
 func BenchmarkFunctionalWalk(b *testing.B) {
-	r := newRig(b, iotlb.Geometry{Sets: 1, Ways: 1})
-	root, levels := r.dom.Tables().Root()
-	require.EqualValues(b, 4, levels)
-	stream := iotlbtest.Stream(stride, pages, 2)
-	q := r.request(0)
-	var res emu.Result
-	for p := range uint64(64) {
-		r.translate(&q, p, &res)
-		pa, ok := r.walk(root, uint64(q.Addr), emu.Read)
-		require.True(b, ok)
-		require.Equal(b, pa, res.PA)
-	}
-	compare(b, 1<<16,
-		func(n int) {
-			for i := range n {
-				pa, _ := r.walk(root, stream[i&(stride-1)]<<12^sink&0xfff, emu.Read) // dependent on the last
-				sink = uint64(pa)
+	for _, c := range []struct {
+		name string
+		tlb  iotlb.Geometry
+	}{
+		{"alone", iotlb.Geometry{}},
+		{"miss", iotlb.Geometry{Sets: 1, Ways: 1}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			r := newRig(b, c.tlb)
+			root, levels := r.dom.Tables().Root()
+			require.EqualValues(b, 4, levels)
+			stream := iotlbtest.Stream(stride, pages, 2)
+			q := r.request(0)
+			var res emu.Result
+			for p := range uint64(64) {
+				r.translate(&q, p, &res)
+				pa, ok := r.walk(root, uint64(q.Addr), emu.Read)
+				require.True(b, ok)
+				require.Equal(b, pa, res.PA)
 			}
-		},
-		func(n int) {
-			for i := range n {
-				r.translate(&q, stream[i&(stride-1)], &res)
-				sink += uint64(res.PA)
-			}
+			compare(b, 1<<16,
+				func(n int) {
+					for i := range n {
+						pa, _ := r.walk(root, stream[i&(stride-1)]<<12^sink&0xfff, emu.Read) // dependent on the last
+						sink = uint64(pa)
+					}
+				},
+				func(n int) {
+					for i := range n {
+						r.translate(&q, stream[i&(stride-1)], &res)
+						sink += uint64(res.PA)
+					}
+				})
 		})
+	}
 }

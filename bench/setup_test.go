@@ -76,24 +76,32 @@ func (r *rig) translate(q *emu.Request, page uint64, res *emu.Result) {
 }
 
 // walk is the walk as one would write it by hand, through the memory interface that executors have:
-// four dependent loads, and of each the bus error, the rights so far and the address.
+// four dependent loads, and of each entry the bus error, the rights so far, the reserved bit, whether it is
+// a leaf, and the address.
 func (r *rig) walk(root emu.PA, iova uint64, want emu.Access) (emu.PA, bool) {
 	table, rights := root, emu.RW
-	for shift := 39; shift >= 12; shift -= 9 {
+	for shift := 39; ; shift -= 9 {
 		if !r.bus.Load(table+emu.PA(iova>>shift&511*8), 8, &r.word) {
 			return 0, false
 		}
 		e := r.word[0]
-		if rights &= emu.Access(e); rights&want != want {
+		if rights &= emu.Access(e); rights&want != want || e&reservedMask != 0 {
 			return 0, false
+		}
+		if shift == 12 || e&pageSize != 0 {
+			page := uint64(1)<<shift - 1
+			return emu.PA(e&addressMask&^page | iova&page), shift <= 30
 		}
 		table = emu.PA(e & addressMask)
 	}
-	return table | emu.PA(iova&0xfff), true
 }
 
-// addressMask keeps bits 51:12 of a paging entry.
-const addressMask = 1<<52 - 1<<12
+// The bits of a second-stage entry that any walk has to look at.
+const (
+	addressMask  = 1<<52 - 1<<12
+	reservedMask = 1 << 62
+	pageSize     = 1 << 7
+)
 
 // rounds is how often base and work are measured in turn.
 const rounds = 15

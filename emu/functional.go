@@ -73,7 +73,7 @@ func (f *Functional) Translate(q *Request, r *Result) {
 	}
 	t := &f.txn
 	f.unit.Start(t, q)
-	t.Marked = false
+	t.Marked, t.Solo = false, f.Trace == nil
 	f.fetched = false
 	f.run(t)
 	if !f.fetched {

@@ -22,7 +22,7 @@ func (u *Unit) secondStage(t *emu.Txn, aw uint8) {
 
 func (u *Unit) probeTLB(t *emu.Txn) {
 	if u.iotlb == nil {
-		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
+		u.askWalker(t)
 		return
 	}
 	probe(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
@@ -30,6 +30,10 @@ func (u *Unit) probeTLB(t *emu.Txn) {
 
 func (u *Unit) tlbProbed(t *emu.Txn) {
 	if t.Ans == emu.AnsOK && u.tlbHit(t) {
+		return
+	}
+	if t.Solo {
+		u.walkBegin(t)
 		return
 	}
 	key := emu.Key{Tag: t.Tag, Addr: t.Frame[0].In &^ (emu.PageSize - 1)}
@@ -45,8 +49,17 @@ func (u *Unit) missSlot(t *emu.Txn) {
 	case emu.AnsRetry:
 		u.probeTLB(t)
 	default:
-		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
+		u.askWalker(t)
 	}
+}
+
+// askWalker asks for a walker, unless all are free anyway.
+func (u *Unit) askWalker(t *emu.Txn) {
+	if t.Solo {
+		u.walkBegin(t)
+		return
+	}
+	acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
 }
 
 // need returns the rights that q must find, 3.7.1. ssee says whether execute rights count.
