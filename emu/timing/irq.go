@@ -1,6 +1,10 @@
 package timing
 
-import "github.com/iommulab/iommulab/emu"
+import (
+	"slices"
+
+	"github.com/iommulab/iommulab/emu"
+)
 
 // msi is a registered interrupt message.
 type msi struct {
@@ -26,7 +30,10 @@ func (m *Machine) sendMSI(addr emu.PA, data uint32) {
 	m.at(m.now+m.Params.MSI, prioProcessor, evMSI, data-firstVector, 0)
 }
 
+// interrupt notes that message i has arrived. One that is pending already is not pending twice, as in
+// an interrupt controller: a device that sends faster than a handler runs cannot fill a queue.
 func (m *Machine) interrupt(i uint32) {
-	c := m.msi[i].cpu
-	c.queue = append(c.queue, i)
+	if c := m.msi[i].cpu; !slices.Contains(c.queue, i) {
+		c.queue = append(c.queue, i)
+	}
 }

@@ -17,7 +17,7 @@ func params() Params {
 		ClockMHz: 1000,
 		Link:     101, Ingress: 2, Lookup: 3, Probe: 5, Fill: 7, Walkers: 2, MissRegisters: 4,
 		Mem: 211, MemInterval: 11, Follow: 13, Data: 307, Command: 401, Queue: 17, Fault: 19, Step: 1,
-		Invalidate: 23, MSI: 503, ATSRound: 601, MaxPayload: 256, MaxRead: 512, UnknownLength: 64,
+		Invalidate: 23, MSI: 503, ATSRound: 601, ATSTimeout: 7001, MaxPayload: 256, MaxRead: 512, UnknownLength: 64,
 		Host: HostParams{
 			Store: 1, Drain: 29, Buffer: 4, Load: 2, Locked: 31, ReadReg: 600, WriteReg: 201, WriteIssue: 37,
 			Poll: 41, FlushLine: 43, IRQ: 1009, Gap: 0,
@@ -264,7 +264,9 @@ func TestCheckpoint_RestoreEqualsGoingOn(t *testing.T) {
 		for i := range 12 {
 			b.request(uint32(i), i%5)
 		}
+		b.u.gap = 150
 		b.cpu.WriteReg(0, 0, 8, 2)
+		b.cpu.WriteReg(0, 24, 8, 3)
 		b.cpu.Store64(toyTable+3*8, 0x7777_7001)
 	}
 	whole := newBench(params(), tlb)
@@ -277,10 +279,13 @@ func TestCheckpoint_RestoreEqualsGoingOn(t *testing.T) {
 		var e emu.Encoder
 		a.Save(&e)
 		r := newBench(params(), tlb)
+		r.u.gap = a.u.gap
 		require.NoError(t, r.Restore(emu.NewDecoder(e.Bytes())))
 		r.c.log = append(r.c.log, a.c.log...)
 		r.drain()
 		require.Equal(t, whole.c.log, r.c.log, "checkpoint at cycle %d", cut)
+		require.Equal(t, whole.Now(), r.Now(), "the last to end are the engines, checkpoint at cycle %d", cut)
+		require.Equal(t, []uint64{2, 3}, []uint64{r.cpu.Load64(toyStatus), r.cpu.Load64(toyStatus + 8)})
 		require.Equal(t, whole.UnitStats(0), r.UnitStats(0))
 	}
 }
@@ -312,6 +317,27 @@ func TestHotPath_AllocatesNothing(t *testing.T) {
 		run()
 	}
 	require.Zero(t, testing.AllocsPerRun(200, run))
+}
+
+func TestHotPath_InvalidationAndDrainAllocateNothing(t *testing.T) {
+	b := newBench(params(), tlb)
+	b.dev = b.AddClient(&counter{})
+	b.u.ats = 1
+	waits := 0
+	run := func() {
+		now := b.Now()
+		b.request(0, 1)
+		b.bell(now+200, 0, 1)
+		b.bell(now+230, 1, 1)
+		for b.Step() {
+			if b.ports[0].drains[0].Left > 0 && b.ports[0].drains[1].Left > 0 {
+				waits++
+			}
+		}
+	}
+	run()
+	require.Zero(t, testing.AllocsPerRun(200, run))
+	require.GreaterOrEqual(t, waits, 200)
 }
 
 type counter struct{ n int }

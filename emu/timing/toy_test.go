@@ -7,14 +7,23 @@ import (
 
 // toy is the smallest unit with everything the executor has to get right: one table of 8-byte
 // entries at toyTable, indexed by page; bit 0 is present, the rest the page it maps to. Register 0
-// is a doorbell: writing a page number invalidates it, waits, stores the number to toyStatus and
-// sends the message in register 8 (address) and 16 (data).
+// is the doorbell of engine 0: writing a page number invalidates it, waits, stores the number to
+// toyStatus and sends the message in register 8 (address) and 16 (data). Register 24 is that of
+// engine 1, with its status behind the other's.
 type toy struct {
 	tlb     *iotlb.Cache
-	page    uint64
+	page    [2]uint64 // per engine
 	msiAddr uint64
 	msiData uint64
 	jobs    int
+
+	// What a test changes; no part of a checkpoint.
+	gap     uint32       // steps between an invalidation and its drain
+	late    uint32       // steps of a merged request until it fills the cache itself; 0: it does not
+	unknown bool         // requests do not know their domain
+	domain  uint32       // invalidate this domain; 0: the page
+	ats     emu.SourceID // ask this device to invalidate after the drain, the answer goes to status 63:32
+	written func()       // called when a register write arrives
 }
 
 const (
@@ -29,8 +38,11 @@ const (
 	toyWalker
 	toyFetched
 	toyFilled
+	toyLate
 	toyInvalidated
+	toyDrain
 	toyDrained
+	toyAnswered
 	toyStored
 	toySent
 )
@@ -43,13 +55,16 @@ func newToy(g iotlb.Geometry) *toy {
 	return &toy{tlb: c}
 }
 
-func (u *toy) ReadReg(uint32, uint8) uint64 { return u.page }
+func (u *toy) ReadReg(uint32, uint8) uint64 { return u.page[0] }
 
 func (u *toy) WriteReg(off uint32, _ uint8, v uint64) emu.Wake {
+	if u.written != nil {
+		u.written()
+	}
 	switch off {
-	case 0:
-		u.page = v
-		return emu.Engine(0).Set()
+	case 0, 24:
+		u.page[off/24] = v
+		return emu.Engine(off / 24).Set()
 	case 8:
 		u.msiAddr = v
 	case 16:
@@ -96,6 +111,9 @@ func (u *toy) Step(t *emu.Txn) {
 	switch t.State {
 	case toyStart:
 		t.Known = emu.KnownLive | emu.KnownDomain
+		if u.unknown {
+			t.Known = emu.KnownLive
+		}
 		next(emu.OpProbe, toyProbed)
 	case toyProbed:
 		if t.Ans == emu.AnsOK {
@@ -110,6 +128,10 @@ func (u *toy) Step(t *emu.Txn) {
 		case emu.AnsMerged:
 			t.Res = toyResult(&t.Req, t.In[0])
 			next(emu.OpDone, 0)
+			if u.late > 0 {
+				a.Delay, a.N, t.Aux[0] = emu.DelayStep, u.late, t.In[0]
+				next(emu.OpDelay, toyLate)
+			}
 		case emu.AnsRetry:
 			next(emu.OpProbe, toyProbed)
 		default:
@@ -127,6 +149,9 @@ func (u *toy) Step(t *emu.Txn) {
 		}
 		a.Data = t.In
 		next(emu.OpFill, toyFilled)
+	case toyLate:
+		a.Data[0] = t.Aux[0]
+		next(emu.OpFill, toyFilled)
 	case toyFilled:
 		next(emu.OpDone, 0)
 	}
@@ -134,19 +159,39 @@ func (u *toy) Step(t *emu.Txn) {
 
 func (u *toy) job(t *emu.Txn) {
 	a := &t.Act
+	page := u.page[t.Req.Job]
 	next := func(op emu.Op, state uint16) { a.Op, t.State = op, state }
 	switch t.State {
 	case toyStart:
 		u.jobs++
 		a.Sel = emu.Selector{
 			Caches: emu.CacheIOTLB.Set(), Match: emu.MatchAddress,
-			First: u.page << 12, Last: u.page<<12 | 0xfff,
+			First: page << 12, Last: page<<12 | 0xfff,
+		}
+		if u.domain != 0 {
+			a.Sel.Match, a.Sel.Domain = emu.MatchDomain, u.domain
 		}
 		next(emu.OpInvalidate, toyInvalidated)
 	case toyInvalidated:
 		next(emu.OpDrain, toyDrained)
+		if u.gap > 0 {
+			a.Delay, a.N = emu.DelayStep, u.gap
+			next(emu.OpDelay, toyDrain)
+		}
+	case toyDrain:
+		next(emu.OpDrain, toyDrained)
 	case toyDrained:
-		a.Addr, a.Size, a.Data = toyStatus, 8, [4]uint64{u.page}
+		t.Aux[0] = page
+		if u.ats != 0 {
+			a.Msg, a.Key.Addr = emu.MsgATSInv, uint64(u.ats)
+			next(emu.OpSend, toyAnswered)
+			return
+		}
+		a.Addr, a.Size, a.Data = toyStatus+emu.PA(t.Req.Job)*8, 8, t.Aux
+		next(emu.OpStore, toyStored)
+	case toyAnswered:
+		t.Aux[0] |= uint64(t.Ans) << 32
+		a.Addr, a.Size, a.Data = toyStatus+emu.PA(t.Req.Job)*8, 8, t.Aux
 		next(emu.OpStore, toyStored)
 	case toyStored:
 		a.Msg, a.Addr, a.Data = emu.MsgMSI, emu.PA(u.msiAddr), [4]uint64{u.msiData}
@@ -169,7 +214,7 @@ func (u *toy) Describe(emu.Step) emu.StepInfo { return emu.StepInfo{} }
 func (u *toy) FaultName(uint16) string        { return "" }
 func (u *toy) Observe(emu.Observer)           {}
 func (u *toy) Save(e *emu.Encoder) {
-	for _, v := range []uint64{u.page, u.msiAddr, u.msiData, uint64(u.jobs)} {
+	for _, v := range []uint64{u.page[0], u.page[1], u.msiAddr, u.msiData, uint64(u.jobs)} {
 		e.U64(v)
 	}
 	if u.tlb != nil {
@@ -178,7 +223,7 @@ func (u *toy) Save(e *emu.Encoder) {
 }
 
 func (u *toy) Restore(d *emu.Decoder) error {
-	u.page, u.msiAddr, u.msiData, u.jobs = d.U64(), d.U64(), d.U64(), int(d.U64())
+	u.page, u.msiAddr, u.msiData, u.jobs = [2]uint64{d.U64(), d.U64()}, d.U64(), d.U64(), int(d.U64())
 	if u.tlb != nil {
 		return u.tlb.Restore(d)
 	}
