@@ -7,14 +7,22 @@
 // the unit's own transaction through every choice:
 //
 //   - a load never falls before one that the transaction made earlier;
-//   - a load does not fall after a waited-for invalidation that concerns the transaction if the
-//     transaction was under way before: the wait would not have ended;
+//   - nothing that a transaction does falls after a waited-for invalidation that matches it: the
+//     invalidation marks it, and the wait does not end before the transaction has. It may still fall
+//     while that step has not ended: after host step i, if the invalidation is step i+1;
 //   - of points with the same value only the first is tried, since all that can follow a later one
 //     can follow the first as well;
+//   - a fill falls at once or just behind an invalidation that the transaction can pass: a request that
+//     loads early may fill late;
 //   - a cache may hold every value that some reachable fill put there, from the step of the fill until
 //     an invalidation of it. The set is grown by exploring until nothing new appears.
 //
+// States that were reached before are not followed again, and simpler ways are followed first, so that
+// what is reported has a shortest path.
+//
+// The exploration finds too much rather than too little; see Explore.
+//
 // Limits: one request at a time (other requests of the same kind act through what they leave in
-// caches); host steps become visible in program order; interrupts and faults a request raises do
-// not act back.
+// caches); host steps become visible in program order; requests that write memory (accessed and dirty
+// flags) end with ErrUnsupported; interrupts and faults a request raises do not act back.
 package hitless

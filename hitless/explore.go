@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/iommulab/iommulab/emu"
 )
@@ -17,97 +16,16 @@ type Scenario struct {
 	Request emu.Request
 }
 
-// Seen is one way a request can go.
-type Seen struct {
-	Status emu.Status
-	Code   uint16 // fault code, if blocked
-	PA     emu.PA
-	Prov   emu.Provenance
-	// Entries are the structures that the request assembled from memory, in order.
-	Entries []Entry
-	// After: the request began after the last host step, when the rewrite had been declared complete.
-	After bool
-	// Path tells what the request read and when, one line each.
-	Path []string
-}
-
-// Entry is a structure as the unit assembled it.
-type Entry struct {
-	Kind  emu.StructKind
-	At    emu.PA
-	Words [8]uint64
-}
-
-// same reports whether two ways cannot be told apart by who made the request.
-func (s *Seen) same(o *Seen) bool {
-	return s.Status == o.Status && s.Code == o.Code && s.PA == o.PA && s.Prov == o.Prov
-}
-
-// Report is what an exploration found.
-type Report struct {
-	Old, New []Seen // ways under the old and under the new entry, undisturbed
-	All      []Seen // ways while the program runs, each with the first path that leads to it
-	States   int    // transaction states visited
-	Rounds   int    // explorations until the cached copies grew no more
-}
-
-// Outside returns the ways that are neither old nor new.
-func (r *Report) Outside() []Seen {
-	var out []Seen
-	for i := range r.All {
-		s := &r.All[i]
-		in := func(list []Seen) bool { return slices.ContainsFunc(list, func(o Seen) bool { return o.same(s) }) }
-		if !in(r.Old) && !in(r.New) {
-			out = append(out, *s)
-		}
-	}
-	return out
-}
-
-// Stale returns the ways of requests that began after the last host step and are not new.
-func (r *Report) Stale() []Seen {
-	var out []Seen
-	for i := range r.All {
-		s := &r.All[i]
-		if s.After && !slices.ContainsFunc(r.New, func(o Seen) bool { return o.same(s) }) {
-			out = append(out, *s)
-		}
-	}
-	return out
-}
-
-// Torn returns the ways on which the structure of n words at at was assembled from parts that it
-// did not hold together after any step.
-func (r *Report) Torn(sc *Scenario, at emu.PA, n int) []Seen {
-	var held [][8]uint64
-	for h := range len(sc.Program) + 1 {
-		var w [8]uint64
-		m := timeline{sc.Memory, sc.Program, h}
-		for i := range n {
-			var v [4]uint64
-			m.Load(at+emu.PA(i*8), 8, &v)
-			w[i] = v[0]
-		}
-		held = append(held, w)
-	}
-	var out []Seen
-	for _, s := range r.All {
-		for _, e := range s.Entries {
-			if e.At == at && !slices.Contains(held, e.Words) {
-				out = append(out, s)
-				break
-			}
-		}
-	}
-	return out
-}
-
 // The ways in which an exploration ends early.
 var (
-	// ErrEndless: a transaction asked more questions than any walk has.
+	// ErrEndless: a transaction asked more questions than any walk has, or can come back to where it
+	// was.
 	ErrEndless = errors.New("transaction does not end")
 	// ErrState: there are more states than an exploration is allowed.
 	ErrState = errors.New("too many states")
+	// ErrUnsupported: a transaction asked for an operation whose effect is not explored: a store, an
+	// atomic, a message. The error names the operation and the step that asked for it.
+	ErrUnsupported = errors.New("operation is not explored")
 )
 
 const (
@@ -115,29 +33,52 @@ const (
 	maxStates    = 5_000_000
 )
 
-// copyOf is a value that a cache may hold: from host step Since on, until step Until.
-type copyOf struct {
-	cache        emu.CacheID
-	key          emu.Key
-	lg2          uint8
-	attr         uint32
-	val          [4]uint64
-	since, until int
-}
-
 // explorer is one exploration in progress.
 type explorer struct {
 	sc     *Scenario
 	copies []copyOf
-	out    []Seen
-	states int
-	grown  bool
+	grown  bool    // copies did, in this round
 	entry  []Entry // assembled during the present Step
+
+	history []history
+	chain   map[history]int32 // index in history
+
+	// Of the present round:
+	work    worklist
+	visited visited
+	out     []Seen
+	told    map[outcome]bool
+}
+
+// outcome is by what ways are told apart.
+type outcome struct {
+	status  emu.Status
+	code    uint16
+	pa      emu.PA
+	prov    emu.Provenance
+	after   bool
+	entries int32
 }
 
 // Explore drives the scenario's request through every choice.
 //
-// Errors: ErrEndless, ErrState.
+// It errs on the side of finding too much, never too little. What is found is a superset of what one
+// machine can do, because each choice is judged by what is known when it is made:
+//
+//   - an invalidation that matched the transaction while its domain was unknown, but does not match
+//     the settled tag, is taken to fall behind the moment of settling, whenever that moment can be
+//     early enough. A machine whose load is on its way for long is held up by it;
+//   - each copy that some request can leave in a cache is offered together with each other one, though
+//     one may have displaced the other.
+//
+// So a report without findings is a proof, within the limits of the package, and a finding is a path
+// to be read. The premise is that
+// what is learned of a transaction only rules out invalidations: one that does not match it now will
+// not later (emu.Txn.Matches; true of every unit that settles its tag once).
+//
+// Registers of the unit that requests change, as the fault log, are left changed; caches are not.
+//
+// Errors: ErrEndless, ErrState, ErrUnsupported.
 func Explore(sc *Scenario) (*Report, error) {
 	rep := &Report{}
 	var err error
@@ -147,42 +88,65 @@ func Explore(sc *Scenario) (*Report, error) {
 	if rep.New, err = undisturbed(sc, len(sc.Program)); err != nil {
 		return nil, err
 	}
-	x := &explorer{sc: sc}
-	sc.Unit.Observe(x)
-	defer sc.Unit.Observe(nil)
-	for x.grown = true; x.grown; {
-		x.grown = false
-		x.out = x.out[:0]
-		rep.Rounds++
-		for h := range len(sc.Program) + 1 {
-			if err := x.start(h); err != nil {
-				return nil, err
-			}
-		}
+	x := newExplorer(sc)
+	if rep.Rounds, err = x.explore(); err != nil {
+		return nil, err
 	}
-	rep.All, rep.States = x.out, x.states
+	rep.All, rep.States = x.out, len(x.visited.index)
 	return rep, nil
+}
+
+func newExplorer(sc *Scenario) *explorer {
+	return &explorer{sc: sc, chain: map[history]int32{}, visited: newVisited(), told: map[outcome]bool{}}
 }
 
 // undisturbed returns how the request goes when memory is and stays as after step h.
 func undisturbed(sc *Scenario, h int) ([]Seen, error) {
-	still := &Scenario{Unit: sc.Unit, Memory: &frozen{timeline{sc.Memory, sc.Program, h}}, Request: sc.Request}
-	x := &explorer{sc: still}
-	sc.Unit.Observe(x)
-	defer sc.Unit.Observe(nil)
-	err := x.start(0)
-	// What it read on the way does not matter here.
-	return slices.CompactFunc(x.out, func(a, b Seen) bool { return a.same(&b) }), err
+	x := newExplorer(&Scenario{Unit: sc.Unit, Memory: &frozen{timeline{sc.Memory, sc.Program, h}}, Request: sc.Request})
+	_, err := x.explore()
+	var out []Seen
+	for i := range x.out { // what it read on the way does not matter here
+		if !x.out[i].in(out) {
+			out = append(out, x.out[i])
+		}
+	}
+	return out, err
 }
 
-// frozen is memory as after one step, for good.
-type frozen struct{ timeline }
-
-func (*frozen) Store(emu.PA, uint8, *[4]uint64) bool { return true }
-func (*frozen) CAS(emu.PA, uint8, *[4]uint64, *[4]uint64, *[4]uint64) (bool, bool) {
-	return true, true
+// explore goes round until the copies grow no more, and returns how often that was. What the last
+// round found is in x.
+func (x *explorer) explore() (rounds int, err error) {
+	x.sc.Unit.Observe(x)
+	defer x.sc.Unit.Observe(nil)
+	for x.grown = true; x.grown; {
+		x.grown = false
+		rounds++
+		if err := x.round(); err != nil {
+			return rounds, err
+		}
+	}
+	if x.visited.circular() {
+		return rounds, fmt.Errorf("%w: it can come back to an earlier state", ErrEndless)
+	}
+	return rounds, nil
 }
-func (*frozen) Or(emu.PA, uint64) (uint64, bool) { return 0, true }
+
+// round follows every branch once. A request may begin after each host step.
+func (x *explorer) round() error {
+	x.out, x.told, x.visited, x.work = nil, map[outcome]bool{}, newVisited(), worklist{}
+	for h := range len(x.sc.Program) + 1 {
+		w := walk{h: h, after: h == len(x.sc.Program), entries: none, from: none}
+		q := x.sc.Request
+		x.sc.Unit.Start(&w.t, &q)
+		x.work.add(w)
+	}
+	for x.work.Len() > 0 {
+		if err := x.step(x.work.next()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Assembled implements emu.Observer.
 func (x *explorer) Assembled(_ *emu.Txn, kind emu.StructKind, at emu.PA, words []uint64) {
@@ -191,54 +155,63 @@ func (x *explorer) Assembled(_ *emu.Txn, kind emu.StructKind, at emu.PA, words [
 	x.entry = append(x.entry, e)
 }
 
-// walk is one branch: a transaction, where the host is, and what led here.
-type walk struct {
-	t       emu.Txn
-	h       int
-	after   bool
-	asked   int
-	entries []Entry
-	path    []string
-}
-
-// start begins the request after host step h.
-func (x *explorer) start(h int) error {
-	w := walk{h: h, after: h == len(x.sc.Program)}
-	q := x.sc.Request
-	x.sc.Unit.Start(&w.t, &q)
-	return x.step(w)
-}
-
-// step lets the transaction ask and follows every answer. w is the callee's own.
-func (x *explorer) step(w walk) error {
+// step lets the transaction ask until there is a choice, and puts every answer on the worklist.
+func (x *explorer) step(w *walk) error {
 	for {
-		if x.states++; x.states > maxStates {
-			return ErrState
-		}
 		if w.asked++; w.asked > maxQuestions {
 			return fmt.Errorf("%w: %d questions", ErrEndless, w.asked)
 		}
 		x.entry = x.entry[:0]
 		x.sc.Unit.Step(&w.t)
-		w.entries = append(slices.Clip(w.entries), x.entry...)
-		a := &w.t.Act
+		for _, e := range x.entry {
+			w.entries = x.link(history{w.entries, e})
+		}
 		w.t.Ans = emu.AnsOK
-		switch a.Op {
+		if !x.visited.visit(w) {
+			return nil // by a simpler way
+		}
+		if len(x.visited.index) > maxStates {
+			return ErrState
+		}
+		switch a := &w.t.Act; a.Op {
 		case emu.OpFetch:
-			return x.fetch(w)
-		case emu.OpProbe:
-			return x.probe(w)
-		case emu.OpFill:
-			x.hold(&w)
-		case emu.OpDone:
-			x.done(&w)
+			x.fetch(w)
 			return nil
+		case emu.OpProbe:
+			x.probe(w)
+			return nil
+		case emu.OpFill:
+			x.fill(w)
+			return nil
+		case emu.OpDelay, emu.OpAcquire, emu.OpRelease:
+			// Time has no meaning here, and nobody else holds a slot: the answer is OK.
+		case emu.OpDone:
+			x.done(w)
+			return nil
+		default:
+			return fmt.Errorf("%w: %s at step %q", ErrUnsupported, opName(a.Op), x.sc.Unit.Describe(a.Step).Name)
 		}
 	}
 }
 
-// horizon is the last host step after which a load of t can still fall: a waited-for invalidation
-// that concerns t does not end before t does.
+// link returns the index of a history.
+func (x *explorer) link(h history) int32 {
+	i, ok := x.chain[h]
+	if !ok {
+		i = int32(len(x.history))
+		x.history = append(x.history, h)
+		x.chain[h] = i
+	}
+	return i
+}
+
+// horizon is the last host step after which something that w does next can fall: the smallest i >= w.h
+// such that step i+1 of the host, Program[i], is an invalidation that matches the transaction, or the
+// number of steps if there is none. That invalidation marks the transaction, and it is not complete
+// before the transaction has ended. So
+//
+//   - h == i is allowed: it falls while Program[i] has not ended, and memory is as after step i;
+//   - h == i+1 is not: Program[i] would have ended with a marked transaction under way.
 func (x *explorer) horizon(w *walk) int {
 	for i := w.h; i < len(x.sc.Program); i++ {
 		for j := range x.sc.Program[i].Invalidate {
@@ -250,125 +223,94 @@ func (x *explorer) horizon(w *walk) int {
 	return len(x.sc.Program)
 }
 
-// fetch tries every point at which the load can fall.
-func (x *explorer) fetch(w walk) error {
-	a := w.t.Act
-	var last [4]uint64
-	for h := w.h; h <= x.horizon(&w); h++ {
-		m := timeline{x.sc.Memory, x.sc.Program, h}
-		var v [4]uint64
-		ok := m.Load(a.Addr, a.Size, &v)
-		if h > w.h && v == last {
-			continue
-		}
-		last = v
-		n := w
-		n.h = h
-		n.t.In = v
-		if !ok {
-			n.t.Ans = emu.AnsError
-		}
-		n.note("fetch %#x/%d = %s (%s)", uint64(a.Addr), a.Size, hex(v[:a.Size/8]), x.sc.Unit.Describe(a.Step).Name)
-		if err := x.step(n); err != nil {
-			return err
-		}
-	}
-	return nil
+// answer is what a load brings: equal ones have one future.
+type answer struct {
+	v  [4]uint64
+	ok bool
 }
 
-// probe tries a miss and every copy that may be held.
-func (x *explorer) probe(w walk) error {
-	a := w.t.Act
-	miss := w
-	miss.t.Ans = emu.AnsMiss
-	if err := x.step(miss); err != nil {
-		return err
+// fetch tries every point at which the load can fall. Of those with the same answer it tries the
+// first: what can follow a later one can follow that as well.
+func (x *explorer) fetch(w *walk) {
+	a := &w.t.Act
+	var tried []answer
+	for h, end := w.h, x.horizon(w); h <= end; h++ {
+		m := timeline{x.sc.Memory, x.sc.Program, h}
+		var now answer
+		now.ok = m.Load(a.Addr, a.Size, &now.v)
+		if slices.Contains(tried, now) {
+			continue
+		}
+		tried = append(tried, now)
+		n := *w
+		n.h = h
+		n.t.In = now.v
+		what := hex(now.v[:max(1, a.Size/8)])
+		if !now.ok {
+			n.t.Ans = emu.AnsError
+			what = "bus error"
+		}
+		n.note("fetch %#x/%d = %s (%s)", uint64(a.Addr), a.Size, what, x.sc.Unit.Describe(a.Step).Name)
+		x.work.add(n)
 	}
-	end := x.horizon(&w)
+}
+
+// probe tries a miss and every copy that may be held at a point that the look-up can fall on.
+func (x *explorer) probe(w *walk) {
+	a := &w.t.Act
+	miss := *w
+	miss.t.Ans = emu.AnsMiss
+	x.work.add(miss)
+	end := x.horizon(w)
 	for i := range x.copies {
-		c := x.copies[i]
+		c := &x.copies[i]
 		if c.cache != a.Cache || !c.serves(&a.Key) || c.until < w.h || c.since > end {
 			continue
 		}
-		n := w
+		n := *w
 		n.h = max(w.h, c.since)
 		n.t.In = c.val
+		n.hits++
 		n.note("cache %d holds %s (%s)", a.Cache, hex(c.val[:]), x.sc.Unit.Describe(a.Step).Name)
-		if err := x.step(n); err != nil {
-			return err
-		}
+		x.work.add(n)
 	}
-	return nil
 }
 
-// serves reports whether the copy answers a look-up of k.
-func (c *copyOf) serves(k *emu.Key) bool {
-	return c.key.Tag == k.Tag && c.key.Addr>>c.lg2 == k.Addr>>c.lg2
+// fill tries every point at which the fill makes a difference: at once, and just behind each
+// invalidation that the transaction can pass. What was loaded before the invalidation is then held
+// behind it. A transaction that the invalidation matches does not pass: it is marked, and what it
+// fills after that is suppressed.
+func (x *explorer) fill(w *walk) {
+	x.hold(w, w.h)
+	x.work.add(*w)
+	for i, end := w.h, x.horizon(w); i < end; i++ {
+		if len(x.sc.Program[i].Invalidate) == 0 {
+			continue
+		}
+		n := *w
+		n.h = i + 1
+		n.note("fills cache %d only now (%s)", w.t.Act.Cache, x.sc.Unit.Describe(w.t.Act.Step).Name)
+		x.hold(&n, n.h)
+		x.work.add(n)
+	}
 }
 
-// hold notes that a cache may hold what w fills from now on.
-func (x *explorer) hold(w *walk) {
-	a := &w.t.Act
-	c := copyOf{cache: a.Cache, key: a.Key, lg2: a.Lg2, attr: a.Attr, val: a.Data, since: w.h, until: len(x.sc.Program)}
-	if a.Cache != emu.CacheIOTLB && a.Cache != emu.CacheWalk && a.Cache != emu.CacheWalk2 {
-		c.lg2 = 0
-	}
-	c.key.Addr = c.key.Addr >> c.lg2 << c.lg2
-	for i := w.h; i < len(x.sc.Program); i++ {
-		if slices.ContainsFunc(x.sc.Program[i].Invalidate, func(s emu.Selector) bool { return c.dropped(&s) }) {
-			c.until = i
-			break
-		}
-	}
-	for i := range x.copies {
-		o := &x.copies[i]
-		if o.cache == c.cache && o.key == c.key && o.val == c.val && o.lg2 == c.lg2 && o.until == c.until {
-			if c.since < o.since {
-				o.since = c.since
-				x.grown = true
-			}
-			return
-		}
-	}
-	x.copies = append(x.copies, c)
-	x.grown = true
-}
-
-// dropped reports whether an invalidation by s drops the copy.
-func (c *copyOf) dropped(s *emu.Selector) bool {
-	if !s.Caches.Has(c.cache) {
-		return false
-	}
-	domain := c.key.Tag.Domain()
-	if c.cache == emu.CacheEntry || c.cache == emu.CachePASID {
-		domain = c.attr
-		if s.Match&emu.MatchSource != 0 && (emu.SourceID(c.key.Addr)^s.Source)&^s.SourceMask != 0 {
-			return false
-		}
-	}
-	switch {
-	case s.Match&emu.MatchDomain != 0 && domain != s.Domain,
-		s.Match&emu.MatchPASID != 0 && c.key.Tag.PASID() != s.PASID,
-		s.Match&emu.MatchClass != 0 && s.Classes&(1<<c.key.Tag.Class()) == 0,
-		s.Match&emu.MatchAddress != 0 && (c.key.Addr > s.Last || c.key.Addr|(1<<c.lg2-1) < s.First):
-		return false
-	}
-	return true
-}
-
-// done notes how the request went, unless it can go that way already.
+// done notes how the request went, unless it can go that way already: that way was simpler.
 func (x *explorer) done(w *walk) {
 	r := &w.t.Res
-	s := Seen{Status: r.Status, PA: r.PA, Prov: r.Prov, Entries: w.entries, After: w.after, Path: w.path}
+	o := outcome{status: r.Status, pa: r.PA, prov: r.Prov, after: w.after, entries: w.entries}
 	if r.Status == emu.Blocked {
-		s.Code = r.Fault.Code
-		s.PA = 0
+		o.code, o.pa = r.Fault.Code, 0
 	}
-	for i := range x.out {
-		if x.out[i].same(&s) && x.out[i].After == s.After && slices.Equal(x.out[i].Entries, s.Entries) {
-			return
-		}
+	if x.told[o] {
+		return
 	}
+	x.told[o] = true
+	s := Seen{Status: o.status, Code: o.code, PA: o.pa, Prov: o.prov, After: o.after, Path: w.path, Hits: w.hits}
+	for i := w.entries; i != none; i = x.history[i].prev {
+		s.Entries = append(s.Entries, x.history[i].last)
+	}
+	slices.Reverse(s.Entries)
 	x.out = append(x.out, s)
 }
 
@@ -377,26 +319,15 @@ func (w *walk) note(format string, args ...any) {
 	w.path = append(slices.Clip(w.path), line)
 }
 
-func hex(v []uint64) string {
-	s := make([]string, len(v))
-	for i := range v {
-		s[i] = fmt.Sprintf("%#x", v[i])
-	}
-	return strings.Join(s, " ")
+// opNames are the operations that are not explored, for people.
+var opNames = map[emu.Op]string{
+	emu.OpNone: "no operation", emu.OpStore: "store", emu.OpCAS: "compare and swap", emu.OpAtomicOr: "atomic or",
+	emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpPark: "park", emu.OpSend: "send",
 }
 
-// Timeline writes the host's program on the left and what the request did on the right.
-func Timeline(sc *Scenario, s *Seen) string {
-	var b strings.Builder
-	for i := range len(sc.Program) + 1 {
-		if i > 0 {
-			fmt.Fprintf(&b, "host %d   %s\n", i, sc.Program[i-1].String())
-		}
-		for _, line := range s.Path {
-			if rest, ok := strings.CutPrefix(line, fmt.Sprintf("after step %d: ", i)); ok {
-				fmt.Fprintf(&b, "%50s %s\n", "unit", rest)
-			}
-		}
+func opName(op emu.Op) string {
+	if s, ok := opNames[op]; ok {
+		return s
 	}
-	return b.String()
+	return fmt.Sprintf("operation %d", op)
 }

@@ -51,6 +51,15 @@ type timeline struct {
 	h     int
 }
 
+// frozen is memory as after one step, for good. Nothing that is explored stores to it.
+type frozen struct{ timeline }
+
+func (*frozen) Store(emu.PA, uint8, *[4]uint64) bool { return true }
+func (*frozen) CAS(emu.PA, uint8, *[4]uint64, *[4]uint64, *[4]uint64) (bool, bool) {
+	return true, true
+}
+func (*frozen) Or(emu.PA, uint64) (uint64, bool) { return 0, true }
+
 // Load reads what memory holds after the first h steps.
 func (m *timeline) Load(pa emu.PA, size uint8, v *[4]uint64) bool {
 	if !m.base.Load(pa, size, v) {
@@ -60,7 +69,10 @@ func (m *timeline) Load(pa emu.PA, size uint8, v *[4]uint64) bool {
 		s := &m.steps[i]
 		for w := range int(s.Size) / 8 {
 			at := s.Addr + emu.PA(w*8)
-			if at >= pa && at < pa+emu.PA(size) {
+			switch {
+			case size == 4 && at == pa&^7:
+				v[0] = s.Data[w] >> (pa & 4 * 8) & 0xffff_ffff
+			case size >= 8 && at >= pa && at < pa+emu.PA(size):
 				v[(at-pa)/8] = s.Data[w]
 			}
 		}

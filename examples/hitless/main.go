@@ -83,14 +83,13 @@ func run(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		// Torn: an entry that is neither the old nor the new one.
-		torn := rep.Torn(&hitless.Scenario{Memory: memory, Program: one}, at, 2)
-		fmt.Fprintf(w, "%d store(s): %d outcomes, %d neither old nor new, %d torn, %d stale\n",
-			len(stores), len(rep.All), len(rep.Outside()), len(torn), len(rep.Stale()))
+		// Torn: an entry that is neither the old nor the new one, which are all that is declared.
+		torn := rep.Torn(at, entry[0], entry[1])
+		fmt.Fprintf(w, "%d store(s): %d states, %d outcomes, %d neither old nor new, %d torn, %d stale\n",
+			len(stores), rep.States, len(rep.All), len(rep.Outside()), len(torn), len(rep.Stale()))
 		if len(torn) > 0 {
-			short := slices.MinFunc(torn, func(a, b hitless.Seen) int { return len(a.Path) - len(b.Path) })
-			fmt.Fprint(w, hitless.Timeline(&sc, &short))
-			fmt.Fprintf(w, "the request ends at pa %#x\n", uint64(short.PA))
+			fmt.Fprint(w, hitless.Timeline(&sc, &torn[0])) // the simplest comes first
+			fmt.Fprintf(w, "the request ends at pa %#x\n", uint64(torn[0].PA))
 		}
 	}
 	return nil

@@ -7,15 +7,12 @@ func Example() {
 		panic(err)
 	}
 	// Output:
-	// 1 store(s): 6 outcomes, 0 neither old nor new, 0 torn, 0 stale
-	// 2 store(s): 12 outcomes, 6 neither old nor new, 2 torn, 0 stale
+	// 1 store(s): 204 states, 6 outcomes, 0 neither old nor new, 0 torn, 0 stale
+	// 2 store(s): 343 states, 12 outcomes, 6 neither old nor new, 2 torn, 0 stale
 	//                                               unit fetch 0x100002000/16 = 0x100008001 0x0 (root entry)
 	// host 1   low half: store8 0x100008100 = 0x100003001
 	//                                               unit fetch 0x100008100/16 = 0x100003001 0x303 (context entry)
-	//                                               unit cache 3 holds 0x10000b207 0x0 0x300030000100009 0x0 (paging-structure cache look-up)
-	//                                               unit fetch 0x10000b000/8 = 0x10000c003 (second-stage entry)
-	//                                               unit fetch 0x10000c000/8 = 0x10000d003 (second-stage entry)
-	//                                               unit fetch 0x10000d020/8 = 0x100003 (second-stage leaf entry)
+	//                                               unit cache 2 holds 0x100303 0x0 0x300030000100009 0x10000d020 (IOTLB look-up)
 	// host 2   high half: store8 0x100008108 = 0x203
 	// host 3   context cache, device: invalidate and wait
 	// host 4   IOTLB, old domain: invalidate and wait
