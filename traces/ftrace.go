@@ -48,7 +48,6 @@ type ftraceImport struct {
 	*importer
 	cur       ftraceLine
 	maps      map[uint64][]pendingMap // by task: iommu:map events not yet claimed
-	pending   int                     // how many
 	unclaimed int
 	live      map[emu.SourceID]*allocations
 	domain    map[uint64]uint64 // by task: domain ID of the latest cache_tag_assign, plus 1

@@ -103,12 +103,8 @@ func drawTrace(t *rapid.T) *Trace {
 		Seed:      rapid.Uint64().Draw(t, "seed"),
 		Synthetic: rapid.Bool().Draw(t, "synthetic"),
 	}}
-	for _, s := range rapid.SliceOf(rapid.String()).Draw(t, "notes") {
-		tr.Header.Notes = append(tr.Header.Notes, s)
-	}
-	for _, s := range rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "marks") {
-		tr.Header.Marks = append(tr.Header.Marks, s)
-	}
+	tr.Header.Notes = append(tr.Header.Notes, rapid.SliceOf(rapid.String()).Draw(t, "notes")...)
+	tr.Header.Marks = append(tr.Header.Marks, rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "marks")...)
 	var now uint64
 	for range rapid.IntRange(0, 200).Draw(t, "n") {
 		now += rapid.OneOf(rapid.Uint64Max(1000), rapid.Uint64Max(1<<58)).Draw(t, "gap")

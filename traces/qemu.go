@@ -95,9 +95,9 @@ func (q *qemuImport) prefix(line string) string {
 			return rest
 		}
 	}
-	if pid, stamp, found := strings.Cut(word, "@"); found && isDigits(pid) {
+	if pid, _, found := strings.Cut(word, "@"); found && isDigits(pid) {
 		if at := strings.IndexByte(line, ':'); at > 0 {
-			stamp = line[len(pid)+1 : at]
+			stamp := line[len(pid)+1 : at]
 			if ns, ok := parseSeconds(stamp); ok {
 				q.start("utc", stamp)
 				q.clock(ns)

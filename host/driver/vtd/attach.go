@@ -12,6 +12,7 @@ import (
 // Attach gives (sid, pasid) a domain. In scalable mode the first attachment of a device makes its
 // context entry present.
 func (d *Driver) Attach(sid emu.SourceID, pasid emu.PASID, dom host.Domain) error {
+	defer d.restOfFaults()
 	m, err := d.own(dom)
 	if err != nil {
 		return err
@@ -49,6 +50,7 @@ func (d *Driver) Detach(sid emu.SourceID, pasid emu.PASID) error {
 // Replace gives (sid, pasid) another domain with the writer w. If it fails half-way the old domain stays
 // the attached one, and neither can be freed until a later change of the entry succeeds.
 func (d *Driver) Replace(sid emu.SourceID, pasid emu.PASID, dom host.Domain, w entry.Writer) (entry.Report, error) {
+	defer d.restOfFaults()
 	m, err := d.own(dom)
 	if err != nil {
 		return entry.Report{}, err

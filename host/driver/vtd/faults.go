@@ -62,6 +62,13 @@ func (d *Driver) takeFaults() {
 	d.faultsLeft = spec.FstsPPF.On(d.read(spec.OffFSTS, 4))
 }
 
+// restOfFaults takes what an interrupt has left. Operations do it where they do not hold anybody up.
+func (d *Driver) restOfFaults() {
+	if d.faultsLeft {
+		d.takeFaults()
+	}
+}
+
 // faultRecord says what a record means (11.4.14).
 func faultRecord(rec [2]uint64) host.FaultRecord {
 	w := rec[:]

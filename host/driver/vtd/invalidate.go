@@ -15,9 +15,6 @@ func (d *Driver) omitWait() bool { return d.omit.Has(entry.OmitWait) }
 //
 // Errors: QueueError, DeviceTimeout, ErrRejected, host.ErrTimeout.
 func (d *Driver) invalidate(how entry.Batching, ops ...op) error {
-	if d.faultsLeft {
-		d.takeFaults()
-	}
 	kept := make([]op, 0, len(ops))
 	for _, o := range ops {
 		if d.omit&o.omit() == 0 {
