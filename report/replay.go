@@ -43,9 +43,7 @@ type Run struct {
 	Wrong          uint64 `json:"wrong"`            // from neither the old nor the new entry and tables
 	TornReads      uint64 `json:"torn_reads"`       // structures whose used bits were at no instant declared
 	Stale          uint64 `json:"stale"`            // from the old entry by a tag read after the rewrite was complete
-	Late           uint64 `json:"late"`             // from the old entry by a tag read in time, but visible in memory only after the rewrite was complete
 	NotApplicable  uint64 `json:"not_applicable"`   // accesses and requests that the trace's mappings or the mode do not allow
-	Repeated       uint64 `json:"repeated"`         // of the requests, those that a device repeated while the processor was behind
 	MaxStallCycles uint64 `json:"max_stall_cycles"` // longest wait of a request for an invalidation at the tag port
 
 	Rewrites   Rewrites   `json:"rewrites"`
@@ -54,6 +52,10 @@ type Run struct {
 	PASIDCache EntryCache `json:"pasid_cache"`
 	Walks      Walks      `json:"walks"`
 	Cycles     uint64     `json:"cycles"` // simulated length of the run
+
+	// Added since: fields are only ever added, at the end.
+	Late     uint64 `json:"late"`     // from the old entry by a tag read in time, but visible in memory only after the rewrite was complete
+	Repeated uint64 `json:"repeated"` // of the requests, those that a device repeated while the processor was behind
 }
 
 // Broken says in which way a run contradicts itself, or is empty: rewrites that were all declared

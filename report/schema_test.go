@@ -19,7 +19,7 @@ const replayDocument = `{"schema":"iommulab.replay/1","trace":{"name":"","events
 	`"rewrites":{"count":0,"nop":0,"hitless":0,"disruptive":0,"stores":0,"invalidations":0,"waits":0,"window_cycles_max":0},` +
 	`"latency_sim_ns":{"p50":0,"p90":0,"p99":0,"p999":0,"max":0,"mean":0},` +
 	`"iotlb":{"lookups":0,"hits":0,"evictions":0,"invalidated":0},"pasid_cache":{"lookups":0,"hits":0,"evictions":0},` +
-	`"walks":{"count":0,"memory_reads":0,"merged":0},"cycles":0}],` +
+	`"walks":{"count":0,"memory_reads":0,"merged":0},"cycles":0,"late":0,"repeated":0}],` +
 	`"wall":{"seconds":0,"requests_per_second":0}}`
 
 func TestReplayDocument(t *testing.T) {
