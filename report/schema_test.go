@@ -2,11 +2,6 @@ package report
 
 import (
 	"encoding/json"
-	"errors"
-	"io"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,27 +37,4 @@ func TestEmptyListsAreLists(t *testing.T) {
 	b, err := json.Marshal(NewReplay())
 	require.NoError(t, err)
 	require.Contains(t, string(b), `"runs":[]`)
-}
-
-func TestWriteFileIsWholeOrNotThere(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "r.json")
-	require.NoError(t, WriteFile(path, func(w io.Writer) error { return WriteJSON(w, map[string]int{"a": 1}) }))
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, "{\n \"a\": 1\n}\n", string(b))
-
-	broken := errors.New("broken")
-	err = WriteFile(path, func(w io.Writer) error { _, _ = io.WriteString(w, "half"); return broken })
-	require.ErrorIs(t, err, broken)
-	require.True(t, strings.HasPrefix(err.Error(), path+": "))
-	again, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, b, again)
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Len(t, left, 1)
-
-	require.Error(t, WriteFile(filepath.Join(dir, "no", "r.json"), func(io.Writer) error { return nil }))
-	require.NoError(t, WriteFile(os.DevNull, func(w io.Writer) error { return WriteJSON(w, 1) }))
 }

@@ -178,20 +178,3 @@ func TestOpen_LooksAtTheContent(t *testing.T) {
 	_, err := Open(filepath.Join(dir, "none"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
-
-func TestWriteFileAtomic_LeavesTheOldFileOnError(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "f")
-	writeFile(t, path, []byte("old"))
-	boom := errors.New("boom")
-	require.ErrorIs(t, WriteFileAtomic(path, func(w io.Writer) error {
-		_, err := w.Write(make([]byte, 1<<20))
-		require.NoError(t, err)
-		return boom
-	}), boom)
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, "old", string(b))
-	left, err := os.ReadDir(filepath.Dir(path))
-	require.NoError(t, err)
-	require.Len(t, left, 1)
-}

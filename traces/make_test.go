@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/internal/atomicfile"
 )
 
 // capturesEnv names the folder with the whole captures. TestMakeTestdata cuts testdata out of them; without
@@ -152,7 +154,7 @@ func writeZstd(t *testing.T, path string, b []byte) {
 
 func writeFile(t *testing.T, path string, b []byte) {
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, WriteFileAtomic(path, func(w io.Writer) error {
+	require.NoError(t, atomicfile.Write(path, func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	}))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/iommulab/iommulab/internal/atomicfile"
 	"github.com/iommulab/iommulab/report"
 )
 
@@ -99,7 +100,7 @@ func (a *app) output(v any, text func(w io.Writer) error) error {
 	if a.jsonPath == "" {
 		return nil
 	}
-	return report.WriteFile(a.jsonPath, func(w io.Writer) error { return report.WriteJSON(w, v) })
+	return atomicfile.Write(a.jsonPath, func(w io.Writer) error { return report.WriteJSON(w, v) })
 }
 
 // save writes a file atomically; "-" is stdout.
@@ -107,5 +108,5 @@ func (a *app) save(path string, write func(io.Writer) error) error {
 	if path == "-" {
 		return write(a.stdout)
 	}
-	return report.WriteFile(path, write)
+	return atomicfile.Write(path, write)
 }
