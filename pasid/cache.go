@@ -155,9 +155,16 @@ func (c *Cache) Restore(d *emu.Decoder) error {
 		return err
 	}
 	for h := range int32(c.arr.Places()) {
-		if key, _, _, ok := c.arr.At(h); ok {
-			c.lists.move(h, key.Addr)
+		key, _, _, ok := c.arr.At(h)
+		if !ok {
+			continue
 		}
+		if key.Addr>>32 != 0 {
+			c.Reset()
+			d.Fail("entry %d: source %#x has more than 32 bits", h, key.Addr)
+			return d.Err()
+		}
+		c.lists.move(h, key.Addr)
 	}
 	return nil
 }
