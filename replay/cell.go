@@ -58,9 +58,9 @@ type cell struct {
 // slow to follow the trace: so many requests for each access.
 const repeats = 16
 
-// quarantine is after how many freed pages a page may be a table again: more than a long run of
-// rewrites frees, so that no entry version comes twice.
-const quarantine = 1 << 18
+// quarantine is after how many freed pages a page may be a table again: 64 MiB, more than hundreds of
+// rewrites free, so that within that time no entry version comes twice.
+const quarantine = 1 << 14
 
 // maxFlights bounds the requests in one unit.
 const maxFlights = 1 << 14

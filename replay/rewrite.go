@@ -70,10 +70,9 @@ func (c *cell) rewrite(s *stream) error {
 	s.doneAt = rep.Done
 	c.declare(s)
 	s.retired[s.old.version] = rep.Done
-	if at, ok := s.retired[s.cur.version]; ok {
-		return fmt.Errorf("rewrite %d of %v: the new entry is that of cycle %d again: provenance could not tell them apart",
-			c.count.Rewrites.Count, s.space, at)
-	}
+	// Table pages come back after a quarantine, and with them, in a very long run, an entry version. It
+	// is the present one then.
+	delete(s.retired, s.cur.version)
 	for _, d := range rep.States {
 		s.declared = append(s.declared, c.format.Effective(d))
 	}
