@@ -121,6 +121,26 @@ func TestCancel_ReturnsWhatWasDone(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotNil(t, doc)
 	require.True(t, doc.Incomplete)
+	require.NotNil(t, doc.Runs)
+
+	// In the middle: the run that was under way tells how far it came.
+	ctx, cancel = context.WithCancel(context.Background())
+	defer cancel()
+	o := Options{
+		Preset: preset(t, "default"), Input: DefaultInput(), Modes: []string{vtdLegacy}, Writers: []entry.Writer{entry.Hitless},
+		To: []To{ToEqual}, Requests: 1 << 40,
+		Progress: func(p []Progress) {
+			if p[0].Requests > 0 {
+				cancel()
+			}
+		},
+	}
+	doc, err = Run(ctx, o)
+	require.ErrorIs(t, err, context.Canceled)
+	require.True(t, doc.Incomplete)
+	require.Len(t, doc.Runs, 1)
+	require.True(t, doc.Runs[0].Incomplete)
+	require.NotZero(t, doc.Runs[0].Requests)
 }
 
 func TestOptions_Errors(t *testing.T) {

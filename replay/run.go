@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/sync"
@@ -11,9 +12,9 @@ import (
 	"github.com/iommulab/iommulab/report"
 )
 
-// Run replays the trace through every cell and returns the comparison. The document is complete
-// but for what its caller knows of the trace's file. If ctx ends early, the cells that had ended
-// are in it, it is marked incomplete, and the context's cause is returned with it.
+// Run replays the trace through every cell and returns the comparison. If ctx ends early, what was
+// done by then is in it, it and the runs that had not ended are marked incomplete, and the context's
+// cause is returned with it.
 func Run(ctx context.Context, opt Options) (*report.Replay, error) {
 	if err := opt.fill(); err != nil {
 		return nil, err
@@ -23,7 +24,7 @@ func Run(ctx context.Context, opt Options) (*report.Replay, error) {
 		return nil, err
 	}
 	began := time.Now()
-	doc := &report.Replay{Schema: report.ReplaySchema}
+	doc := report.NewReplay()
 	if doc.Trace, opt.accesses, err = describe(&opt.Input); err != nil {
 		return nil, err
 	}
@@ -32,13 +33,14 @@ func Run(ctx context.Context, opt Options) (*report.Replay, error) {
 	}
 	runs, err := runCells(ctx, &opt, cells)
 	var requests uint64
-	for i := range runs {
-		if runs[i] != nil {
-			doc.Runs = append(doc.Runs, *runs[i])
-			requests += runs[i].Requests
+	doc.Incomplete = slices.Contains(runs, nil)
+	for _, r := range runs {
+		if r != nil {
+			doc.Runs = append(doc.Runs, *r)
+			requests += r.Requests
+			doc.Incomplete = doc.Incomplete || r.Incomplete
 		}
 	}
-	doc.Incomplete = len(doc.Runs) < len(cells)
 	doc.Wall.Seconds = time.Since(began).Seconds()
 	doc.Wall.RequestsPerSecond = float64(requests) / max(doc.Wall.Seconds, 1e-9)
 	return doc, err
@@ -105,11 +107,17 @@ func runCell(ctx context.Context, opt *Options, s cellSpec, b *board, i int) (*r
 		return nil, err
 	}
 	c.publish = func(m moving) { b.lines[i].slot.Store(m) }
-	if err := c.run(); err != nil {
+	err = c.run()
+	r := c.result()
+	switch {
+	case err == nil:
+		c.tell(true)
+	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		r.Incomplete = true // what was done by then
+	default:
 		return nil, err
 	}
-	c.tell(true)
-	return c.result(), nil
+	return r, nil
 }
 
 // tell publishes the state of the cell.

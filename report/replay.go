@@ -54,15 +54,16 @@ type Run struct {
 	Cycles     uint64     `json:"cycles"` // simulated length of the run
 
 	// Added since: fields are only ever added, at the end.
-	Late     uint64 `json:"late"`     // from the old entry by a tag read in time, but visible in memory only after the rewrite was complete
-	Repeated uint64 `json:"repeated"` // of the requests, those that a device repeated while the processor was behind
+	Late       uint64 `json:"late"`                 // from the old entry by a tag read in time, but visible in memory only after the rewrite was complete
+	Repeated   uint64 `json:"repeated"`             // of the requests, those that a device repeated while the processor was behind
+	Incomplete bool   `json:"incomplete,omitempty"` // interrupted: this is how far it came
 }
 
 // Broken says in which way a run contradicts itself, or is empty: rewrites that were all declared
 // hitless, or no change at all, must not show in any request.
 func (r *Run) Broken() string {
 	seen := r.Faulted + r.Wrong + r.TornReads + r.Stale + r.Late
-	if r.Rewrites.Disruptive > 0 || seen == 0 {
+	if r.Rewrites.Disruptive > 0 || seen == 0 || r.Incomplete {
 		return ""
 	}
 	return fmt.Sprintf("%s %s %s %s: %d rewrites declared hitless, but %d faulted, %d wrong, %d stale, %d late, %d torn",
