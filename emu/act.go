@@ -60,6 +60,7 @@ const (
 	SlotPASID                   // miss status of a PASID-entry fetch (CachePASID), merged by key
 	SlotMiss                    // miss status of a page walk (CacheIOTLB), merged by key
 	SlotWalker                  // a table walker, for entries and pages alike; counted, never merged
+	SlotLog                     // the writer of a log in memory (page requests, events); one, first come first served
 	NumSlotClasses
 )
 
@@ -71,7 +72,7 @@ const (
 	MsgMSI         MsgClass = iota // posted write of Data[0] (4 bytes) to Addr, behind earlier posted writes
 	MsgATSInv                      // ATS invalidation request: Key.Addr requester, Key.Tag its PASID, Data[0] message body (PCIe 10.3.1: address 63:12, S 11, G 0) -> completion or time-out
 	MsgATSReply                    // translation completion to the device
-	MsgPRGResponse                 // page-request group response to the device
+	MsgPRGResponse                 // page-request group response: Key.Addr requester, Key.Tag its PASID, Data[0] group index 8:0, response code 15:12
 )
 
 // Step names a step of the specification. Values are a unit's own; Unit.Describe explains them.

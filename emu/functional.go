@@ -96,7 +96,7 @@ const walksInRow = 4
 // to wait until the stores have left the processor's store buffer.
 func (r *Result) copy(s *Result) {
 	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched = s.PA, s.Data, s.Status, s.Lg2, s.Perm, s.Touched
-	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf = s.Prov.Entry, s.Prov.Fill, s.Prov.Leaf
+	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = s.Prov.Entry, s.Prov.Fill, s.Prov.Leaf, s.Prov.Leaf2
 	r.Fault = s.Fault
 }
 

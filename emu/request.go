@@ -5,20 +5,22 @@ type Access uint8
 
 // The rights, and the request attributes that travel with them.
 const (
-	Read    Access = 1 << iota // memory read
-	Write                      // memory write
-	Exec                       // read marked executable (PASID prefix bit, ATS 10.2)
-	Priv                       // privileged mode requested (PASID prefix bit)
-	Atomic                     // AtomicOp: needs Read and Write at once
-	NoWrite                    // translation request only: the requester will not write (NW)
+	Read             Access = 1 << iota // memory read
+	Write                               // memory write
+	Exec                                // read marked executable (PASID prefix bit, ATS 10.2)
+	Priv                                // privileged mode requested (PASID prefix bit)
+	Atomic                              // AtomicOp: needs Read and Write at once
+	NoWrite                             // translation request only: the requester will not write (NW)
+	UntranslatedOnly                    // translation completion only: use untranslated requests for this range (U)
+	Global                              // translation completion only: the translation holds for all PASIDs (Global)
 )
 
 // RW is read and write.
 const RW = Read | Write
 
-// String returns the rights as letters in the order RWXPAN, "-" when empty.
+// String returns the rights as letters in the order RWXPANUG, "-" when empty.
 func (a Access) String() string {
-	const letters = "RWXPAN"
+	const letters = "RWXPANUG"
 	var b [len(letters)]byte
 	n := 0
 	for i := range len(letters) {
@@ -55,8 +57,22 @@ type Request struct {
 	Access Access
 	Type   ReqType
 	Job    Engine // Type == Job
-	Data   uint32 // payload of a 4-byte write that may be an interrupt
+	Data   uint32 // payload of a 4-byte write that may be an interrupt; of a page request see MakePRG
 }
+
+// MakePRG packs what a page request message carries besides its address and access (PCIe 10.4.1):
+// the page request group index, 9 bits, and whether this is the last request of the group. A last
+// request without rights is a stop marker.
+func MakePRG(index uint16, last bool) uint32 {
+	d := uint32(index & 0x1ff)
+	if last {
+		d |= 1 << 9
+	}
+	return d
+}
+
+// PRG returns the group index and the last flag of a page request.
+func (q *Request) PRG() (index uint16, last bool) { return uint16(q.Data & 0x1ff), q.Data>>9&1 != 0 }
 
 // Status is how a request ended.
 type Status uint8
@@ -67,6 +83,7 @@ const (
 	OK                      // translated, or passed through
 	Blocked                 // aborted by the unit; Result.Fault says why
 	Interrupt               // the write was an interrupt message, delivered as Result.PA and Data
+	Posted                  // the write was an interrupt that was posted to memory; no message follows
 )
 
 // Provenance says where a translation came from, so that a stale or torn one is recognised by its
@@ -76,6 +93,7 @@ type Provenance struct {
 	Entry uint64 // version of the device or PASID entry this request used
 	Fill  uint64 // version of the entry in force when the cached translation was filled
 	Leaf  PA     // address of the leaf paging entry; 0 when none was needed
+	Leaf2 PA     // nested: address of the second-stage leaf of the output; else 0
 }
 
 // Result is the outcome of a request.

@@ -28,10 +28,21 @@ const (
 	DomainPaging   DomainKind = iota // translates through tables that Map and Unmap change
 	DomainIdentity                   // passes addresses through
 	DomainBlocked                    // lets nothing pass
+	DomainNested                     // first-stage tables that somebody else owns, over a parent's second stage
+)
+
+// Stage says which stage of translation the tables of a paging domain are for.
+type Stage uint8
+
+// The stages.
+const (
+	StageAny    Stage = iota // second stage where the unit has it, first stage otherwise
+	StageFirst               // tables of the processor's kind; translations are tagged with the PASID too
+	StageSecond              // can be the parent of nested domains
 )
 
 // String returns the kind in one word.
-func (k DomainKind) String() string { return [4]string{"paging", "identity", "blocked", "?"}[k&3] }
+func (k DomainKind) String() string { return [4]string{"paging", "identity", "blocked", "nested"}[k&3] }
 
 // FlushMode says when an unmapped range leaves the IOTLB.
 type FlushMode uint8
@@ -51,6 +62,14 @@ type DomainSpec struct {
 	Width uint8
 	// Snoop makes all accesses snoop the processor's caches, whatever the device asks for.
 	Snoop bool
+	// Stage says what kind of tables a paging domain has.
+	Stage Stage
+	// Dirty makes hardware keep accessed and dirty flags in the tables of a paging domain, where it
+	// does not do so anyway.
+	Dirty bool
+	// Parent is what a nested domain's tables are translated by: a paging domain of the second stage.
+	// Root, and all addresses in the tables, are input addresses of the parent.
+	Parent Domain
 	// ID asks for this domain id, one that an earlier system left in place; 0 takes any free one.
 	ID uint32
 	// Root adopts a table that exists in memory instead of making one; with Levels levels, 0 for
@@ -82,6 +101,12 @@ type Domain interface {
 	Tables() *pagetable.Table
 	// Flush makes hardware forget all translations of the domain.
 	Flush() error
+	// Invalidate makes hardware forget the translations of [iova, iova+n), for tables that others
+	// change, such as a guest those of its nested domain. Tables says that table pages were removed too,
+	// not only leaves.
+	//
+	// Errors: ErrTimeout.
+	Invalidate(iova emu.IOVA, n uint64, tables bool) error
 	// Free gives back tables and id.
 	//
 	// Errors: ErrBusy while attached, ErrTimeout.

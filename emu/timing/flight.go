@@ -26,8 +26,8 @@ type Flight struct {
 	State  flightState
 	Engine bool
 	Again  bool // engine: woken while running
-	// Slots held: index of the miss status register per class, or none. SlotWalker has no registers:
-	// 0 if one is held.
+	// Slots held: index of the miss status register per class, or none. SlotWalker and SlotLog have no
+	// registers: 0 if one is held.
 	Reg    [emu.NumSlotClasses]int16
 	Next   int32  // list of waiting or free flights
 	Epoch  uint64 // Txn.Marked: number of the invalidation that marked it first

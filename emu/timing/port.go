@@ -37,16 +37,21 @@ func newPort(m *Machine, id uint32, u emu.Unit, n int) *port {
 		p.cache[i] = u.Cache(emu.CacheID(i))
 	}
 	for c := range p.slots {
-		if emu.SlotClass(c) == emu.SlotWalker {
+		switch emu.SlotClass(c) {
+		case emu.SlotWalker:
 			p.slots[c].reset(m.Params.Walkers, false)
-		} else {
+		case emu.SlotLog:
+			p.slots[c].reset(1, false)
+		default:
 			p.slots[c].reset(m.Params.MissRegisters, true)
 		}
 	}
 	p.free = none
 	for i := len(p.flights) - 1; i >= 0; i-- {
 		f := &p.flights[i]
-		f.Reg = [emu.NumSlotClasses]int16{none, none, none, none}
+		for c := range f.Reg {
+			f.Reg[c] = none
+		}
 		f.Next = none
 		if i < numEngines {
 			f.Engine = true

@@ -25,6 +25,11 @@ func (c *Config) capWord() uint64 {
 		spec.CapMAMV.Put(uint64(c.MAMV)) |
 		spec.CapDWD.PutBool(c.DWD) |
 		spec.CapDRD.PutBool(c.DRD) |
+		spec.CapFS1GP.PutBool(c.FS1GP) |
+		spec.CapPI.PutBool(c.PI) |
+		spec.CapFS5LP.PutBool(c.FS5LP) |
+		spec.CapECMDS.PutBool(c.PMS) |
+		spec.CapESIRTPS.PutBool(c.ESIRTPS) |
 		spec.CapESRTPS.PutBool(c.ESRTPS)
 }
 
@@ -48,7 +53,17 @@ func (c *Config) ecapWord() uint64 {
 		spec.EcapSMPWCS.PutBool(c.SMPWCS) |
 		spec.EcapRPS.PutBool(c.RPS) |
 		spec.EcapRPRIVS.PutBool(c.RPRIVS) |
-		spec.EcapADMS.PutBool(c.ADMS)
+		spec.EcapIR.PutBool(c.IR) |
+		spec.EcapEIM.PutBool(c.EIM) |
+		spec.EcapMHMV.Put(uint64(c.MHMV)) |
+		spec.EcapNEST.PutBool(c.NEST) |
+		spec.EcapPRS.PutBool(c.PRS) |
+		spec.EcapEAFS.PutBool(c.EAFS) |
+		spec.EcapPDS.PutBool(c.PDS) |
+		spec.EcapFSTS.PutBool(c.FSTS) |
+		spec.EcapPMS.PutBool(c.PMS) |
+		spec.EcapADMS.PutBool(c.ADMS) |
+		spec.EcapPTRS.PutBool(c.PTRS)
 }
 
 // adopt sets the capability fields from registers, as far as they are modelled.

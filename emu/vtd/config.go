@@ -29,33 +29,50 @@ type Config struct {
 	FaultRecords int   // 1 to 256
 	MAMV         uint8 // maximum address mask of second-stage invalidations
 	DWD, DRD     bool  // write and read draining
+	FS1GP        bool  // first-stage 1 GiB pages
+	PI           bool  // posted interrupts
+	FS5LP        bool  // first-stage 5-level paging
+	ESIRTPS      bool  // SIRTP invalidates the interrupt-entry cache
 	ESRTPS       bool  // SRTP invalidates the caches
 
 	// ECAP_REG, 11.4.3
 	C           bool   // coherent walks of root, context and PASID tables
 	QI          bool   // queued invalidation
 	DT          bool   // device-TLB
+	IR          bool   // interrupt remapping
+	EIM         bool   // extended interrupt mode (x2APIC)
 	PT          bool   // pass-through
 	SC          bool   // snoop control
 	IOTLBOffset uint32 // of IVA_REG
+	MHMV        uint8  // maximum handle mask of interrupt-entry invalidations
+	NEST        bool   // nested translation
+	PRS         bool   // page requests
 	ERS, SRS    bool   // execute and supervisor requests
 	NWFS        bool   // no-write flag in translation requests
+	EAFS        bool   // first-stage extended accessed flag
 	PASID       bool   // requests with PASID
 	PSS         uint8  // PASID bits - 1
 	DIT         bool   // device-TLB invalidation throttle (PFSID is accepted)
+	PDS         bool   // page-request drain in wait descriptors
 	SMTS        bool   // scalable mode
 	SSTS        bool   // scalable mode: second stage
+	FSTS        bool   // scalable mode: first stage
 	SSADS       bool   // second-stage accessed and dirty
 	SMPWCS      bool   // coherent walks of paging structures in scalable mode
 	RPS, RPRIVS bool   // RID_PASID and RID_PRIV fields
+	PMS         bool   // performance monitoring, with enhanced commands (CAP.ECMDS)
 	ADMS        bool   // abort-DMA mode
+	PTRS        bool   // PASID in translated requests
 
 	// Left to the implementation.
 	CompressFaults bool           // a fault of a source that already has a record is dropped (7.3.1)
 	ContextCache   iotlb.Geometry // Sets*Ways == 0: no such cache
 	PASIDCache     iotlb.Geometry
 	IOTLB          iotlb.Geometry
-	Walk           []iotlb.Level // paging-structure caches by region size; empty: none
+	Walk           []iotlb.Level  // paging-structure caches by region size; empty: none
+	Walk2          []iotlb.Level  // of the second stage of nested translation
+	Stage2         iotlb.Geometry // second-stage translations of nested translation
+	InterruptCache iotlb.Geometry // interrupt-remapping entries
 }
 
 // DefaultConfig is a present-day server unit without the features that are not modelled and
@@ -116,8 +133,22 @@ func (c *Config) Check() error {
 		return bad("SMTS", "scalable mode needs QI")
 	case c.DT && !c.QI:
 		return bad("DT", "device-TLB needs QI")
-	case !c.SMTS && (c.SSTS || c.SSADS || c.SMPWCS || c.RPS || c.RPRIVS || c.PASID):
+	case !c.SMTS && (c.SSTS || c.FSTS || c.NEST || c.SSADS || c.EAFS || c.SMPWCS || c.RPS || c.RPRIVS || c.PASID || c.PRS || c.PDS || c.PTRS):
 		return bad("SMTS", "scalable-mode fields without scalable mode")
+	case c.NEST && !(c.FSTS && c.SSTS):
+		return bad("NEST", "nested translation needs FSTS and SSTS")
+	case c.FS5LP && !c.FSTS, c.FS1GP && !c.FSTS, c.EAFS && !c.FSTS:
+		return bad("FSTS", "first-stage fields without first stage")
+	case c.PRS && !c.DT:
+		return bad("PRS", "page requests need DT")
+	case c.PDS && !c.PRS:
+		return bad("PDS", "page-request drain needs PRS")
+	case c.IR && !c.QI:
+		return bad("IR", "interrupt remapping needs QI")
+	case (c.EIM || c.PI || c.ESIRTPS || c.MHMV != 0) && !c.IR:
+		return bad("IR", "interrupt fields without interrupt remapping")
+	case c.MHMV > 15:
+		return bad("MHMV", "%d does not fit 4 bits", c.MHMV)
 	case c.VersionMajor > 15 || c.VersionMinor > 15:
 		return bad("Version", "%d.%d does not fit", c.VersionMajor, c.VersionMinor)
 	case c.VersionMajor >= 6 && !c.QI:

@@ -125,7 +125,7 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n e
 	h.touched |= 1 << emu.CacheIOTLB
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched = emu.PA(pa), 0, emu.OK, lg2, perm, h.touched
-	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf = version, v[2], emu.PA(v[3])
+	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = version, v[2], emu.PA(v[3]), 0
 	if r.Fault.Code != 0 {
 		r.Fault = emu.Fault{}
 	}

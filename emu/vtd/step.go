@@ -57,6 +57,8 @@ var jobStart = [8]uint16{
 	EngineQueue:      stQueueNext,
 	EngineFaultEvent: stEventNext,
 	EngineIQEvent:    stEventNext,
+	EnginePageEvent:  stEnded,
+	EnginePerfEvent:  stEnded,
 }
 
 // Start implements emu.Unit. q may lie in t.

@@ -16,6 +16,8 @@ const (
 	EngineQueue                        // invalidation queue
 	EngineFaultEvent                   // messages of FECTL
 	EngineIQEvent                      // messages of IECTL
+	EnginePageEvent                    // messages of PECTL
+	EnginePerfEvent                    // messages of PERFINTRCTL
 	numEngines
 )
 

@@ -133,6 +133,9 @@ func (m *domain) Flush() error {
 	return nil
 }
 
+// Invalidate flushes the whole domain.
+func (m *domain) Invalidate(emu.IOVA, uint64, bool) error { return m.Flush() }
+
 // flushOps is the IOTLB by domain and all of each device-TLB.
 func (m *domain) flushOps() []op {
 	ops := []op{iotlbDomain(m.id)}
