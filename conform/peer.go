@@ -2,7 +2,11 @@
 // invalidations and DMAs runs on several of them, and what each shows is compared step by step.
 package conform
 
-import "github.com/iommulab/iommulab/emu"
+import (
+	"encoding/binary"
+
+	"github.com/iommulab/iommulab/emu"
+)
 
 // Peer is a machine with memory, one IOMMU and some devices, as a program sees it from outside:
 // through registers, memory, DMA and interrupt messages. Implementations are our own machine and
@@ -39,6 +43,7 @@ type Peer interface {
 type Machine struct {
 	RAM     emu.PA // base of the memory that programs may use
 	Size    uint64 // bytes
+	Hole    emu.PA // nothing answers in the 4 GiB from here: an access is aborted
 	Devices []Device
 }
 
@@ -54,16 +59,33 @@ type DMA struct {
 	Addr   emu.IOVA
 	PASID  emu.PASID // emu.NoPASID for most peers
 	Write  bool
-	// Data is what is written, or the buffer for what is read: 8 bytes, within one page.
+	// Data is what is written, or the buffer for what is read: 8 bytes, aligned to 8. What is written is
+	// one of the Tags, for not every device can make data up. A write of 4 bytes is an interrupt message,
+	// to 0xFEExxxxx and aligned to 4, with a value below 2^16. What a refused read leaves in the buffer
+	// means nothing.
 	Data []byte
+}
+
+// Tags is how many values DMA can write.
+const Tags = 256
+
+// Tag returns value number i of those, i below Tags. No two are equal, none is 0.
+func Tag(i int) [8]byte {
+	x := uint64(i+1) * 0x9e37_79b9_7f4a_7c15 // SplitMix64
+	x = (x ^ x>>30) * 0xbf58_476d_1ce4_e5b9
+	x = (x ^ x>>27) * 0x94d0_49bb_1331_11eb
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], x^x>>31)
+	return b
 }
 
 // Outcome is what the device saw.
 type Outcome struct {
-	OK bool // the access was carried out; otherwise it was aborted
+	// OK: the access was carried out, all of it. Otherwise it was aborted, or the message blocked.
+	OK bool
 }
 
-// Message is an interrupt message.
+// Message is an interrupt message as it left the IOMMU: after remapping, if that is on.
 type Message struct {
 	Addr emu.PA
 	Data uint32
