@@ -5,14 +5,20 @@ import "slices"
 // builder collects steps.
 type builder struct {
 	f      *Format
+	sides  []side
 	cur    []uint64
 	steps  []Step
 	states [][]uint64
+	epoch  [][]uint64 // contents since the last synchronisation, the present one last
+	past   [][]uint64 // all contents
 }
 
-func newBuilder(f *Format, old []uint64) *builder {
-	return &builder{f: f, cur: slices.Clone(old)}
+func newBuilder(f *Format, sides []side) *builder {
+	old := sides[0].raw
+	return &builder{f: f, sides: sides, cur: slices.Clone(old), epoch: [][]uint64{old}, past: [][]uint64{old}}
 }
+
+func (b *builder) new() []uint64 { return b.sides[len(b.sides)-1].raw }
 
 // store makes unit u hold val with the smallest store that does, or with none.
 func (b *builder) store(u int, val []uint64) {
@@ -39,48 +45,90 @@ func (b *builder) store(u int, val []uint64) {
 	b.add(s)
 }
 
-func (b *builder) sync(op Op) { b.add(Step{Op: op}) }
+// sync waits until no cache and no reader has a content of this epoch but the present one; with
+// OpSyncAll, until nothing is left that was made of a content that translates as the old one does, or
+// that is under an id that the entry gives up.
+func (b *builder) sync(op Op) {
+	s := Step{Op: op, Entries: b.held(b.epoch[:len(b.epoch)-1])}
+	if op == OpSyncAll {
+		s.Made = b.held(b.past)
+	}
+	b.add(s)
+	b.epoch = b.epoch[len(b.epoch)-1:]
+}
+
+// held returns those of list that hardware can have in a cache and that are not the new content.
+func (b *builder) held(list [][]uint64) [][]uint64 {
+	var out [][]uint64
+	for _, c := range list {
+		if b.f.Present(c) && !b.f.Same(c, b.new()) && !slices.ContainsFunc(out, func(o []uint64) bool { return b.f.Same(o, c) }) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
 
 func (b *builder) add(s Step) {
 	b.steps = append(b.steps, s)
-	b.states = append(b.states, slices.Clone(b.cur))
+	state := slices.Clone(b.cur)
+	b.states = append(b.states, state)
+	if s.Op == OpStore {
+		b.epoch, b.past = append(b.epoch, state), append(b.past, state)
+	}
 }
 
 func (b *builder) plan(v Verdict, reason string) Plan {
-	p := Plan{Verdict: v, Reason: reason, Steps: b.steps, States: b.states}
+	p := Plan{Verdict: v, Reason: reason, Steps: b.steps, States: b.states, Turn: len(b.steps)}
 	for _, s := range b.steps {
 		if s.Op != OpStore {
 			p.Syncs++
 		}
 	}
+	for p.Turn > 0 && b.turned(b.states[p.Turn-1]) {
+		p.Turn--
+	}
 	return p
 }
 
-// proved checks the steps of b against the definition: between two synchronisations every mixture of
-// units is, in what hardware looks at, the old entry or the new one.
-func (f *Format) proved(old, new []uint64, b *builder) bool {
+// turned reports whether c translates as the new content does.
+func (b *builder) turned(c []uint64) bool {
+	if b.f.like(c, b.new()) {
+		return true
+	}
+	i := slices.IndexFunc(b.sides, func(s side) bool { return b.f.like(c, s.raw) })
+	return i >= 0 && b.sides[i].new
+}
+
+// proved checks the steps of b against the definition: each content on the way is one of the sides, and
+// between two synchronisations every mixture of units is, in what hardware looks at, one that the
+// entry has held meanwhile.
+func (b *builder) proved() bool {
+	f, old := b.f, b.sides[0].raw
 	epoch := [][]uint64{old}
 	for i, s := range b.steps {
 		if s.Op == OpStore {
+			if !slices.ContainsFunc(b.sides, func(s side) bool { return f.like(b.states[i], s.raw) }) {
+				return false
+			}
 			epoch = append(epoch, b.states[i])
 			continue
 		}
-		if !f.mixtures(old, new, epoch) {
+		if !f.mixtures(old, epoch) {
 			return false
 		}
 		epoch = [][]uint64{b.states[i]}
 	}
-	return f.mixtures(old, new, epoch)
+	return f.mixtures(old, epoch)
 }
 
 // mixtures checks what readers of one epoch can assemble. With the handshake, a reader that found the
 // entry present has read the units behind the first not before it.
-func (f *Format) mixtures(old, new []uint64, epoch [][]uint64) bool {
+func (f *Format) mixtures(old []uint64, epoch [][]uint64) bool {
 	mix := make([]uint64, f.Words)
 	var try func(u, from int) bool
 	try = func(u, from int) bool {
 		if u == f.units() {
-			return f.like(mix, old) || f.like(mix, new)
+			return slices.ContainsFunc(epoch, func(c []uint64) bool { return f.like(mix, c) })
 		}
 		for i := from; i < len(epoch); i++ {
 			if i > from && !f.differ(epoch[i], epoch[i-1], u) {

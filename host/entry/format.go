@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/iommulab/iommulab/emu/reg"
 )
 
 // Format describes one kind of entry to the planner. Unit 0 holds the bits that decide whether the
@@ -27,6 +29,8 @@ type Format struct {
 	// before. Without it a synchronisation is needed between filling an entry and making it
 	// present.
 	Handshake bool
+	// ID is the field that tags what caches make of the entry, or 0: domain id, ASID, VMID.
+	ID reg.Bits
 	// Legal returns what is wrong with raw as an entry to be written, or nil.
 	Legal func(raw []uint64) error
 	// Fields names the fields that have bits in mask, for messages.

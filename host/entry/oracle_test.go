@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -103,4 +104,140 @@ func sees(f *entry.Format, a, b []uint64) bool {
 		eb[i] &^= s
 	}
 	return slices.Equal(ea, eb)
+}
+
+// leftover is what hardware can hold at some moment of a rewrite: copies of the entry, and tags of
+// translations with the tables that they came from.
+type leftover struct {
+	f       *entry.Format
+	entries [][]uint64
+	made    []madeOf
+}
+
+type madeOf struct {
+	id  uint64
+	raw []uint64 // without the id
+}
+
+// see lets a reader use an entry.
+func (l *leftover) see(raw []uint64) {
+	if !l.f.Present(raw) {
+		return
+	}
+	if !slices.ContainsFunc(l.entries, func(e []uint64) bool { return slices.Equal(e, raw) }) {
+		l.entries = append(l.entries, slices.Clone(raw))
+	}
+	m := madeOf{l.f.ID.Get(raw), slices.Clone(l.f.Effective(raw))}
+	l.f.ID.Set(m.raw, 0)
+	if !slices.ContainsFunc(l.made, func(o madeOf) bool { return o.id == m.id && slices.Equal(o.raw, m.raw) }) {
+		l.made = append(l.made, m)
+	}
+}
+
+func idsOf(list [][]uint64) []uint64 {
+	var ids []uint64
+	for _, raw := range list {
+		if id := spec.PasidDID.Get(raw); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (l *leftover) drop(s *entry.Step) {
+	ids := idsOf(s.Entries)
+	l.entries = slices.DeleteFunc(l.entries, func(e []uint64) bool { return slices.Contains(ids, l.f.ID.Get(e)) })
+	ids = idsOf(s.Made)
+	l.made = slices.DeleteFunc(l.made, func(m madeOf) bool { return slices.Contains(ids, m.id) })
+}
+
+// requireIDs plays a plan against hardware that caches as much as it may: every entry that a reader
+// can assemble is cached, under its id, and goes on making translations until it is dropped.
+func requireIDs(t require.TestingT, f *entry.Format, old, new []uint64, p entry.Plan, m entry.Means) {
+	l := &leftover{f: f}
+	l.see(old)
+	tables := func(raw []uint64) []uint64 { // what raw translates with
+		e := f.Effective(raw)
+		f.ID.Set(e, 0)
+		for i, s := range f.Safe {
+			e[i] &^= s
+		}
+		return e
+	}
+	a, b := f.ID.Get(old), f.ID.Get(new)
+	epoch := [][]uint64{slices.Clone(old)}
+	cur := slices.Clone(old)
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if s.Op != entry.OpStore {
+			if len(s.Entries)+len(s.Made) > 0 { // nothing asked, nobody waited for
+				epoch = [][]uint64{slices.Clone(cur)}
+			}
+			// What is in a cache and not dropped goes on being used.
+			l.drop(s)
+			for _, e := range slices.Clone(l.entries) {
+				l.see(e)
+			}
+			if f.Present(cur) {
+				l.see(cur)
+			}
+			continue
+		}
+		copy(cur[s.Offset/8:], s.Value[:s.Size/8])
+		epoch = append(epoch, slices.Clone(cur))
+		seeMixtures(l, old, epoch)
+		for _, x := range l.made {
+			sameOld, sameNew := slices.Equal(clearSafe(f, x.raw), tables(old)), slices.Equal(clearSafe(f, x.raw), tables(new))
+			if !f.Present(old) || !f.Present(new) {
+				continue
+			}
+			switch {
+			case len(m.Alike) > 0 || p.Verdict != entry.VerdictHitless:
+			case !sameOld && !sameNew:
+				require.Fail(t, "neither table", "%#x", x.raw)
+			case x.id == a && a != b && !sameOld:
+				require.True(t, m.OldAlone, "the new table under the old id")
+			case x.id == b && a != b && !sameNew:
+				require.True(t, m.NewAlone, "the old table under the new id")
+			case x.id != a && x.id != b:
+				require.Equal(t, uint64(m.Temp), x.id)
+			}
+		}
+	}
+	for _, e := range l.entries {
+		require.True(t, f.Same(e, new), "still cached: %#x", e)
+	}
+	for _, x := range l.made {
+		require.True(t, f.Present(new) && x.id == b && slices.Equal(clearSafe(f, x.raw), tables(new)) || f.Same(old, new), "left of %#x under %d", x.raw, x.id)
+	}
+}
+
+func clearSafe(f *entry.Format, raw []uint64) []uint64 {
+	raw = slices.Clone(raw)
+	for i, s := range f.Safe {
+		raw[i] &^= s
+	}
+	return raw
+}
+
+// seeMixtures lets readers of one epoch see every mixture of units.
+func seeMixtures(l *leftover, old []uint64, epoch [][]uint64) {
+	f := l.f
+	pick := make([]int, f.Words*8/f.Unit)
+	epochs := make([]int, len(epoch))
+	for {
+		if readable(f, old, epoch, epochs, pick) {
+			l.see(assemble(f, epoch, pick))
+		}
+		i := 0
+		for ; i < len(pick); i++ {
+			if pick[i]++; pick[i] < len(epoch) {
+				break
+			}
+			pick[i] = 0
+		}
+		if i == len(pick) {
+			return
+		}
+	}
 }

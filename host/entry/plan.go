@@ -26,7 +26,7 @@ type Op uint8
 const (
 	OpStore     Op = iota // store Size bytes of Value at Offset
 	OpSyncEntry           // invalidate the cached entry and wait: no reader has older units
-	OpSyncAll             // invalidate all that was derived from the old entry, and wait
+	OpSyncAll             // invalidate all that was derived from contents before, and wait
 )
 
 // Step is one step of a plan.
@@ -36,6 +36,11 @@ type Step struct {
 	Size   int       // 8 or 16
 	Value  [2]uint64 // low word first
 	Fence  bool      // earlier stores must be visible before this one
+	// Entries are the contents that caches of the entry may hold and that a synchronisation has to
+	// drop.
+	Entries [][]uint64
+	// Made are the contents that translations, to be dropped by OpSyncAll, may have been made from.
+	Made [][]uint64
 }
 
 // String writes the step as in "store +0x10/16 0x...".
@@ -63,6 +68,9 @@ type Plan struct {
 	Steps   []Step     // in order
 	States  [][]uint64 // States[i] is the content after Steps[i]
 	Syncs   int        // steps that invalidate and wait
+	// Turn is the step from which on the content translates as the new one does.
+	Turn int
+	Temp uint32 // the temporary id, if the plan goes by it
 }
 
 // Final returns the content that the plan ends with.
@@ -76,26 +84,32 @@ func (p *Plan) Final(old []uint64) []uint64 {
 // Plan lays out the rewrite of an entry from old to new.
 //
 //   - nop: hardware looks at the same bits with the same values in both.
-//   - hitless: bits that old does not use are filled first, one unit with bits in use is stored, bits
-//     that new does not use are filled last. A wait stands only where a reader could otherwise
-//     combine units from before and after.
-//   - disruptive: the used bits differ in several units. The plan blocks the entry, waits, fills it and
-//     makes it present: the shortest window in which requests are blocked.
+//   - hitless: the shortest way over contents that each translate as old or as new does. One hop
+//     changes, of the bits in use, one unit: bits that are not in use before are filled first, then one
+//     unit is stored. Where there is no way in one hop, m may offer ids to go by. A wait
+//     stands only where a reader could otherwise combine units from before and after. Bits that new
+//     does not use are filled last.
+//   - disruptive: there is no such way. The plan blocks the entry, waits, fills it and makes it
+//     present: the shortest window in which requests are blocked.
 //
 // Errors: ErrSize, ErrIllegal.
-func (f *Format) Plan(old, new []uint64) (Plan, error) {
+func (f *Format) Plan(old, new []uint64, m Means) (Plan, error) {
 	if err := f.check(old, new); err != nil {
 		return Plan{}, err
 	}
 	if f.Same(old, new) {
 		return Plan{Verdict: VerdictNop}, nil
 	}
-	b, reason := f.search(old, new)
-	if reason == "" && !f.proved(old, new, b) {
+	b, reason := f.search(f.sides(old, new, m))
+	if reason == "" && !b.proved() {
 		reason = "no order of single stores keeps every mixture of units old or new"
 	}
 	if reason == "" {
-		return b.plan(VerdictHitless, ""), nil
+		p := b.plan(VerdictHitless, "")
+		if f.ID != 0 && m.Temp != 0 && slices.ContainsFunc(p.States, func(c []uint64) bool { return f.ID.Get(c) == uint64(m.Temp) }) {
+			p.Temp = m.Temp
+		}
+		return p, nil
 	}
 	return f.breakMake(old, new).plan(VerdictDisruptive, reason), nil
 }
@@ -117,47 +131,21 @@ func (f *Format) PlanBlocked(old, new []uint64) (Plan, error) {
 	return f.breakMake(old, new).plan(v, ""), nil
 }
 
-// search looks for a hitless order. It returns the steps, or why there is none. It knows the
-// sequences with one critical store; a search over entry states can take its place.
-func (f *Format) search(old, new []uint64) (*builder, string) {
-	b := newBuilder(f, old)
-	usedOld, usedNew := f.used(old), f.used(new)
-
-	// What the entry looks like when all bits that old leaves free have been filled; and the units in
-	// which that is not enough.
-	filled := make([]uint64, f.Words)
-	var critical []int
-	for i := range filled {
-		hold := usedOld[i] &^ f.safe(i)
-		filled[i] = old[i]&hold | new[i]&^hold
-		u := i / f.perUnit()
-		if (filled[i]^new[i])&usedNew[i] != 0 && !slices.Contains(critical, u) {
-			critical = append(critical, u)
-		}
+// search lays out the shortest way through sides. It returns the steps, or why there is no way.
+func (f *Format) search(sides []side) (*builder, string) {
+	old, new := sides[0].raw, sides[len(sides)-1].raw
+	way := f.path(sides)
+	if way == nil {
+		return nil, f.reason(sides)
 	}
-	if len(critical) > 1 {
-		return nil, f.reason(filled, new, usedNew, critical)
-	}
-	for u := range f.units() {
-		if !slices.Contains(critical, u) && (!f.Present(old) || f.needs(old, new, usedOld, usedNew, u)) {
-			b.store(u, f.unit(filled, u))
-		}
-	}
-	if len(critical) == 1 {
-		if len(b.steps) > 0 && (f.Present(old) || !f.Handshake) {
+	b := newBuilder(f, sides)
+	for i, s := range way {
+		if i > 0 {
 			b.sync(OpSyncEntry)
 		}
-		c := critical[0]
-		val := slices.Clone(f.unit(new, c))
-		if !f.Present(new) {
-			// Only what blocks; the rest when no cache can refetch it.
-			for i := range val {
-				w := c*f.perUnit() + i
-				val[i] = b.cur[w]&^usedNew[w] | new[w]&usedNew[w]
-			}
-		}
-		b.store(c, val)
+		b.hop(s.raw)
 	}
+	usedNew := f.used(new)
 	for u := range f.units() {
 		b.store(u, f.withSafe(b.cur, new, usedNew, u))
 	}
@@ -168,6 +156,57 @@ func (f *Format) search(old, new []uint64) (*builder, string) {
 		b.store(u, f.unit(new, u))
 	}
 	return b, ""
+}
+
+// hop makes the entry like to, whose bits in use differ in one unit at most.
+func (b *builder) hop(to []uint64) {
+	f, from, first := b.f, slices.Clone(b.cur), len(b.steps)
+	usedFrom, usedTo := f.used(from), f.used(to)
+	filled, critical := f.fill(from, to), f.critical(from, to)
+	for u := range f.units() {
+		if !slices.Contains(critical, u) && (!f.Present(from) || f.needs(from, to, usedFrom, usedTo, u)) {
+			b.store(u, f.unit(filled, u))
+		}
+	}
+	if len(critical) == 0 {
+		return
+	}
+	if len(b.steps) > first && (f.Present(from) || !f.Handshake) {
+		b.sync(OpSyncEntry)
+	}
+	c := critical[0]
+	val := slices.Clone(f.unit(to, c))
+	if !f.Present(to) {
+		// Only what blocks; the rest when no cache can refetch it.
+		for i := range val {
+			w := c*f.perUnit() + i
+			val[i] = b.cur[w]&^usedTo[w] | to[w]&usedTo[w]
+		}
+	}
+	b.store(c, val)
+}
+
+// fill returns old with all bits that it leaves free, and the safe ones, as new has them.
+func (f *Format) fill(old, new []uint64) []uint64 {
+	filled := f.used(old)
+	for i := range filled {
+		hold := filled[i] &^ f.safe(i)
+		filled[i] = old[i]&hold | new[i]&^hold
+	}
+	return filled
+}
+
+// critical returns the units in which filling does not make old into new.
+func (f *Format) critical(old, new []uint64) []int {
+	filled, usedNew := f.fill(old, new), f.used(new)
+	var units []int
+	for i := range filled {
+		u := i / f.perUnit()
+		if (filled[i]^new[i])&usedNew[i] != 0 && !slices.Contains(units, u) {
+			units = append(units, u)
+		}
+	}
+	return units
 }
 
 // needs reports whether unit u has bits to be filled before new can be used.
@@ -193,9 +232,11 @@ func (f *Format) withSafe(cur, new, usedNew []uint64, u int) []uint64 {
 }
 
 // reason says which bits stand in the way.
-func (f *Format) reason(filled, new, usedNew []uint64, units []int) string {
+func (f *Format) reason(sides []side) string {
+	old, new := sides[0].raw, sides[len(sides)-1].raw
+	filled, usedNew := f.fill(old, new), f.used(new)
 	var parts []string
-	for _, u := range units {
+	for _, u := range f.critical(old, new) {
 		diff := make([]uint64, f.Words)
 		for i := range diff {
 			if i/f.perUnit() == u {
@@ -208,13 +249,30 @@ func (f *Format) reason(filled, new, usedNew []uint64, units []int) string {
 		}
 		parts = append(parts, fmt.Sprintf("%s in unit %d", what, u))
 	}
-	return fmt.Sprintf("%s: in use before and after, and no single %d-byte store changes all of it",
+	text := fmt.Sprintf("%s: in use before and after, and no single %d-byte store changes all of it",
 		strings.Join(parts, " and "), f.Unit)
+	if id := f.freeID(old, new); id != 0 && f.path(f.sides(old, new, Means{Temp: id})) != nil {
+		text += "; no free id to go by"
+	}
+	return text
+}
+
+// freeID returns an id that neither content has, or 0.
+func (f *Format) freeID(old, new []uint64) uint32 {
+	if f.ID == 0 {
+		return 0
+	}
+	for id := uint64(1); id <= min(f.ID.Max(), 3); id++ {
+		if id != f.ID.Get(old) && id != f.ID.Get(new) {
+			return uint32(id)
+		}
+	}
+	return 0
 }
 
 // breakMake is the order that blocks the entry while it is rewritten.
 func (f *Format) breakMake(old, new []uint64) *builder {
-	b := newBuilder(f, old)
+	b := newBuilder(f, f.sides(old, new, Means{}))
 	if f.Present(old) {
 		blocked := slices.Clone(old)
 		f.Block(blocked)

@@ -82,7 +82,7 @@ func TestPlan(t *testing.T) {
 		{"FS to FS, same id", unit.PASID(), fs(0x2000, 6), fs(0x3000, 6), entry.VerdictHitless, "store8 all", 1, ""},
 		{"FS to FS, same table", unit.PASID(), fs(0x2000, 6), fs(0x2000, 7), entry.VerdictHitless, "store8 all", 1, ""},
 		{"FS to FS, new id", unit.PASID(), fs(0x2000, 6), fs(0x3000, 7), entry.VerdictDisruptive, "store8 all store8 store16", 1,
-			"DID in unit 0 and FSPTPTR in unit 1: in use before and after, and no single 16-byte store changes all of it"},
+			"DID in unit 0 and FSPTPTR in unit 1: in use before and after, and no single 16-byte store changes all of it; no free id to go by"},
 		{"FS to nested", unit.PASID(), fs(0x2000, 6), nested(0x1000, 0x7000, 6), entry.VerdictDisruptive, "store8 all store8 store8", 1,
 			"PGTT in unit 0 and FSPTPTR in unit 1: in use before and after, and no single 16-byte store changes all of it"},
 		{"FS to nothing", unit.PASID(), fs(0x2000, 6), zero8, entry.VerdictHitless, "store8 all store16 store8", 1, ""},
@@ -92,7 +92,7 @@ func TestPlan(t *testing.T) {
 		{"FS table and FPD", unit.PASID(), fs(0x2000, 6), with(fs(0x3000, 6), spec.PasidFPD, 1), entry.VerdictHitless, "store8 store8 all", 1, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, err := c.f.Plan(c.old, c.new)
+			p, err := c.f.Plan(c.old, c.new, entry.Means{})
 			require.NoError(t, err)
 			require.Equal(t, c.verdict, p.Verdict, p.Reason)
 			require.Equal(t, c.steps, shape(p))
@@ -106,7 +106,7 @@ func TestPlan(t *testing.T) {
 
 // The store that makes an entry present is fenced: what it refers to is visible first.
 func TestPlan_PresentLastBehindFence(t *testing.T) {
-	p, err := unit.PASID().Plan(make([]uint64, 8), fs(0x2000, 6))
+	p, err := unit.PASID().Plan(make([]uint64, 8), fs(0x2000, 6), entry.Means{})
 	require.NoError(t, err)
 	last := p.Steps[len(p.Steps)-1]
 	require.Zero(t, last.Offset)
@@ -133,35 +133,35 @@ func TestPlan_Errors(t *testing.T) {
 		{"SM context RID_PASID", unit.SMContext(), []uint64{0x1001, 1 << 13, 0, 0}, entry.ErrIllegal, "beyond the directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := c.f.Plan(make([]uint64, c.f.Words), c.new)
+			_, err := c.f.Plan(make([]uint64, c.f.Words), c.new, entry.Means{})
 			require.ErrorIs(t, err, c.want)
 			require.ErrorContains(t, err, c.text)
 		})
 	}
 	caching := unit
 	caching.CAP |= spec.CapCM.Mask()
-	_, err := caching.Context().Plan(make([]uint64, 2), ctx(0, 0x1000, 2, 0))
+	_, err := caching.Context().Plan(make([]uint64, 2), ctx(0, 0x1000, 2, 0), entry.Means{})
 	require.ErrorContains(t, err, "domain 0 in caching mode")
 }
 
 func TestVTDQuirk45_SecondStageMovesInOneStoreFirstStageDoesNot(t *testing.T) {
-	p, err := unit.PASID().Plan(ss(0x1000, 5), ss(0x2000, 6))
+	p, err := unit.PASID().Plan(ss(0x1000, 5), ss(0x2000, 6), entry.Means{})
 	require.NoError(t, err)
 	require.Equal(t, "store16 all", shape(p))
-	p, err = unit.PASID().Plan(fs(0x1000, 5), fs(0x2000, 6))
+	p, err = unit.PASID().Plan(fs(0x1000, 5), fs(0x2000, 6), entry.Means{})
 	require.NoError(t, err)
 	require.Equal(t, entry.VerdictDisruptive, p.Verdict)
 }
 
 func TestVTDQuirk46_TwoStepPlanWaitsBetweenTheSteps(t *testing.T) {
-	p, err := unit.PASID().Plan(ss(0x1000, 5), fs(0x2000, 6))
+	p, err := unit.PASID().Plan(ss(0x1000, 5), fs(0x2000, 6), entry.Means{})
 	require.NoError(t, err)
 	require.Equal(t, entry.OpSyncEntry, p.Steps[1].Op)
 }
 
 func TestVTDQuirk44_RetiringClearsOnlyPFirst(t *testing.T) {
 	old := ss(0x1000, 5)
-	p, err := unit.PASID().Plan(old, make([]uint64, 8))
+	p, err := unit.PASID().Plan(old, make([]uint64, 8), entry.Means{})
 	require.NoError(t, err)
 	require.Equal(t, old[0]&^1, p.States[0][0])
 	require.Equal(t, old[1:], p.States[0][1:])
@@ -211,7 +211,7 @@ func TestPlan_EveryMixtureIsOldOrNew(t *testing.T) {
 			f, gen = unit.Context(), genContext
 		}
 		old, new := gen(t, "old "), gen(t, "new ")
-		p, err := f.Plan(old, new)
+		p, err := f.Plan(old, new, entry.Means{})
 		require.NoError(t, err)
 		requirePlan(t, f, old, new, p)
 		b, err := f.PlanBlocked(old, new)

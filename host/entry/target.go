@@ -26,14 +26,14 @@ const (
 )
 
 // Invalidator is what an architecture does about the caches of one entry: that of one device, or of
-// one PASID of it. Old is the content that caches may hold.
+// one PASID of it. It is given contents that the entry had, and reads from them what caches tag with.
 type Invalidator interface {
-	// SyncEntry drops cached copies of the entry and waits until readers in flight have ended or
-	// started again.
-	SyncEntry(old []uint64) error
-	// SyncAll drops all that was derived from old - the cached entry, then translations, then device
-	// TLBs - and waits.
-	SyncAll(old []uint64, how Batching) error
+	// SyncEntry drops cached copies of the entry with these contents and waits until readers in
+	// flight have ended or started again.
+	SyncEntry(entries [][]uint64) error
+	// SyncAll drops cached copies of the entry with the contents entries, then all that was derived
+	// from the contents made - translations, device TLBs - and waits.
+	SyncAll(entries, made [][]uint64, how Batching) error
 	// Install does what a change from a blocking form to new needs.
 	Install(new []uint64, how Batching) error
 	// Cost counts since creation.
@@ -68,6 +68,8 @@ type Target struct {
 	Format *Format
 	At     emu.PA
 	Inv    Invalidator
+	// Means, if set, is asked what a rewrite from old to new may use if there is no way without.
+	Means func(old, new []uint64) Means
 	// Noncoherent: hardware does not snoop the processor's caches; each store is written back.
 	Noncoherent bool
 }
@@ -82,6 +84,11 @@ type Report struct {
 	// States are the declared contents in order: old, the intermediate ones that the writer stands
 	// for, new. What hardware reads otherwise is torn.
 	States [][]uint64
+	// Turn is the first of States that translates as the new content does. Those before it, but for
+	// blocking ones, translate as the old one.
+	Turn int
+	// Temp is the temporary id that the rewrite went by, or 0. After an error caches may still hold it.
+	Temp uint32
 	// First is the time of the first store, Done that of the declared completion: from here on
 	// nothing of the old entry is in any cache. In cycles of the processor.
 	First, Done uint64

@@ -48,6 +48,7 @@ func (v VTD) SMRootHalf() *Format {
 // Context describes a context entry of legacy mode (9.3): one unit holds all of it.
 func (v VTD) Context() *Format {
 	f := vtdFormat(&spec.ContextLayout, unit16, spec.CtxP, spec.CtxFPD)
+	f.ID = spec.CtxDID
 	f.Used = func(raw, mask []uint64) {
 		if !usedIfPresent(raw, mask, spec.CtxP.Mask()|spec.CtxFPD.Mask()) {
 			return
@@ -94,6 +95,7 @@ func (v VTD) PASIDDir() *Format {
 // with type and domain, the first-stage root in the second, the others are reserved.
 func (v VTD) PASID() *Format {
 	f := vtdFormat(&spec.PASIDLayout, unit16, spec.PasidP, spec.PasidFPD)
+	f.ID = spec.PasidDID
 	f.Used = usedPASID
 	f.Legal = v.legalPASID
 	return f

@@ -54,7 +54,10 @@ func (w hitless) Write(t *Target, new []uint64) (Report, error) {
 	if done {
 		return r.rep, err
 	}
-	p, err := t.Format.Plan(r.old, new)
+	p, err := t.Format.Plan(r.old, new, Means{})
+	if err == nil && p.Verdict == VerdictDisruptive && t.Means != nil {
+		p, err = t.Format.Plan(r.old, new, t.Means(r.old, new))
+	}
 	if err != nil {
 		return r.rep, err
 	}
@@ -82,20 +85,23 @@ func (w breakMake) Write(t *Target, new []uint64) (Report, error) {
 // follow carries out a plan.
 func (r *run) follow(p Plan, new []uint64) (Report, error) {
 	f := r.t.Format
-	r.rep.Verdict, r.rep.Reason = p.Verdict, p.Reason
+	r.rep.Verdict, r.rep.Reason, r.rep.Temp = p.Verdict, p.Reason, p.Temp
 	blocked := !f.Present(r.old)
-	for _, s := range p.Steps {
+	for i, s := range p.Steps {
 		var err error
 		switch s.Op {
 		case OpStore:
+			if i == p.Turn {
+				r.rep.Turn = len(r.rep.States)
+			}
 			r.store(s, true)
 			blocked = blocked || !f.Present(r.cur)
 		case OpSyncEntry:
 			r.t.CPU.Fence()
-			err = r.t.Inv.SyncEntry(r.old)
+			err = r.t.Inv.SyncEntry(s.Entries)
 		case OpSyncAll:
 			r.t.CPU.Fence()
-			err = r.t.Inv.SyncAll(r.old, OneWait)
+			err = r.t.Inv.SyncAll(s.Entries, s.Made, OneWait)
 		}
 		if err != nil {
 			return r.end(err)
@@ -120,6 +126,7 @@ func (w linux) Write(t *Target, new []uint64) (Report, error) {
 		return r.rep, err
 	}
 	f := t.Format
+	past := [][]uint64{r.old}
 	r.rep.Verdict = VerdictHitless
 	if f.Present(r.old) {
 		if f.Present(new) {
@@ -131,7 +138,7 @@ func (w linux) Write(t *Target, new []uint64) (Report, error) {
 			r.word(i, v, false, true)
 		}
 		t.CPU.Fence()
-		if err := t.Inv.SyncAll(r.old, WaitEach); err != nil {
+		if err := t.Inv.SyncAll(past, past, WaitEach); err != nil {
 			return r.end(err)
 		}
 	}
@@ -149,6 +156,7 @@ func (w linux) Write(t *Target, new []uint64) (Report, error) {
 	for i, v := range new {
 		r.word(i, v, f.Present(new), true)
 	}
+	r.rep.Turn = len(r.rep.States) - 1
 	return r.end(r.install(new, WaitEach))
 }
 
@@ -178,10 +186,12 @@ func (w naive) Write(t *Target, new []uint64) (Report, error) {
 	for i, v := range new {
 		r.store(Step{Op: OpStore, Offset: i * 8, Size: 8, Value: [2]uint64{v}}, false)
 	}
+	r.rep.Turn = len(r.rep.States)
 	r.rep.States = append(r.rep.States, slices.Clone(new))
 	if f.Present(r.old) {
+		past := [][]uint64{r.old}
 		t.CPU.Fence()
-		return r.end(t.Inv.SyncAll(r.old, OneWait))
+		return r.end(t.Inv.SyncAll(past, past, OneWait))
 	}
 	return r.end(r.install(new, OneWait))
 }

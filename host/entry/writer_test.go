@@ -48,13 +48,13 @@ func (c *tape) Fence()                 {}
 func (c *tape) Flush(pa emu.PA, n int) { _ = c.note("flush %d", n) }
 func (c *tape) Now() uint64            { return c.now }
 
-func (c *tape) SyncEntry([]uint64) error {
+func (c *tape) SyncEntry([][]uint64) error {
 	c.cost.Invalidations++
 	c.cost.Waits++
 	return c.note("entry")
 }
 
-func (c *tape) SyncAll(old []uint64, how entry.Batching) error {
+func (c *tape) SyncAll(_, _ [][]uint64, how entry.Batching) error {
 	c.cost.Invalidations += 2
 	c.cost.Waits += 1 + int(how)
 	return c.note("all %d", how)
@@ -174,4 +174,52 @@ func TestWriterByName(t *testing.T) {
 	}
 	_, ok := entry.WriterByName("other")
 	require.False(t, ok)
+}
+
+// What a report declares: contents in order, and from which on they translate as the new one.
+func TestHitless_GoesByATemporaryID(t *testing.T) {
+	old, new := fs(0x1000, 5), fs(0x2000, 6)
+	c := &tape{at: 0x5000, mem: slices.Clone(old)}
+	asked := 0
+	target := &entry.Target{CPU: c, Format: unit.PASID(), At: c.at, Inv: c, Means: func(a, b []uint64) entry.Means {
+		asked++
+		require.Equal(t, [2][]uint64{old, new}, [2][]uint64{a, b})
+		return entry.Means{Temp: temp}
+	}}
+	r, err := entry.Hitless.Write(target, new)
+	require.NoError(t, err)
+	require.Equal(t, []string{"1", "entry", "2", "entry", "1", "all 0"}, c.log)
+	require.Equal(t, entry.VerdictHitless, r.Verdict)
+	require.Equal(t, uint32(temp), r.Temp)
+	require.Equal(t, [][]uint64{old, fs(0x1000, temp), fs(0x2000, temp), new}, r.States)
+	require.Equal(t, 2, r.Turn)
+	require.Equal(t, 3, r.Stores)
+	require.Equal(t, 3, r.Waits)
+
+	// A second stage moves without: nobody is asked.
+	c.mem = ss(0x1000, 5)
+	r, err = entry.Hitless.Write(target, ss(0x2000, 6))
+	require.NoError(t, err)
+	require.Equal(t, 1, asked)
+	require.Zero(t, r.Temp)
+	require.Equal(t, 1, r.Turn)
+
+	// After an error the report tells that caches may hold the id.
+	c = &tape{at: 0x5000, mem: slices.Clone(old), fail: "entry"}
+	target.CPU, target.Inv = c, c
+	r, err = entry.Hitless.Write(target, new)
+	require.ErrorIs(t, err, errBroken)
+	require.Equal(t, uint32(temp), r.Temp)
+	require.Equal(t, [][]uint64{old, fs(0x1000, temp)}, r.States)
+}
+
+func TestWriters_TurnIsWhereTheNewContentBegins(t *testing.T) {
+	old, new := fs(0x1000, 5), fs(0x2000, 6)
+	for _, w := range entry.Writers() {
+		_, r, err := rewrite(unit.PASID(), w, old, new)
+		require.NoError(t, err)
+		for i, s := range r.States {
+			require.Equal(t, i >= r.Turn, unit.PASID().Same(s, new), "%s: state %d, turn %d", w.Name(), i, r.Turn)
+		}
+	}
 }

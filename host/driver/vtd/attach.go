@@ -108,7 +108,7 @@ func (d *Driver) settle(v *device, pasid emu.PASID, t *entry.Target) error {
 			past = append(slices.Clip(past), old)
 		}
 		for _, m := range past {
-			if err := t.Inv.SyncAll(m.entryFor(v), entry.OneWait); err != nil {
+			if err := t.Inv.SyncAll([][]uint64{m.entryFor(v)}, [][]uint64{m.entryFor(v)}, entry.OneWait); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,8 @@
 package vtd
 
 import (
+	"slices"
+
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host/entry"
@@ -35,20 +37,38 @@ func (c *caches) deviceTLB(ops []op) []op {
 	return ops
 }
 
+// add adds an operation once.
+func add(ops []op, o op) []op {
+	if slices.Contains(ops, o) {
+		return ops
+	}
+	return append(ops, o)
+}
+
 // legacyCaches is for a legacy context entry.
 type legacyCaches struct{ caches }
 
 func legacyDID(w []uint64) uint32 { return uint32(spec.CtxDID.Get(w)) }
 
 // SyncEntry drops the context entry. In legacy mode it is tagged with its domain.
-func (c *legacyCaches) SyncEntry(old []uint64) error {
-	return c.run(entry.OneWait, contextDevice(legacyDID(old), c.dev.sid))
+func (c *legacyCaches) SyncEntry(entries [][]uint64) error {
+	return c.run(entry.OneWait, c.entry(entries)...)
 }
 
-// SyncAll drops the context entry, the domain's translations, the device-TLB.
-func (c *legacyCaches) SyncAll(old []uint64, how entry.Batching) error {
-	did := legacyDID(old)
-	return c.run(how, c.deviceTLB([]op{contextDevice(did, c.dev.sid), iotlbDomain(did)})...)
+func (c *legacyCaches) entry(entries [][]uint64) (ops []op) {
+	for _, w := range entries {
+		ops = add(ops, contextDevice(legacyDID(w), c.dev.sid))
+	}
+	return ops
+}
+
+// SyncAll drops the context entry, the translations of the domains, the device-TLB.
+func (c *legacyCaches) SyncAll(entries, made [][]uint64, how entry.Batching) error {
+	ops := c.entry(entries)
+	for _, w := range made {
+		ops = add(ops, iotlbDomain(legacyDID(w)))
+	}
+	return c.run(how, c.deviceTLB(ops)...)
 }
 
 // Install drops what caching mode keeps of an entry that was not present; those are tagged 0. Otherwise
@@ -64,12 +84,12 @@ func (c *legacyCaches) Install(new []uint64, how entry.Batching) error {
 type contextCaches struct{ caches }
 
 // SyncEntry drops the context entry.
-func (c *contextCaches) SyncEntry([]uint64) error {
+func (c *contextCaches) SyncEntry([][]uint64) error {
 	return c.run(entry.OneWait, contextDevice(didNone, c.dev.sid))
 }
 
 // SyncAll is for a device without live PASID entries; otherwise everything has to go.
-func (c *contextCaches) SyncAll(_ []uint64, how entry.Batching) error {
+func (c *contextCaches) SyncAll(_, _ [][]uint64, how entry.Batching) error {
 	ops := []op{contextDevice(didNone, c.dev.sid)}
 	if len(c.dev.domains) > 0 {
 		ops = append(ops, pasidGlobal(), iotlbGlobal())
@@ -91,23 +111,35 @@ type pasidCaches struct{ caches }
 func pasidDID(w []uint64) uint32 { return uint32(spec.PasidDID.Get(w)) }
 
 // SyncEntry drops the PASID entry, which is tagged with the domain that it held.
-func (c *pasidCaches) SyncEntry(old []uint64) error {
-	return c.run(entry.OneWait, pasidSelective(pasidDID(old), ridPASID(c.pasid)))
+func (c *pasidCaches) SyncEntry(entries [][]uint64) error {
+	return c.run(entry.OneWait, c.entry(entries)...)
 }
 
-// SyncAll drops the PASID entry, its translations, the device-TLB. First-stage and pass-through
-// translations are tagged with the PASID; second-stage ones with the domain only, and a first stage on
-// top of one goes with them.
-func (c *pasidCaches) SyncAll(old []uint64, how entry.Batching) error {
-	did, pasid := pasidDID(old), ridPASID(c.pasid)
-	ops := []op{pasidSelective(did, pasid)}
-	switch spec.PasidPGTT.Of(old[0]) {
-	case spec.PGTTFirst, spec.PGTTPassThrough:
-		ops = append(ops, iotlbPASID(did, pasid))
-	default:
-		ops = append(ops, iotlbDomain(did))
+func (c *pasidCaches) entry(entries [][]uint64) (ops []op) {
+	for _, w := range entries {
+		ops = add(ops, pasidSelective(pasidDID(w), ridPASID(c.pasid)))
+	}
+	return ops
+}
+
+// SyncAll drops the PASID entry, its translations, the device-TLB.
+func (c *pasidCaches) SyncAll(entries, made [][]uint64, how entry.Batching) error {
+	ops := c.entry(entries)
+	for _, w := range made {
+		ops = add(ops, c.translations(w))
 	}
 	return c.run(how, c.deviceTLB(ops)...)
+}
+
+// translations drops what was translated through an entry. First-stage and pass-through translations
+// are tagged with the PASID; second-stage ones with the domain only, and a first stage on top of
+// one goes with them (6.5.3.3).
+func (c *pasidCaches) translations(w []uint64) op {
+	switch spec.PasidPGTT.Of(w[0]) {
+	case spec.PGTTFirst, spec.PGTTPassThrough:
+		return iotlbPASID(pasidDID(w), ridPASID(c.pasid))
+	}
+	return iotlbDomain(pasidDID(w))
 }
 
 // Install drops what caching mode keeps.

@@ -1,0 +1,104 @@
+package entry
+
+import "slices"
+
+// Means are what a plan may use besides the two contents. The zero value is nothing.
+//
+// An id that tags what hardware caches (Format.ID) stands in the way where it lies in one unit and
+// the table pointer in another: old id with new pointer, or the reverse, would leave translations under
+// an id whose other users have other tables. A way round is an id under which both may be found for
+// a while. All such ids are flushed before the rewrite is complete.
+type Means struct {
+	// Temp is an id that no entry and no cache holds; 0 is none.
+	Temp uint32
+	// OldAlone: no other entry shares the cached translations of the old id, so that the new content
+	// may be under it for a while.
+	OldAlone bool
+	// NewAlone: the same of the new id, for the old content.
+	NewAlone bool
+	// Alike marks bits that lead to the same translation whether they have their old or their new
+	// value: pointers to tables that translate alike. All of them lie in one unit and change together.
+	Alike []uint64
+}
+
+// side is a content that a rewrite may pass through.
+type side struct {
+	raw []uint64
+	new bool // it translates as the new content does
+}
+
+// sides returns the contents that may be seen between old and new, the old one first, the new one
+// last. Those in between are in the order of preference: the fewer ids to be flushed, the better.
+//
+// The bits of m.Alike go with the id: entries that share an id share tables.
+func (f *Format) sides(old, new []uint64, m Means) []side {
+	list := []side{{old, false}}
+	if f.ID == 0 || !f.Present(old) || !f.Present(new) {
+		return append(list, side{new, true})
+	}
+	a, b, t := f.ID.Get(old), f.ID.Get(new), uint64(m.Temp)
+	move := f.alike(old, new, m.Alike) // old with the tables of new, where these are alike
+	keep := f.alike(new, old, m.Alike)
+	add := func(allowed bool, raw []uint64, id uint64, new bool) {
+		raw = f.withID(raw, id)
+		if allowed && !slices.ContainsFunc(list, func(s side) bool { return slices.Equal(s.raw, raw) }) {
+			list = append(list, side{raw, new})
+		}
+	}
+	add(m.OldAlone, keep, a, true)
+	add(m.NewAlone, move, b, false)
+	free := t != 0 && t != a && t != b
+	add(free, old, t, false)
+	add(free, new, t, true)
+	add(free, move, t, false)
+	add(free, keep, t, true)
+	add(a == b, move, a, false)
+	add(a == b, keep, a, true)
+	return append(list, side{new, true})
+}
+
+// withID returns raw with another id.
+func (f *Format) withID(raw []uint64, id uint64) []uint64 {
+	raw = slices.Clone(raw)
+	f.ID.Set(raw, id)
+	return raw
+}
+
+// alike returns raw with the bits of mask as other has them.
+func (f *Format) alike(raw, other, mask []uint64) []uint64 {
+	raw = slices.Clone(raw)
+	for i := range min(len(mask), len(raw)) {
+		raw[i] = raw[i]&^mask[i] | other[i]&mask[i]
+	}
+	return raw
+}
+
+// path returns the shortest way from the first side to the last in which each hop changes, of the bits
+// in use, one unit only. Nil: there is none.
+func (f *Format) path(sides []side) []side {
+	from := make([]int, len(sides))
+	for i := range from {
+		from[i] = -1
+	}
+	last := len(sides) - 1
+	from[0] = 0
+	for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		for to := range sides {
+			if from[to] >= 0 || len(f.critical(sides[at].raw, sides[to].raw)) > 1 {
+				continue
+			}
+			from[to] = at
+			if to == last {
+				var way []side
+				for ; to != 0; to = from[to] {
+					way = append(way, sides[to])
+				}
+				slices.Reverse(way)
+				return way
+			}
+			queue = append(queue, to)
+		}
+	}
+	return nil
+}
