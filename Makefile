@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 10s
 
-.PHONY: check long bench fuzz lint
+.PHONY: check long bench fuzz lint qemu
 
 check: lint ## what every change has to pass
 	$(GO) build ./...
@@ -29,3 +29,6 @@ fuzz: ## every fuzz target for FUZZTIME
 			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 		done; \
 	done
+
+qemu: ## the QEMU that tests compare with, for this user only
+	.ci/qemu

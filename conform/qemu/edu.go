@@ -1,0 +1,104 @@
+package qemu
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/iommulab/iommulab/conform"
+	"github.com/iommulab/iommulab/conform/qtest"
+	"github.com/iommulab/iommulab/emu"
+)
+
+// edu is QEMU's teaching device: one DMA engine with a buffer of 4 KiB, one MSI.
+type edu struct {
+	pci qtest.PCI
+	msi uint16 // its MSI capability in configuration space
+
+	addr, data uint32 // what the MSI registers hold
+	armed      bool   // and that they hold anything
+}
+
+const (
+	eduID   = 0x11e8_1234
+	eduArgs = "edu,dma_mask=0xffffffffffffffff" // without it the device drops the upper address bits
+)
+
+// Registers of edu in BAR 0.
+const (
+	eduRaise  = 0x60 // raise interrupts
+	eduAck    = 0x64 // lower them
+	eduSource = 0x80
+	eduTarget = 0x88
+	eduCount  = 0x90
+	eduStart  = 0x98
+
+	eduToMemory = 1 << 1 // of eduStart
+	eduRun      = 1
+)
+
+// The buffer as the DMA engine addresses it: the tags, and room for what is read.
+const (
+	eduBuffer = 0x4_0000
+	eduRoom   = eduBuffer + 0xff8
+)
+
+// eduTime is how long a DMA takes in virtual time.
+const eduTime = 100_000_000
+
+// readBack is where read data is sent to: a message in compatibility format to local APIC 0x7f, which
+// does not exist. In the second half bit 2 makes the destination a logical one; no APIC answers to one
+// after reset.
+const readBack = 0xfee7_f000
+
+// transfer puts a DMA of n bytes on the list.
+func (e *edu) transfer(b *qtest.Batch, source, target uint64, n int, command uint64) {
+	b.Write(e.pci.BAR+eduSource, 8, source)
+	b.Write(e.pci.BAR+eduTarget, 8, target)
+	b.Write(e.pci.BAR+eduCount, 8, uint64(n))
+	b.Write(e.pci.BAR+eduStart, 4, command|eduRun)
+	b.Step(eduTime)
+	b.Read(e.pci.BAR+eduStart, 4) // has it ended?
+}
+
+// tags is the content of the buffer.
+func tags() []byte {
+	var p []byte
+	for i := range conform.Tags {
+		t := conform.Tag(i)
+		p = append(p, t[:]...)
+	}
+	return p
+}
+
+// load puts the tags into the buffer, from memory at pa, while nothing is translated.
+func (e *edu) load(b *qtest.Batch, pa uint64) {
+	e.transfer(b, pa, eduBuffer, conform.Tags*8, 0)
+}
+
+// tagAt finds a tag in the buffer.
+func tagAt(data []byte) (uint64, error) {
+	v := [8]byte(data)
+	for i := range conform.Tags {
+		if conform.Tag(i) == v {
+			return eduBuffer + uint64(i)*8, nil
+		}
+	}
+	return 0, fmt.Errorf("qemu: %#x is no conform.Tag: the device cannot write it", binary.LittleEndian.Uint64(data))
+}
+
+// message puts an MSI on the list.
+func (e *edu) message(b *qtest.Batch, m *qtest.Machine, addr, data uint32) {
+	const control, low, high, value = 0, 4, 8, 12 // of the capability with 64-bit addresses
+	if !e.armed || e.addr != addr || e.data != data {
+		m.WriteConfig(b, e.pci.BDF, e.msi+low, addr)
+		m.WriteConfig(b, e.pci.BDF, e.msi+high, 0)
+		m.WriteConfig(b, e.pci.BDF, e.msi+value, data)
+		m.WriteConfig(b, e.pci.BDF, e.msi+control, 1<<16) // MSI enable
+		e.addr, e.data, e.armed = addr, data, true
+	}
+	b.Write(e.pci.BAR+eduRaise, 4, 1)
+	b.Write(e.pci.BAR+eduAck, 4, 1)
+}
+
+// isMessage reports whether an address belongs to interrupts (VT-d 3.14).
+func isMessage(a emu.IOVA) bool { return a>>20 == 0xfee }
