@@ -16,6 +16,7 @@ type Info struct {
 	Levels     uint8    // of the present tree
 	OABits     uint8    // width of an output address
 	Perms      Perm     // permissions that can be mapped
+	Implied    Perm     // those of them that are granted unasked
 	Dirty      bool     // hardware sets dirty bits
 }
 
@@ -23,7 +24,7 @@ type Info struct {
 func (t *Table) Info() Info {
 	i := Info{
 		Format: t.g.Name, PageSizes: t.sizes, SignExtend: t.cfg.SignExtend,
-		Levels: t.top + 1, OABits: t.g.OABits, Perms: t.g.Perms, Dirty: t.g.Dirty,
+		Levels: t.top + 1, OABits: t.g.OABits, Perms: t.g.Perms, Implied: t.g.Implied, Dirty: t.g.Dirty,
 	}
 	width := t.vaBits
 	if t.g.Dynamic {
@@ -99,7 +100,7 @@ func (t *Table) grow(last emu.IOVA) error {
 		}
 		stack[n] = pa
 		n++
-		t.mem.Store64(pa, t.f.Encode(Entry{Kind: SubTable, OA: root, State: State{Perm: g.Perms}}, l))
+		t.mem.Store64(pa, t.linkTo(root, l))
 		t.mem.Flush(pa, 8)
 		root = pa
 	}

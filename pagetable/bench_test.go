@@ -47,6 +47,7 @@ var benchFormats = []struct {
 	lg2  uint8
 }{
 	{"vtdss", VTDSS{Dirty: true}, Config{Levels: 4}, 12},
+	{"x86", X86{Dirty: true}, Config{Levels: 4}, 12},
 	{"mock", Mock{Fixed: 4}, Config{}, 11},
 }
 

@@ -102,7 +102,8 @@ func TestCompare_AgainstBruteForce(t *testing.T) {
 	const window = 1<<27 - 4<<20
 	for _, pair := range [][2]string{
 		{"vtdss-3", "vtdss-3"}, {"vtdss-3", "vtdss-5-incoherent"}, {"vtdss-3", "vtdss-4k"}, {"vtdss-3", "mock"},
-		{"mock", "mock-fixed-7"}, {"mock", "hinted"}, {"signed", "vtdss-4-full"}, {"hinted", "hinted"}, {"mock-incoherent", "mock"},
+		{"mock", "mock-fixed-7"}, {"mock", "hinted"}, {"signed", "vtdss-4-full"},
+		{"vtdss-3", "x86-4"}, {"x86-4", "x86-5-preset"}, {"x86-4-signed", "x86-4-unsigned"}, {"x86-4-signed", "x86-4-signed"}, {"x86-5-signed", "mock"}, {"hinted", "hinted"}, {"mock-incoherent", "mock"},
 	} {
 		t.Run(pair[0]+"/"+pair[1], func(t *testing.T) {
 			for seed := range uint64(12) {
@@ -139,7 +140,7 @@ func TestCompare_AgainstBruteForce(t *testing.T) {
 }
 
 func TestCompare_SharedSubtreesAreSkipped(t *testing.T) {
-	for _, v := range []variant{{format: VTDSS{}, cfg: Config{Levels: 4}}, {format: Mock{Fixed: 4}}} {
+	for _, v := range []variant{{format: VTDSS{}, cfg: Config{Levels: 4}}, {format: X86{}}, {format: Mock{Fixed: 4}}} {
 		a := newArena(4)
 		x := v.table(t, a)
 		gr := v.granule()

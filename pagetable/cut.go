@@ -12,7 +12,8 @@ import "github.com/iommulab/iommulab/emu"
 // The caller makes sure that the walker tolerates a change of the page size in place.
 //
 // Errors: ErrAlign (at is no multiple of the granule), ErrCorrupt, ErrNoMemory, ErrBusy (the leaf was
-// changed by other software). The tree then translates as before.
+// changed by other software), ErrUnsupported (the leaf holds something that the format does not decode
+// and the pieces would lose). The tree then translates as before.
 func (t *Table) Cut(at emu.IOVA, g *Gather) error {
 	c := cursor{t: t}
 	s := c.at(at)
@@ -32,6 +33,9 @@ func (t *Table) Cut(at emu.IOVA, g *Gather) error {
 	k := cutter{t: t, s: s, at: at, slots: make([]uint64, s.slots)}
 	// The permissions above the leaf stay where they are: the pieces get those of the leaf alone.
 	k.s.entry.Perm = t.decode(s.raw, s.level).Perm
+	if t.f.Significant(t.f.Encode(k.s.entry, s.level), s.level) != t.f.Significant(s.raw, s.level) {
+		return fail(ErrUnsupported)
+	}
 	if err := k.build(); err != nil {
 		k.undo(0)
 		return fail(err)
@@ -114,7 +118,7 @@ func (k *cutter) subTree(first emu.IOVA) (uint64, error) {
 		t.freeTree(table, below)
 		return 0, err
 	}
-	return t.f.Encode(Entry{Kind: SubTable, OA: table, State: State{Perm: t.g.Perms}}, s.level), nil
+	return t.linkTo(table, s.level), nil
 }
 
 // install puts the new values in place. If hardware dirties the leaf meanwhile, all pieces become

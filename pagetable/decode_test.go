@@ -85,6 +85,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add(uint64(0x4c87001), uint64(0), uint64(3), uint8(0), uint64(0x1000))
 	f.Add(^uint64(0), uint64(1<<62|3), uint64(0x83), uint8(1), uint64(0))
 	f.Add(uint64(0x60000000000001df), uint64(0x600000000000781f), uint64(5), uint8(2), uint64(1<<27))
+	f.Add(uint64(0x4c87067), uint64(0xbc010e7), uint64(0x7ff0000040001f9f), uint8(1), uint64(0xffff_8000_0000_0000))
+	f.Add(uint64(0x8000000000000025), uint64(0x3f60003), uint64(0x1001), uint8(4), uint64(1<<47-0x3000))
+	a := newArena(1) // one for all inputs: a new one for each would keep the garbage collector busy
 	f.Fuzz(func(t *testing.T, x, y, z uint64, level uint8, iova uint64) {
 		for _, v := range variants {
 			g := v.format.Geometry()
@@ -99,14 +102,14 @@ func FuzzDecode(f *testing.F) {
 					}
 				}
 			}
-			garbage(t, v, []uint64{x, y, z}, level, emu.IOVA(iova))
+			a.reset()
+			garbage(t, v, a, []uint64{x, y, z}, level, emu.IOVA(iova))
 		}
 	})
 }
 
 // garbage overwrites entries of a small tree and reads it. Links are kept within the memory.
-func garbage(t *testing.T, v variant, raws []uint64, level uint8, iova emu.IOVA) {
-	a := newArena(1)
+func garbage(t *testing.T, v variant, a *arena, raws []uint64, level uint8, iova emu.IOVA) {
 	tab := v.table(t, a)
 	if _, err := tab.Map(v.windows[0], 0, 3*v.granule(), Read, nil); err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ type Geometry struct {
 	OABits    uint8  // width of an output address
 	PageSizes uint64 // bit n set: a leaf of 2^n bytes may be written
 	Perms     Perm   // permissions that a leaf can hold
+	Implied   Perm   // those of them that every leaf grants, whether asked for or not
 	Attrs     Attr   // attributes that a leaf can hold
 	// Dynamic: the root may be replaced by a table one level higher whose slot 0 links the old
 	// one, while walkers run.
@@ -39,6 +40,14 @@ type Geometry struct {
 	Replicated bool
 	// Dirty: hardware sets dirty bits.
 	Dirty bool
+	// Preset: new entries have their accessed bit set and new leaves that grant Write their dirty
+	// bit, so that the walker never has to write to them.
+	Preset bool
+	// Canonical: the walker takes only sign-extended addresses. A table whose Config does not ask
+	// for both halves has the lower one.
+	Canonical bool
+	// Concat is how many address bits a root of several concatenated tables may add.
+	Concat uint8
 	// Pending is an ignored bit of table entries, or 0: software sets it from the moment a
 	// table is linked until the link has been cleaned from the caches. It makes concurrent maps
 	// safe for walkers that do not snoop: who meets the bit does the cleaning itself.

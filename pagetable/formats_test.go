@@ -43,6 +43,15 @@ func (f hinted) Significant(raw uint64, level uint8) uint64 {
 	return f.VTDSS.Significant(raw, level) | raw&hintBit
 }
 
+// concatenated is a format whose root may be up to 16 tables in a row.
+type concatenated struct{ VTDSS }
+
+func (f concatenated) Geometry() Geometry {
+	g := f.VTDSS.Geometry()
+	g.Name, g.Concat = "concatenated", 4
+	return g
+}
+
 // variant is one format in one configuration. The suite runs for all of them.
 type variant struct {
 	name   string
@@ -61,11 +70,22 @@ var variants = []variant{
 	{"vtdss-5-incoherent", VTDSS{Dirty: true}, Config{Levels: 5, Incoherent: true},
 		[]emu.IOVA{1<<48 - 4<<20, 1<<57 - windowSize}},
 	{"vtdss-4k", VTDSS{Dirty: true, HAW: 46, Without: 1<<21 | 1<<30}, Config{Levels: 4}, []emu.IOVA{1<<47 - 4<<20}},
-	{"concatenated", VTDSS{Dirty: true}, Config{Levels: 3, VABits: 42}, []emu.IOVA{0, 1<<39 - 4<<20, 1<<42 - windowSize}},
+	{"concatenated", concatenated{VTDSS{Dirty: true}}, Config{Levels: 3, VABits: 42}, []emu.IOVA{0, 1<<39 - 4<<20, 1<<42 - windowSize}},
 	{"narrow", VTDSS{Dirty: true}, Config{Levels: 4, VABits: 45}, []emu.IOVA{0, 1<<45 - windowSize}},
 	{"signed", VTDSS{Dirty: true}, Config{Levels: 4, SignExtend: true},
 		[]emu.IOVA{0, 1<<47 - windowSize, 0xffff_8000_0000_0000, ^emu.IOVA(windowSize) + 1}},
 	{"hinted", hinted{VTDSS{Dirty: true}}, Config{Levels: 4}, []emu.IOVA{0, 1<<30 - 4<<20}},
+	{"x86-4", X86{Dirty: true}, Config{Levels: 4}, []emu.IOVA{0, 1<<39 - 4<<20, 1<<47 - windowSize}},
+	{"x86-4-signed", X86{Dirty: true, NXE: true}, Config{Levels: 4, SignExtend: true, Attr: X86CacheDisable},
+		[]emu.IOVA{0, 1<<47 - windowSize, 0xffff_8000_0000_0000, ^emu.IOVA(windowSize) + 1}},
+	{"x86-4-4k", X86{Dirty: true, HAW: 46, Without: 1<<21 | 1<<30, Supervisor: true},
+		Config{Levels: 4, VABits: 46, Attr: X86Supervisor | X86PAT}, []emu.IOVA{1<<46 - windowSize}},
+	{"x86-4-unsigned", X86{Dirty: true, NXE: true, Supervisor: true, Unsigned: true},
+		Config{Levels: 4, Attr: X86WriteThrough | X86PAT}, []emu.IOVA{1<<30 - 4<<20, 1<<47 - 4<<20, 1<<48 - windowSize}},
+	{"x86-5-preset", X86{Dirty: true, Preset: true}, Config{Levels: 5, Incoherent: true},
+		[]emu.IOVA{0, 1<<48 - 4<<20, 1<<56 - windowSize}},
+	{"x86-5-signed", X86{Dirty: true, Preset: true, NXE: true, Without: 1 << 30}, Config{Levels: 5, SignExtend: true},
+		[]emu.IOVA{1<<56 - windowSize, 0xff00_0000_0000_0000, ^emu.IOVA(windowSize) + 1}},
 	{"mock", Mock{}, Config{}, []emu.IOVA{0, 1<<27 - 4<<20, 1<<35 - 4<<20, 1<<59 - 4<<20, ^emu.IOVA(windowSize) + 1}},
 	{"mock-incoherent", Mock{}, Config{Incoherent: true, Attr: 5}, []emu.IOVA{0, 1<<27 - 4<<20}},
 	{"mock-fixed-7", Mock{Fixed: 7}, Config{}, []emu.IOVA{0, 1<<63 - 4<<20, ^emu.IOVA(windowSize) + 1}},
@@ -86,6 +106,9 @@ func (v variant) table(t require.TestingT, a *arena) *Table {
 
 // granule is the smallest page of the variant.
 func (v variant) granule() uint64 { return 1 << v.format.Geometry().Granule }
+
+// half is the size of the lower half of a sign-extended table.
+func half(tab *Table) emu.IOVA { return 1 << (tab.vaBits - 1) }
 
 // requireNoLeak checks that the live pages are those of the tree, and none are left after Destroy.
 func requireNoLeak(t require.TestingT, a *arena, tab *Table) {

@@ -12,7 +12,8 @@ func (t *Table) Map(iova emu.IOVA, pa emu.PA, length uint64, perm Perm, g *Gathe
 }
 
 // MapAttr maps length bytes at iova to pa with the largest leaves that fit. It returns how many bytes
-// from iova on it mapped, also with an error; it does not undo.
+// from iova on it mapped, also with an error; it does not undo. Permissions that every leaf of the
+// format grants (Geometry.Implied) are granted unasked.
 //
 // An empty table that stands where a large leaf belongs is replaced by the leaf and goes into g. With
 // a nil g it stays, and smaller leaves are used. A dynamic table grows as needed; see IncreaseTop for
@@ -24,7 +25,10 @@ func (t *Table) MapAttr(iova emu.IOVA, pa emu.PA, length uint64, perm Perm, attr
 	if err := t.checkMap(iova, pa, length, perm, attr); err != nil {
 		return 0, &OpError{Op: "map", First: iova, At: iova, Err: err}
 	}
-	m := mapper{t: t, gather: g, sizes: t.sizes, leaf: Entry{Kind: Leaf, State: State{Perm: perm, Attr: attr}}}
+	perm |= t.g.Implied
+	m := mapper{t: t, gather: g, sizes: t.sizes, leaf: Entry{Kind: Leaf, State: State{
+		Perm: perm, Attr: attr, Accessed: t.g.Preset, Dirty: t.g.Preset && perm&Write != 0,
+	}}}
 	if err := m.run(t.root, t.top, iova, iova+emu.IOVA(length-1), pa); err != nil {
 		return uint64(m.at - iova), m.fail("map", iova, err)
 	}
@@ -166,7 +170,7 @@ func (t *Table) link(slot emu.PA, old uint64, level uint8) (next emu.PA, ok bool
 	if err != nil {
 		return 0, false, err
 	}
-	raw := t.f.Encode(Entry{Kind: SubTable, OA: next, State: State{Perm: t.g.Perms}}, level)
+	raw := t.linkTo(next, level)
 	if t.cfg.Incoherent {
 		raw |= t.g.Pending
 	}

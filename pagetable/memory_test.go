@@ -33,6 +33,12 @@ func newArena(mib int) *arena {
 	}
 }
 
+// reset forgets all pages, without giving the memory back.
+func (a *arena) reset() {
+	clear(a.units[:(a.next+2047)>>11])
+	*a = arena{words: a.words, shadow: a.shadow, units: a.units, free: map[uint8][]emu.PA{}, live: map[emu.PA]uint8{}}
+}
+
 func (a *arena) word(pa emu.PA) *uint64 {
 	off := uint64(pa - arenaBase)
 	if off&7 != 0 || off>>3 >= uint64(len(a.words)) || a.units[off>>11] == 0 {

@@ -11,6 +11,7 @@ import (
 // model is the brute-force oracle: one map element per granule.
 type model struct {
 	info    Info
+	preset  bool
 	granule uint64
 	pages   map[emu.IOVA]modelPage
 }
@@ -25,7 +26,7 @@ type modelPage struct {
 }
 
 func newModel(v variant, tab *Table) *model {
-	return &model{info: tab.Info(), granule: v.granule(), pages: map[emu.IOVA]modelPage{}}
+	return &model{info: tab.Info(), preset: tab.g.Preset, granule: v.granule(), pages: map[emu.IOVA]modelPage{}}
 }
 
 // biggest is the naive choice of a page size: try all from the largest down.
@@ -47,7 +48,8 @@ func (m *model) mapRange(iova emu.IOVA, pa emu.PA, length uint64, perm Perm, att
 				return done, true
 			}
 		}
-		m.leaf(iova, pa, lg2, perm, attr, false)
+		perm |= m.info.Implied
+		m.leaf(iova, pa, lg2, perm, attr, m.preset && perm&Write != 0)
 		iova, pa, done = iova+emu.IOVA(size), pa+emu.PA(size), done+size
 	}
 	return done, false

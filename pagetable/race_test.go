@@ -66,16 +66,18 @@ func requireWalker(t *testing.T, v variant, a *arena, tab *Table, iova emu.IOVA,
 	require.Equal(t, pa, tr.PA)
 }
 
-// TestDirty_NotLostAtAnyAccess lets hardware dirty the leaf before each access of a clear, a cut and a
-// settle in turn: the write is either reported or still marked.
+// TestDirty_NotLostAtAnyAccess lets hardware dirty the leaf before each access of a clear and of a cut in
+// turn: the write is either reported or still marked.
 func TestDirty_NotLostAtAnyAccess(t *testing.T) {
 	forAll(t, func(t *testing.T, v variant) {
-		if !tabSizes(v, 2*v.granule()) {
-			t.Skip("no leaf of two granules")
+		sizes := v.format.Geometry().PageSizes &^ v.granule()
+		if sizes&-sizes > windowSize || sizes == 0 {
+			t.Skip("no leaf that is small and can be cut")
 		}
+		a := newArena(1)
 		for _, op := range []string{"clear", "cut"} {
 			for stop := 0; ; stop++ {
-				if !dirtyRace(t, v, op, stop) {
+				if a.reset(); !dirtyRace(t, v, a, sizes&-sizes, op, stop) {
 					break
 				}
 			}
@@ -83,18 +85,18 @@ func TestDirty_NotLostAtAnyAccess(t *testing.T) {
 	})
 }
 
-func tabSizes(v variant, size uint64) bool { return v.format.Geometry().PageSizes&size != 0 }
-
-func dirtyRace(t *testing.T, v variant, op string, stop int) (ran bool) {
-	a := newArena(1)
+func dirtyRace(t *testing.T, v variant, a *arena, size uint64, op string, stop int) (ran bool) {
 	tab := v.table(t, a)
 	gr := v.granule()
-	size := 2 * gr
 	_, err := tab.Map(0, 0, size, Read|Write, nil)
 	require.NoError(t, err)
 	require.Len(t, observed(tab, 0, ^emu.IOVA(0)), 1)
-	n := 0
-	a.hook = func(string, emu.PA) {
+	require.NoError(t, tab.ReadAndClearDirty(0, 0, 0, nil, func(_, _ emu.IOVA) {})) // some formats map dirty leaves
+	n, end := 0, emu.PA(arenaBase+a.next)
+	a.hook = func(_ string, pa emu.PA) {
+		if pa >= end {
+			return // hardware does not see the new page yet: whether it writes before or after is all one
+		}
 		if n++; n == stop+1 {
 			a.hook, ran = nil, true
 			require.NoError(t, tab.SetDirty(emu.IOVA(gr)))
@@ -103,7 +105,7 @@ func dirtyRace(t *testing.T, v variant, op string, stop int) (ran bool) {
 	reported := false
 	if op == "clear" {
 		require.NoError(t, tab.SetDirty(0))
-		err = tab.ReadAndClearDirty(0, ^emu.IOVA(0), 0, nil, func(f, l emu.IOVA) { reported = true })
+		err = tab.ReadAndClearDirty(0, emu.IOVA(size-1), 0, nil, func(f, l emu.IOVA) { reported = true })
 		require.NoError(t, err)
 		require.True(t, reported)
 	} else {
@@ -111,9 +113,10 @@ func dirtyRace(t *testing.T, v variant, op string, stop int) (ran bool) {
 	}
 	a.hook = nil
 	if ran && !reported {
-		l := observed(tab, 0, ^emu.IOVA(0))
-		require.Len(t, l, 2)
-		require.True(t, l[1].Dirty, fmt.Sprint(l))
+		l := observed(tab, emu.IOVA(gr), emu.IOVA(gr))
+		require.Len(t, l, 1)
+		require.True(t, op == "clear" || l[0].IOVA == emu.IOVA(gr))
+		require.True(t, l[0].Dirty, fmt.Sprint(l))
 	}
 	return ran
 }
@@ -150,10 +153,16 @@ func TestMap_SteadyStateAllocatesNothing(t *testing.T) {
 // TestDirty_ClearKeepsWhatHardwareSets sets the accessed bit before each access of a clear in turn: a
 // plain store of the value read before would lose it.
 func TestDirty_ClearKeepsWhatHardwareSets(t *testing.T) {
+	clearKeeps(t, VTDSS{Dirty: true}, vtdA)
+	clearKeeps(t, X86{Dirty: true}, x86A)
+	clearKeeps(t, X86{Dirty: true}, 1<<10) // EA
+}
+
+func clearKeeps(t *testing.T, f Format, bit uint64) {
 	for stop, ran := 0, true; ran; stop++ {
 		ran = false
 		a := newArena(1)
-		tab, err := New(VTDSS{Dirty: true}, a, a, Config{})
+		tab, err := New(f, a, a, Config{})
 		require.NoError(t, err)
 		_, err = tab.Map(0, 0, 4096, Read|Write, nil)
 		require.NoError(t, err)
@@ -163,7 +172,7 @@ func TestDirty_ClearKeepsWhatHardwareSets(t *testing.T) {
 			if n++; n == stop+1 {
 				a.hook, ran = nil, true
 				for l := range tab.Leaves(0, 0) {
-					*a.word(l.Slot) |= vtdA
+					*a.word(l.Slot) |= bit
 				}
 			}
 		}
@@ -171,7 +180,7 @@ func TestDirty_ClearKeepsWhatHardwareSets(t *testing.T) {
 		a.hook = nil
 		for l := range tab.Leaves(0, 0) {
 			require.False(t, l.Dirty)
-			require.Equal(t, ran, l.Accessed)
+			require.Equal(t, ran, l.Raw&bit != 0)
 		}
 	}
 }

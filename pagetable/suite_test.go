@@ -15,8 +15,7 @@ func TestAgainstModel(t *testing.T) {
 		t.Parallel()
 		a := newArena(4)
 		rapid.Check(t, func(t *rapid.T) {
-			*a = arena{words: a.words, shadow: a.shadow, units: a.units, free: map[uint8][]emu.PA{}, live: map[emu.PA]uint8{}}
-			clear(a.units)
+			a.reset()
 			s := &session{v: v, a: a, tab: v.table(t, a)}
 			s.m = newModel(v, s.tab)
 			s.at = rapid.SampledFrom(v.windows).Draw(t, "window")

@@ -25,7 +25,8 @@ type Config struct {
 	// Levels of the tree; 0 is the fewest that the format allows.
 	Levels uint8
 	// VABits narrows the aperture below what Levels give; or widens it, if the format allows a
-	// root of several concatenated tables. 0 is the natural width.
+	// root of several concatenated tables. 0 is the natural width: all that Levels give, or the
+	// lower half of it if addresses have to be canonical and SignExtend is not set.
 	VABits uint8
 	// SignExtend makes the aperture two halves, at both ends of the 64-bit space.
 	SignExtend bool
@@ -88,13 +89,17 @@ func prepare(f Format, mem Memory, pages Pages, cfg Config) (*Table, error) {
 		return nil, fmt.Errorf("pagetable: %s: attributes %#x: %w", g.Name, cfg.Attr, ErrGeometry)
 	}
 	t.setTop(levels - 1)
+	least, most := g.shift(t.top)+1, min(t.vaBits+g.Concat, g.VABits, 64)
+	if g.Canonical && cfg.SignExtend {
+		least = t.vaBits // the walker takes the index of the upper half from all bits
+	}
 	if cfg.VABits != 0 {
 		t.vaBits = cfg.VABits
 		t.limitSizes()
 	}
-	rootBits := int(t.vaBits) - int(g.shift(t.top))
-	if t.vaBits > 64 || t.vaBits > g.VABits || rootBits < 1 || rootBits > int(g.Bits)+4 {
-		return nil, fmt.Errorf("pagetable: %s: %d address bits with %d levels: %w", g.Name, t.vaBits, levels, ErrGeometry)
+	if t.vaBits < least || t.vaBits > most {
+		return nil, fmt.Errorf("pagetable: %s: %d address bits with %d levels, not %d..%d: %w",
+			g.Name, t.vaBits, levels, least, most, ErrGeometry)
 	}
 	return t, nil
 }
@@ -103,6 +108,9 @@ func prepare(f Format, mem Memory, pages Pages, cfg Config) (*Table, error) {
 func (t *Table) setTop(level uint8) {
 	t.top = level
 	t.vaBits = min(t.g.shift(level+1), t.g.VABits, 64)
+	if t.g.Canonical && !t.cfg.SignExtend {
+		t.vaBits--
+	}
 	t.limitSizes()
 }
 
@@ -133,6 +141,11 @@ func (t *Table) index(iova emu.IOVA, level uint8) uint64 {
 // slot is the address of the entry that translates iova in table.
 func (t *Table) slot(table emu.PA, level uint8, iova emu.IOVA) emu.PA {
 	return table + emu.PA(t.index(iova, level)*8)
+}
+
+// linkTo returns the entry at level that links the table next and grants everything.
+func (t *Table) linkTo(next emu.PA, level uint8) uint64 {
+	return t.f.Encode(Entry{Kind: SubTable, OA: next, State: State{Perm: t.g.Perms, Accessed: t.g.Preset}}, level)
 }
 
 // decode is Format.Decode, with leaves that do not fit the table refused.

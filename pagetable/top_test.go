@@ -68,7 +68,7 @@ func TestFullSpace(t *testing.T) {
 		gr := v.granule()
 		ends := []emu.IOVA{0, i.Last - emu.IOVA(gr-1)}
 		if i.SignExtend {
-			ends = append(ends, 1<<47-emu.IOVA(gr), 0xffff_8000_0000_0000)
+			ends = append(ends, half(tab)-emu.IOVA(gr), -half(tab))
 		}
 		for _, at := range ends {
 			n, err := tab.Map(at, 0, gr, Read, nil)
