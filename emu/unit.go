@@ -63,6 +63,18 @@ type Unit interface {
 	Restore(d *Decoder) error
 }
 
+// Clock is the time of an executor that has one.
+type Clock interface {
+	// Now returns the present cycle of the unit's clock.
+	Now() uint64
+}
+
+// Clocked is a unit that measures time if it can. An executor with a clock gives it to the unit once,
+// before anything else happens.
+type Clocked interface {
+	UseClock(c Clock)
+}
+
 // StructKind says which structure an Observer was shown.
 type StructKind uint8
 

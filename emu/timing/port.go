@@ -33,6 +33,9 @@ type port struct {
 
 func newPort(m *Machine, id uint32, u emu.Unit, n int) *port {
 	p := &port{m: m, id: id, unit: u, flights: make([]Flight, n+numEngines)}
+	if c, ok := u.(emu.Clocked); ok {
+		c.UseClock(m)
+	}
 	for i := range p.cache {
 		p.cache[i] = u.Cache(emu.CacheID(i))
 	}

@@ -64,6 +64,8 @@ type Config struct {
 	ADMS        bool   // abort-DMA mode
 	PTRS        bool   // PASID in translated requests
 
+	Perf PerfConfig // PERFCAP_REG and its blocks; used with PMS
+
 	// Left to the implementation.
 	CompressFaults bool           // a fault of a source that already has a record is dropped (7.3.1)
 	ContextCache   iotlb.Geometry // Sets*Ways == 0: no such cache
@@ -153,6 +155,9 @@ func (c *Config) Check() error {
 		return bad("Version", "%d.%d does not fit", c.VersionMajor, c.VersionMinor)
 	case c.VersionMajor >= 6 && !c.QI:
 		return bad("QI", "version 6 and above invalidate by queue only")
+	}
+	if field, problem := c.Perf.check(); c.PMS && problem != "" {
+		return bad("Perf."+field, "%s", problem)
 	}
 	return nil
 }

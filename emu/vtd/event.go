@@ -50,8 +50,11 @@ func (u *Unit) eventServiced(e *event) {
 // eventNext sends the message of the engine's event while one is pending.
 func (u *Unit) eventNext(t *emu.Txn) {
 	e := &faultEvent
-	if t.Req.Job == EngineIQEvent {
+	switch t.Req.Job {
+	case EngineIQEvent:
 		e = &iqEvent
+	case EnginePerfEvent:
+		e = &u.perf.event
 	}
 	if !u.sendable(e) {
 		done(t, StepEventMessage)

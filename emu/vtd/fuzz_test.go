@@ -59,6 +59,9 @@ func fuzzConfig(kind uint8) func(*vtd.Config) {
 	return func(c *vtd.Config) {
 		c.CM, c.DT, c.DIT, c.RWBF = kind&1 != 0, kind&2 != 0, kind&4 != 0, kind&8 != 0
 		c.ESRTPS, c.CompressFaults = kind&16 != 0, kind&32 != 0
+		if kind&4 != 0 { // counters too, that overflow soon
+			pms(2, narrow)(c)
+		}
 		if kind&64 != 0 {
 			noScalable(c)
 		}
@@ -96,7 +99,7 @@ func FuzzRegisters(f *testing.F) {
 				r.u.Reset(emu.ResetKind(v >> 40 & 1))
 			default:
 				if v>>60 == 0 { // mostly inside the window
-					off &= spec.Window - 1
+					off &= r.window() - 1
 				}
 				r.f.WriteReg(0, off, size, in.u64())
 				r.u.ReadReg(off, size)

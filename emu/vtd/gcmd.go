@@ -18,6 +18,7 @@ const (
 	cmdPMEN
 	cmdICC
 	cmdIVT
+	cmdEnhanced
 )
 
 // Txn.Aux[0] of the command engine is the command, Aux[1] the granularity that it performs.
@@ -67,6 +68,8 @@ func (u *Unit) pendingCommand() uint64 {
 		return cmdICC
 	case spec.IotlbIVT.On(u.reg.Get(rIOTLB)):
 		return cmdIVT
+	case u.enhancedBusy():
+		return cmdEnhanced
 	}
 	return 0
 }
@@ -162,6 +165,8 @@ func (u *Unit) commandDone(t *emu.Txn) {
 	case cmdIVT:
 		v := u.reg.Get(rIOTLB) &^ (spec.IotlbIVT.Mask() | spec.IotlbIAIG.Mask())
 		u.reg.Set(rIOTLB, v|spec.IotlbIAIG.Put(t.Aux[1]))
+	case cmdEnhanced:
+		u.enhancedDone()
 	}
 	u.commandNext(t)
 }

@@ -11,18 +11,16 @@ import (
 // ErrImage is what an error of Load wraps.
 var ErrImage = errors.New("vtd: register image")
 
-// image is a register image by 4-byte words.
-type image struct {
-	word [spec.Window / 4]uint32
-	has  [spec.Window / 4]bool
-}
+// image is a register image by 4-byte words, keyed by offset.
+type image map[uint32]uint32
 
-func (m *image) get(off uint32, size uint8) (v uint64, ok bool) {
+func (m image) get(off uint32, size uint8) (v uint64, ok bool) {
 	for i := range uint32(size) / 4 {
-		if !m.has[off/4+i] {
+		w, has := m[off+4*i]
+		if !has {
 			return 0, false
 		}
-		v |= uint64(m.word[off/4+i]) << (32 * i)
+		v |= uint64(w) << (32 * i)
 	}
 	return v, true
 }
@@ -32,13 +30,13 @@ func (m *image) get(off uint32, size uint8) (v uint64, ok bool) {
 // just now. The caches are emptied. The host address width is not in any register: it stays as
 // configured. Errors wrap ErrImage and name the offset or the register.
 func (u *Unit) Load(img emu.RegImage) error {
-	var m image
+	m := image{}
 	for _, r := range img {
-		if r.Size != 4 && r.Size != 8 || r.Off%4 != 0 || r.Off > spec.Window-uint32(r.Size) {
-			return fmt.Errorf("%w: offset %#x: size %d: want 4 or 8 bytes inside %#x", ErrImage, r.Off, r.Size, spec.Window)
+		if r.Size != 4 && r.Size != 8 || r.Off%4 != 0 || r.Off > spec.MaxWindow-uint32(r.Size) {
+			return fmt.Errorf("%w: offset %#x: size %d: want 4 or 8 bytes inside %#x", ErrImage, r.Off, r.Size, spec.MaxWindow)
 		}
 		for i := range uint32(r.Size) / 4 {
-			m.word[r.Off/4+i], m.has[r.Off/4+i] = uint32(r.Value>>(32*i)), true
+			m[r.Off+4*i] = uint32(r.Value >> (32 * i))
 		}
 	}
 	ver, haveVer := m.get(spec.OffVER, 4)
@@ -47,8 +45,13 @@ func (u *Unit) Load(img emu.RegImage) error {
 	if !haveVer || !haveCap || !haveEcap {
 		return fmt.Errorf("%w: VER_REG, CAP_REG or ECAP_REG is missing", ErrImage)
 	}
-	if err := u.become(ver, cap, ecap); err != nil {
+	if err := u.become(ver, cap, ecap, perfImage(m)); err != nil {
 		return fmt.Errorf("%w: %w", ErrImage, err)
+	}
+	for _, r := range img {
+		if end := r.Off + uint32(r.Size); end > u.cfg.Window() {
+			return fmt.Errorf("%w: offset %#x: size %d: the window that the capabilities tell is %#x", ErrImage, r.Off, r.Size, u.cfg.Window())
+		}
 	}
 	for i := range u.reg.Len() {
 		r := u.reg.Reg(i)
@@ -65,16 +68,22 @@ func (u *Unit) Load(img emu.RegImage) error {
 	u.s = state{Root: u.reg.Get(rRTADDR), IRTA: irta, Levels: uint32(gsts & levelBits)}
 	u.s.NextFault = u.freeRecord()
 	u.setMode()
+	if u.cfg.PMS { // which counters are enabled no register tells
+		frozen, _ := m.get(u.cfg.Perf.FrzOff, 8)
+		u.s.Perf.Frozen = frozen != 0
+	}
+	u.setPerf()
 	return nil
 }
 
 // levelBits are the bits of GCMD that are levels.
 var levelBits = spec.GcmdTE.Mask() | spec.GcmdQIE.Mask() | spec.GcmdIRE.Mask() | spec.GcmdCFI.Mask() | spec.GcmdEAFL.Mask()
 
-// become gives the unit the capabilities of registers and resets it.
-func (u *Unit) become(ver, cap, ecap uint64) error {
+// become gives the unit the capabilities of registers and resets it. perf is as perfWords returns it.
+func (u *Unit) become(ver, cap, ecap uint64, perf []uint64) error {
 	next := u.cfg
 	next.adopt(ver, cap, ecap)
+	next.adoptPerf(cap, ecap, perf)
 	if err := next.Check(); err != nil {
 		return err
 	}

@@ -55,6 +55,10 @@ const (
 	effICS
 	effIECTL
 	effFRCD
+	effPerfEvent
+	effPerfStatus
+	effCounter
+	effECMD
 )
 
 // pmrMask is the granularity of protected regions: 2 MiB.
@@ -123,6 +127,7 @@ func (u *Unit) registers() []reg.Reg {
 			reg.Reg{Name: fmt.Sprintf("FRCD_REG[%d] high", i), Off: off + 8, Size: 8, Sticky: ^uint64(0),
 				W1C: spec.FrF.Mask(), Effect: effFRCD, Layout: &spec.FRCDLayout})
 	}
+	t = append(t, u.perfRegisters()...)
 	if !c.PLMR && !c.PHMR {
 		drop(t, rPMEN)
 	}

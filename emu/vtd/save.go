@@ -1,10 +1,14 @@
 package vtd
 
-import "github.com/iommulab/iommulab/emu"
+import (
+	"slices"
+
+	"github.com/iommulab/iommulab/emu"
+)
 
 const (
 	saveName    = "vtd"
-	saveVersion = 1
+	saveVersion = 2
 )
 
 // Save implements emu.Unit. The capabilities are part of it: a unit that has loaded a snapshot
@@ -13,6 +17,7 @@ func (u *Unit) Save(e *emu.Encoder) {
 	e.Section(saveName, saveVersion)
 	e.U64(uint64(u.cfg.HAW))
 	e.Struct([]uint64{u.registerVersion(), u.cap, u.ecap, u.adv.ver, u.adv.cap, u.adv.ecap})
+	e.Words(u.cfg.perfWords())
 	u.reg.Save(e)
 	e.Struct(&u.s)
 	u.ctx.Save(e)
@@ -35,8 +40,12 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 	if d.Err() != nil {
 		return d.Err()
 	}
-	if caps[0] != u.registerVersion() || caps[1] != u.cap || caps[2] != u.ecap || caps[4] != u.adv.cap || caps[5] != u.adv.ecap {
-		if err := u.become(caps[0], caps[1], caps[2]); err != nil {
+	perf := d.Words()
+	if d.Err() != nil {
+		return d.Err()
+	}
+	if !slices.Equal(perf, u.cfg.perfWords()) || caps[0] != u.registerVersion() || caps[1] != u.cap || caps[2] != u.ecap || caps[4] != u.adv.cap || caps[5] != u.adv.ecap {
+		if err := u.become(caps[0], caps[1], caps[2], perf); err != nil {
 			d.Fail("capabilities: %v", err)
 			return d.Err()
 		}
@@ -56,6 +65,7 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 	}
 	u.s = s
 	u.setMode()
+	u.setPerf()
 	for _, restore := range []func(*emu.Decoder) error{u.ctx.Restore, u.pasid.Restore, u.iotlb.Restore, u.walk.Restore} {
 		if err := restore(d); err != nil {
 			return err

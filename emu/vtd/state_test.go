@@ -111,11 +111,12 @@ func TestLoadTakesOverARunningUnit(t *testing.T) {
 func TestLoadErrorsNameThePlace(t *testing.T) {
 	r := newRig(t)
 	for text, img := range map[string]emu.RegImage{
-		"VER_REG":       {},
-		"offset 0x1000": {{Off: 0x1000, Size: 4}},
-		"offset 0x7":    {{Off: 7, Size: 4}},
-		"size 2":        {{Off: 0, Size: 2}},
-		"SAGAW":         {{Off: 0, Size: 8, Value: 0x10}, {Off: 8, Size: 8}, {Off: 16, Size: 8}},
+		"VER_REG":         {},
+		"offset 0x1000":   append(image(r.u), emu.RegValue{Off: 0x1000, Size: 4}),
+		"offset 0x100000": {{Off: 0x10_0000, Size: 4}},
+		"offset 0x7":      {{Off: 7, Size: 4}},
+		"size 2":          {{Off: 0, Size: 2}},
+		"SAGAW":           {{Off: 0, Size: 8, Value: 0x10}, {Off: 8, Size: 8}, {Off: 16, Size: 8}},
 	} {
 		err := r.u.Load(img)
 		require.ErrorIs(t, err, vtd.ErrImage)

@@ -49,7 +49,12 @@ const (
 	stWaitWritten
 	stEventNext
 	stEventSent
+	numStates
 )
+
+// maxStates is the size of the table of states: a power of two, so that a masked state needs no
+// bounds check.
+const maxStates = 128
 
 // jobStart is the first state of each engine.
 var jobStart = [8]uint16{
@@ -58,7 +63,7 @@ var jobStart = [8]uint16{
 	EngineFaultEvent: stEventNext,
 	EngineIQEvent:    stEventNext,
 	EnginePageEvent:  stEnded,
-	EnginePerfEvent:  stEnded,
+	EnginePerfEvent:  stEventNext,
 }
 
 // Start implements emu.Unit. q may lie in t.
@@ -87,7 +92,7 @@ func (u *Unit) startJob(t *emu.Txn, q *emu.Request) {
 }
 
 // onAnswer is the method that consumes the answer in each state.
-var onAnswer = [...]func(*Unit, *emu.Txn){
+var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stEnded:          (*Unit).ended,
 	stFrontEnd:       (*Unit).frontEnd,
 	stContextProbed:  (*Unit).contextProbed,
@@ -137,11 +142,11 @@ var onAnswer = [...]func(*Unit, *emu.Txn){
 
 // Step implements emu.Unit.
 func (u *Unit) Step(t *emu.Txn) {
-	if int(t.State) >= len(onAnswer) {
-		u.ended(t)
+	if t.State >= u.perf.states {
+		u.stepCounted(t)
 		return
 	}
-	onAnswer[t.State](u, t)
+	onAnswer[t.State%maxStates](u, t)
 }
 
 // ended keeps a restored or foreign transaction from hanging its executor.

@@ -17,7 +17,7 @@ const (
 	EngineFaultEvent                   // messages of FECTL
 	EngineIQEvent                      // messages of IECTL
 	EnginePageEvent                    // messages of PECTL
-	EnginePerfEvent                    // messages of PERFINTRCTL
+	EnginePerfEvent                    // messages of PERFINTRCTL_REG
 	numEngines
 )
 
@@ -32,6 +32,7 @@ type Unit struct {
 	mode mode
 	s    state
 	obs  emu.Observer
+	perf perf
 
 	ctx   *pasid.Cache
 	pasid *pasid.Cache
@@ -53,6 +54,7 @@ type state struct {
 	TimedOut   bool   // a device-TLB invalidation timed out, ITE follows
 	TimeoutSID uint16
 	TimeoutEnd uint64 // queue offset up to which descriptors had been fetched by then
+	Perf       perfState
 }
 
 // mode is what the front end does with a request, from GSTS.TES and the latched TTM.
@@ -108,13 +110,14 @@ func (u *Unit) build() error {
 	u.cap, u.ecap = u.cfg.capWord(), u.cfg.ecapWord()
 	u.setLimits()
 	u.setDescriptors()
-	f, err := reg.NewFile(spec.Window, u.registers())
+	f, err := reg.NewFile(u.cfg.Window(), u.registers())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	u.reg = f
 	u.s = state{}
 	u.setMode()
+	u.setPerf()
 	return nil
 }
 
@@ -132,6 +135,7 @@ func (u *Unit) Reset(kind emu.ResetKind) {
 		}
 	}
 	u.setMode()
+	u.setPerf()
 }
 
 // Cache implements emu.Unit.
@@ -154,7 +158,10 @@ func (u *Unit) Observe(o emu.Observer) { u.obs = o }
 
 // ReadReg implements emu.Unit. Accesses are 4 or 8 bytes wide and naturally aligned (11.2); others,
 // and offsets where no register is, read 0.
-func (u *Unit) ReadReg(off uint32, size uint8) uint64 { return u.reg.Read(off, size) }
+func (u *Unit) ReadReg(off uint32, size uint8) uint64 {
+	u.perfTick()
+	return u.reg.Read(off, size)
+}
 
 // WriteReg implements emu.Unit. Accesses that ReadReg answers with 0 are dropped.
 func (u *Unit) WriteReg(off uint32, size uint8, v uint64) emu.Wake {
@@ -163,7 +170,7 @@ func (u *Unit) WriteReg(off uint32, size uint8, v uint64) emu.Wake {
 	for i := range u.reg.Write(off, size, v, &c) {
 		w |= u.effect(&c[i])
 	}
-	return w
+	return w | u.perfWake()
 }
 
 func (u *Unit) effect(c *reg.Change) emu.Wake {
@@ -195,6 +202,14 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 		u.reg.Set(rIQT, 0)
 	case effFRCD:
 		u.faultCleared()
+	case effPerfEvent:
+		return u.eventControl(&u.perf.event)
+	case effPerfStatus:
+		u.eventServiced(&u.perf.event)
+	case effCounter:
+		u.setPerf()
+	case effECMD:
+		return u.writeECMD(c)
 	}
 	return 0
 }

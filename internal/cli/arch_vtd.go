@@ -121,6 +121,16 @@ func vtdRegisters(img emu.RegImage) []register {
 		{"PEUADDR_REG", spec.OffPEUADDR, 4, nil},
 		{"MTRRCAP_REG", spec.OffMTRRCAP, 8, nil},
 		{"MTRRDEF_REG", spec.OffMTRRDEF, 8, nil},
+		{"PERFCAP_REG", spec.OffPERFCAP, 8, &spec.PERFCAPLayout},
+		{"PERFCFGOFF_REG", spec.OffPERFCFGOFF, 4, nil},
+		{"PERFFRZOFF_REG", spec.OffPERFFRZOFF, 4, nil},
+		{"PERFOVFOFF_REG", spec.OffPERFOVFOFF, 4, nil},
+		{"PERFCNTROFF_REG", spec.OffPERFCNTROFF, 4, nil},
+		{"PERFINTRSTS_REG", spec.OffPERFINTRSTS, 4, &spec.PERFINTRSTSLayout},
+		{"PERFINTRCTL_REG", spec.OffPERFINTRCTL, 4, &spec.FECTLLayout},
+		{"ECMD_REG", spec.OffECMD, 8, &spec.ECMDLayout},
+		{"ECEO_REG", spec.OffECEO, 8, nil},
+		{"ECRSP_REG", spec.OffECRSP, 8, &spec.ECRSPLayout},
 	}
 	c, _ := registerAt(img, spec.OffCAP, 8)
 	ec, _ := registerAt(img, spec.OffECAP, 8)

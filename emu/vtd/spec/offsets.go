@@ -48,8 +48,11 @@ const (
 	OffECCAP0   = 0x430
 )
 
-// Window is the size of the register window that a unit here occupies.
-const Window = 0x1000
+// Window is the size of the register window that a unit here occupies at least, MaxWindow at most.
+const (
+	Window    = 0x1000
+	MaxWindow = 0x10_0000
+)
 
 // Offsets inside the block at ECAP.IRO*16, and the size of one fault record.
 const (

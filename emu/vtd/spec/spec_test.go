@@ -18,6 +18,8 @@ func layouts() []*reg.Layout {
 		&spec.RootLayout, &spec.SMRootLayout, &spec.ContextLayout, &spec.SMContextLayout, &spec.PASIDDirLayout,
 		&spec.PASIDLayout, &spec.SSLayout, &spec.FSLayout, &spec.IRTELayout, &spec.PostedIRTELayout,
 		&spec.PageRequestLayout, &spec.FRCDLayout,
+		&spec.PERFCAPLayout, &spec.PERFINTRSTSLayout, &spec.PERFEVNTCAPLayout, &spec.PERFCNTRCFGLayout, &spec.PERFCNTRLayout,
+		&spec.ECMDLayout, &spec.ECRSPLayout,
 	}
 	for _, d := range spec.DescLayouts {
 		l = append(l, d)
