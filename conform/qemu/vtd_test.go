@@ -170,3 +170,46 @@ func TestVTD_ResetLeavesNothing(t *testing.T) {
 	v, _ = r.dmaRead(0, 0)
 	require.EqualValues(t, 9, v)
 }
+
+// firstStage turns on scalable mode, with first-stage tables for the requests of all devices.
+func (r *rig) firstStage(leaves ...uint64) {
+	r.Helper()
+	const directory, table = 0x20_8000, 0x20_9000
+	for _, d := range r.m.Devices {
+		bus, half := emu.PA(d.Source>>8), emu.PA(d.Source>>7&1)
+		ctx := context + bus<<12 + half<<14
+		r.store(root+16*bus+8*half, uint64(ctx)|1)
+		r.store(ctx+emu.PA(d.Source&0x7f)*32, directory|1, 0, 0, 0)
+	}
+	r.store(directory, table|1)
+	r.store(table, spec.PasidP.Mask()|spec.PasidPGTT.Put(spec.PGTTFirst)|spec.PasidAW.Put(2), 5, tables)
+	for i := range emu.PA(3) {
+		r.store(tables+i<<12, uint64(tables+(i+1)<<12)|7)
+	}
+	r.store(tables+0x3000, leaves...)
+	r.set(spec.OffRTADDR, 8, root|spec.RtaddrTTM.Put(spec.TTMScalable))
+	r.set(spec.OffGCMD, 4, spec.GcmdSRTP.Mask())
+	r.set(spec.OffGCMD, 4, spec.GcmdTE.Mask())
+}
+
+func TestVTD_FirstStageSetsAccessedAndDirty(t *testing.T) {
+	r := start(t, qemu.Options{Mode: qemu.FirstStage})
+	const user, a, d = 4, 1 << 5, 1 << 6
+	for dev := range r.m.Devices {
+		r.firstStage(pages|3|user, pages+0x1000|1|user, pages+0x2000|3|user, pages+0x3000|3)
+		r.store(pages+0x1008, 0x1111)
+		v, ok := r.dmaRead(dev, 0x1008)
+		require.True(t, ok)
+		require.EqualValues(t, 0x1111, v)
+		require.EqualValues(t, pages+0x1000|1|user|a, r.load(tables+0x3008))
+		require.True(t, r.dmaWrite(dev, 0x2000, 9))
+		require.Equal(t, tag(9), r.load(pages+0x2000))
+		require.EqualValues(t, pages+0x2000|3|user|a|d, r.load(tables+0x3010))
+		require.EqualValues(t, pages|3|user, r.load(tables+0x3000), "nobody was here")
+		for _, at := range []emu.IOVA{0x3000, 0x4000, 1 << 46, 1 << 48} {
+			_, ok = r.dmaRead(dev, at)
+			require.False(t, ok, "%#x", uint64(at))
+		}
+		require.NoError(t, r.Reset())
+	}
+}
