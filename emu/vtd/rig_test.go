@@ -253,6 +253,7 @@ func (r *rig) faults(res emu.Result, code uint16) {
 	r.t.Helper()
 	require.Equal(r.t, emu.Blocked, res.Status)
 	require.Equal(r.t, code, res.Fault.Code, "%#x", res.Fault.Code)
+	raised.Store(code, true)
 }
 
 // record returns fault record i.

@@ -1,0 +1,301 @@
+package vtd_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// everyKind is one request of each kind.
+func everyKind() map[string]emu.Request {
+	q := dma(emu.Write)
+	kinds := map[string]emu.Request{"plain": q}
+	p := q
+	p.PASID = 5
+	kinds["with PASID"] = p
+	for name, kind := range map[string]emu.ReqType{
+		"translation": emu.TranslationReq, "translated": emu.Translated, "page": emu.PageRequest,
+	} {
+		k := q
+		k.Type = kind
+		kinds[name] = k
+	}
+	return kinds
+}
+
+func TestAbortModeAbortsEveryRequestAndRecordsNothing(t *testing.T) {
+	for _, config := range []func(*vtd.Config){dt, func(c *vtd.Config) { noScalable(c); dt(c) }} {
+		r := newRig(t, config)
+		r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
+		r.legacy()
+		r.ok(r.access(sid, iova, emu.Read), 0x5000)
+		r.command(spec.GcmdTE, false)
+		r.setRoot(spec.TTMAbort)
+		r.command(spec.GcmdTE, true)
+		for name, q := range everyKind() {
+			res := r.do(q)
+			r.faults(res, vtd.FaultAbortMode)
+			require.True(t, res.Fault.Quiet, name)
+		}
+		require.Zero(t, r.r32(spec.OffFSTS))
+		q := emu.Request{Source: sid, Addr: 0xfee0_0000, PASID: emu.NoPASID, Len: 4, Access: emu.Write, Data: 5}
+		require.Equal(t, emu.Interrupt, r.do(q).Status, "interrupts are not DMA")
+		// The queue runs, with descriptors of either size.
+		for _, wide := range []bool{false, true} {
+			r.queue(wide)
+			r.push(ccInv(spec.GranGlobal, 0, 0, 0), 0)
+			r.push(wait(1, r.status()))
+			r.ring()
+			require.EqualValues(t, 1, r.get(r.status()))
+			r.put(r.status(), 0)
+			r.command(spec.GcmdQIE, false)
+		}
+		r.command(spec.GcmdTE, false)
+		r.legacy()
+		r.ok(r.access(sid, iova, emu.Read), 0x5000)
+	}
+}
+
+func TestAbortModeWithoutADMSIsAnInvalidTableMode(t *testing.T) {
+	r := newRig(t, func(c *vtd.Config) { c.ADMS, c.DT = false, true })
+	r.setRoot(spec.TTMAbort)
+	r.command(spec.GcmdTE, true)
+	for name, q := range everyKind() {
+		res := r.do(q)
+		r.faults(res, vtd.FaultTTM)
+		require.False(t, res.Fault.Quiet, name)
+		rec := r.record(0)
+		require.EqualValues(t, vtd.FaultTTM, rec.FR())
+		r.clearFaults()
+		r.u.Reset(emu.ResetCold)
+		r.setRoot(spec.TTMAbort)
+		r.command(spec.GcmdTE, true)
+	}
+	r.queue(true)
+	r.submit(wait(1, r.status()))
+	require.EqualValues(t, spec.IQEITTM, r.iqei())
+}
+
+// Software changes the mode only with TE=0. The unit takes it at SRTP all the same: what is in
+// flight ends in the mode that it began in, what comes after uses the new one.
+func TestVTDQuirk57_TableModeInForceIsThatOfTheLastSRTP(t *testing.T) {
+	r := newRig(t)
+	r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
+	r.legacy()
+	s := r.begin(dma(emu.Read))
+	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Step == vtd.StepContext })
+	old := r.root
+	r.root = r.page()
+	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 8), iova, 0x6000, ssRW)
+	r.setRoot(spec.TTMScalable)
+	r.ok(s.end(), 0x5000)
+	r.queue(true)
+	r.push(ccInv(spec.GranGlobal, 0, 0, 0), 0)
+	r.push(iotlbInv(spec.GranGlobal, 0), 0)
+	r.ring()
+	r.ok(r.access(sid, iova, emu.Read), 0x6000)
+	// A mode that is only written changes nothing.
+	r.w64(spec.OffRTADDR, uint64(old))
+	r.ok(r.access(sid, iova, emu.Read), 0x6000)
+}
+
+func TestTurningTranslationOffAndOnInOneBreath(t *testing.T) {
+	r := newRig(t)
+	r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
+	r.legacy()
+	// TE=0 is taken back before the command engine came to it.
+	w := r.u.WriteReg(spec.OffGCMD, 4, 0)
+	w |= r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdTE.Mask())
+	r.f.Wake(w)
+	require.True(t, spec.GstsTES.On(r.r32(spec.OffGSTS)))
+	r.ok(r.access(sid, iova, emu.Read), 0x5000)
+}
+
+func TestCommandTakenBackWhileItDrains(t *testing.T) {
+	r := newRig(t)
+	r.legacy()
+	r.u.WriteReg(spec.OffGCMD, 4, 0)
+	s := r.begin(emu.Request{Type: emu.Job, Job: vtd.EngineCommand, PASID: emu.NoPASID})
+	s.until(func(a *emu.Act) bool { return a.Op == emu.OpDelay })
+	r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdTE.Mask())
+	for s.next() {
+	}
+	require.True(t, spec.GstsTES.On(r.r32(spec.OffGSTS)), "both commands are done, in order")
+}
+
+func TestSeveralCommandsInOneWriteTakeEffectOneByOne(t *testing.T) {
+	r := newRig(t, func(c *vtd.Config) { c.RWBF = true })
+	r.w64(spec.OffRTADDR, uint64(r.root)|spec.RtaddrTTM.Put(spec.TTMScalable))
+	w := r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdSRTP.Mask()|spec.GcmdWBF.Mask()|spec.GcmdTE.Mask()|spec.GcmdQIE.Mask())
+	require.Equal(t, spec.GstsWBFS.Mask(), r.r32(spec.OffGSTS), "one-shots show at once: RTPS down, WBFS up")
+	// Steps of the engine: each command takes effect before the next one begins.
+	var seen []uint64
+	r.f.Trace = func(*emu.Txn) {
+		if v := r.r32(spec.OffGSTS); len(seen) == 0 || seen[len(seen)-1] != v {
+			seen = append(seen, v)
+		}
+	}
+	r.f.Wake(w)
+	rtps, qies, tes := spec.GstsRTPS.Mask(), spec.GstsQIES.Mask(), spec.GstsTES.Mask()
+	require.Equal(t, []uint64{spec.GstsWBFS.Mask(), spec.GstsWBFS.Mask() | rtps, rtps, rtps | qies, rtps | qies | tes}, seen)
+}
+
+func TestProtectedRegionCorners(t *testing.T) {
+	r := newRig(t)
+	for _, off := range []uint32{spec.OffPLMBASE, spec.OffPLMLIMIT} {
+		r.w32(off, 0xffff_ffff)
+		require.EqualValues(t, 0xffe0_0000, r.r32(off))
+		r.w32(off, 0)
+	}
+	for _, off := range []uint32{spec.OffPHMBASE, spec.OffPHMLIMIT} {
+		r.w64(off, ^uint64(0))
+		require.EqualValues(t, 0xffff_ffe0_0000, r.r64(off), "as wide as the host address")
+		r.w64(off, 0)
+	}
+	// Base above limit is no region.
+	r.w32(spec.OffPLMBASE, 0x80_0000)
+	r.w32(spec.OffPLMLIMIT, 0x40_0000)
+	r.w64(spec.OffPHMBASE, 0x2_0000_0000)
+	r.w64(spec.OffPHMLIMIT, 0x1_0000_0000)
+	r.w32(spec.OffPMEN, spec.PmenEPM.Mask())
+	for _, addr := range []uint64{0x40_0000, 0x60_0000, 0x80_0000, 0x1_0000_0000, 0x2_0000_0000} {
+		r.ok(r.access(sid, addr, emu.Write), addr)
+	}
+	// EPM is a request, PRS the answer.
+	w := r.u.WriteReg(spec.OffPMEN, 4, 0)
+	require.EqualValues(t, 1, r.r32(spec.OffPMEN))
+	r.f.Wake(w)
+	require.Zero(t, r.r32(spec.OffPMEN))
+}
+
+func TestUnitsWithOneProtectedRegionOrNone(t *testing.T) {
+	for _, c := range []struct{ low, high bool }{{true, false}, {false, true}, {false, false}} {
+		r := newRig(t, func(cfg *vtd.Config) { cfg.PLMR, cfg.PHMR = c.low, c.high })
+		r.w32(spec.OffPLMLIMIT, 0xffff_ffff)
+		r.w64(spec.OffPHMLIMIT, ^uint64(0))
+		r.w32(spec.OffPMEN, spec.PmenEPM.Mask())
+		require.Equal(t, c.low || c.high, spec.PmenPRS.On(r.r32(spec.OffPMEN)))
+		require.Equal(t, c.low, r.access(sid, 0x40_0000, emu.Read).Status == emu.Blocked && r.r32(spec.OffPLMLIMIT) != 0)
+		require.Equal(t, c.high, r.r64(spec.OffPHMLIMIT) != 0)
+	}
+}
+
+func TestWideDescriptorCorners(t *testing.T) {
+	newWide := func(qs uint64) *rig {
+		r := newRig(t)
+		r.iq = 0x100_0000
+		r.w64(spec.OffIQA, uint64(r.iq)|spec.IqaDW.Mask()|qs)
+		r.command(spec.GcmdQIE, true)
+		return r
+	}
+	// The last slot of a large queue: the head wraps behind it.
+	r := newWide(3)
+	const end = 8 * 4096
+	for off := uint64(0); off < end; off += 32 {
+		lo, hi := wait(off+1, r.status())
+		r.put(r.iq+emu.PA(off), lo, hi, 0, 0)
+	}
+	r.w32(spec.OffIQT, end-32)
+	require.EqualValues(t, end-63, r.get(r.status()))
+	r.w32(spec.OffIQT, 0)
+	require.EqualValues(t, end-31, r.get(r.status()))
+	require.Zero(t, r.head())
+	// Alignment is looked at before the end of the queue.
+	for tail, want := range map[uint64]uint64{
+		16: spec.IQEITailAlign, 4096: spec.IQEITail, 4096 + 16: spec.IQEITailAlign, 4096 - 16: spec.IQEITailAlign,
+	} {
+		r := newWide(0)
+		r.w32(spec.OffIQT, tail)
+		require.Equal(t, want, r.iqei(), "%#x", tail)
+		// A tail that is right, then the error cleared: it goes on.
+		lo, hi := wait(9, r.status())
+		r.put(r.iq, lo, hi, 0, 0)
+		r.w32(spec.OffIQT, 32)
+		require.Zero(t, r.get(r.status()), "stopped")
+		r.clearIQE()
+		require.EqualValues(t, 9, r.get(r.status()))
+	}
+	// With 128-bit descriptors any 16-byte tail is good.
+	r = newRig(t)
+	r.queue(false)
+	r.submit(wait(1, r.status()))
+	require.EqualValues(t, 16, r.head())
+	require.EqualValues(t, 1, r.get(r.status()))
+	// Both words of the upper half are reserved in every type.
+	for _, word := range []emu.PA{16, 24} {
+		r := newWide(0)
+		lo, hi := wait(1, r.status())
+		r.put(r.iq, lo, hi, 0, 0)
+		r.put(r.iq+word, 1<<63)
+		r.w32(spec.OffIQT, 32)
+		require.EqualValues(t, spec.IQEIReserved, r.iqei())
+	}
+	// The unit reads wide descriptors in one piece.
+	r = newWide(0)
+	r.u.WriteReg(spec.OffIQT, 4, 32)
+	s := r.begin(emu.Request{Type: emu.Job, Job: vtd.EngineQueue, PASID: emu.NoPASID})
+	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
+	require.EqualValues(t, 32, s.txn.Act.Size)
+}
+
+// Which width is right depends on what the unit has and on the table mode in force when the queue
+// is looked at.
+func TestDescriptorWidthByUnitAndMode(t *testing.T) {
+	both := func(c *vtd.Config) {}
+	neither := func(c *vtd.Config) { noScalable(c); c.ADMS = false }
+	abort := noScalable
+	for _, c := range []struct {
+		name   string
+		config func(*vtd.Config)
+		ttm    uint64
+		wide   bool
+		want   uint64
+	}{
+		{"legacy, narrow", both, spec.TTMLegacy, false, spec.IQEINone},
+		{"legacy, wide", both, spec.TTMLegacy, true, spec.IQEINone},
+		{"scalable, narrow", both, spec.TTMScalable, false, spec.IQEIWidth},
+		{"scalable, wide", both, spec.TTMScalable, true, spec.IQEINone},
+		{"abort, narrow", both, spec.TTMAbort, false, spec.IQEINone},
+		{"abort, wide", both, spec.TTMAbort, true, spec.IQEINone},
+		{"reserved mode", both, spec.TTMReserved, true, spec.IQEITTM},
+		{"abort only, wide", abort, spec.TTMAbort, true, spec.IQEINone},
+		{"abort only, scalable", abort, spec.TTMScalable, true, spec.IQEITTM},
+		{"legacy unit, narrow", neither, spec.TTMLegacy, false, spec.IQEINone},
+		{"legacy unit, wide", neither, spec.TTMLegacy, true, spec.IQEIWidth},
+		{"legacy unit, abort", neither, spec.TTMAbort, false, spec.IQEITTM},
+	} {
+		r := newRig(t, c.config)
+		r.setRoot(c.ttm)
+		r.queue(c.wide)
+		r.submit(wait(1, r.status()))
+		require.Equal(t, c.want, r.iqei(), c.name)
+		require.Equal(t, c.want == spec.IQEINone, r.get(r.status()) == 1, c.name)
+	}
+}
+
+func TestVersionsBelow6HaveTheRegisterInterface(t *testing.T) {
+	for major := range uint8(16) {
+		r := newRig(t, func(c *vtd.Config) { c.VersionMajor, c.VersionMinor = major, 3 })
+		require.EqualValues(t, uint64(major)<<4|3, r.r32(spec.OffVER))
+		r.attach(sid, 7)
+		r.legacy()
+		r.access(sid, iova, emu.Read)
+		r.w64(spec.OffCCMD, spec.CcmdICC.Mask()|spec.CcmdCIRG.Put(spec.GranGlobal))
+		r.w64(r.u.Config().IOTLBOffset+spec.OffIOTLB, spec.IotlbIVT.Mask()|spec.IotlbIIRG.Put(spec.GranGlobal))
+		ccmd, iotlb := r.r64(spec.OffCCMD), r.r64(r.u.Config().IOTLBOffset+spec.OffIOTLB)
+		dropped := r.u.Cache(emu.CacheEntry).Stats().Invalidated
+		if major < 6 {
+			require.EqualValues(t, spec.GranGlobal, spec.CcmdCAIG.Of(ccmd))
+			require.EqualValues(t, spec.GranGlobal, spec.IotlbIAIG.Of(iotlb))
+			require.EqualValues(t, 1, dropped)
+			continue
+		}
+		require.Zero(t, ccmd, "a driver that polls ICC ends at once and has invalidated nothing")
+		require.Zero(t, iotlb)
+		require.Zero(t, dropped)
+	}
+}
