@@ -23,8 +23,6 @@ type arch struct {
 	layoutOf func(u emu.Unit, t *emu.Txn) *reg.Layout
 	// devices yields every device and PASID entry of a snapshot.
 	devices func(s *snap, each func(*entry) error) error
-	// table opens the tables that an entry points at; nil if there is no format for them.
-	table func(s *snap, r root) (*pagetable.Table, error)
 }
 
 // structKind is a structure that decode prints.
@@ -51,14 +49,17 @@ type entry struct {
 	layout *reg.Layout
 	words  []uint64
 	root   root // tables that it points at
+	parent root // second stage that translates all addresses in those of a nested entry
 }
 
-// root says which tables translate the requests of an entry.
+// root says which tables translate the requests of an entry. Roots are compared.
 type root struct {
 	kind   string // "second stage", "first stage", "pass-through", "none", ...
 	table  emu.PA
 	levels int // 0: no tables
 	domain uint32
+	format pagetable.Format // of the tables
+	signed bool             // input addresses are sign-extended
 }
 
 // archs lists what this build knows, in the order of messages.

@@ -20,6 +20,7 @@ var vtdArch = arch{
 		fixed("pasid", &spec.PASIDLayout),
 		fixed("ss-pte", &spec.SSLayout),
 		fixed("fs-pte", &spec.FSLayout),
+		fixed("fs-large", &spec.FSLargeLayout),
 		{name: "irte", bytes: []int{16}, layout: vtdIRTE},
 		{name: "descriptor", bytes: []int{16, 32}, layout: vtdDescriptor},
 		fixed("fault-record", &spec.FRCDLayout),
@@ -29,7 +30,6 @@ var vtdArch = arch{
 	newUnit:   func() (emu.Unit, error) { return vtd.New(vtd.DefaultConfig()) },
 	layoutOf:  vtdLayoutOf,
 	devices:   vtdDevices,
-	table:     vtdTable,
 }
 
 func vtdIRTE(w []uint64) *reg.Layout {

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iommulab/iommulab/emu"
-	"github.com/iommulab/iommulab/pagetable"
 )
 
 // inspection is the document of inspect.
@@ -42,11 +41,12 @@ type tableValue struct {
 	Users  []string     `json:"users"` // SID, or SID/PASID
 	Stage  string       `json:"stage"`
 	At     string       `json:"at"`
+	Over   string       `json:"over,omitempty"` // second-stage table that translates all addresses of this one
 	Levels int          `json:"levels"`
 	Domain uint32       `json:"domain"` // of the first user
 	Leaves int          `json:"leaves"`
 	Ranges []rangeValue `json:"ranges"`
-	Note   string       `json:"note,omitempty"` // why there are none
+	Note   string       `json:"note,omitempty"` // what is wrong with it
 }
 
 type rangeValue struct {
@@ -181,98 +181,6 @@ func (x *inspection) entries(ctx context.Context, s *snap, keep func(emu.SourceI
 	})
 }
 
-// tables shows each table once, with all who use it.
-func (x *inspection) tables(ctx context.Context, s *snap, keep func(emu.SourceID) bool) error {
-	index := make(map[root]int)
-	return s.arch.devices(s, func(e *entry) error {
-		if !keep(e.sid) || e.root.levels == 0 {
-			return nil
-		}
-		user := showSID(e.sid)
-		if e.pasid != emu.NoPASID {
-			user += "/" + showPASID(e.pasid)
-		}
-		key := e.root
-		key.domain = 0
-		if i, known := index[key]; known {
-			x.Tables[i].Users = append(x.Tables[i].Users, user)
-			return nil
-		}
-		index[key] = len(x.Tables)
-		t := tableValue{
-			Users: []string{user}, Stage: e.root.kind, At: hexOf(uint64(e.root.table)), Levels: e.root.levels,
-			Domain: e.root.domain, Ranges: []rangeValue{},
-		}
-		err := t.read(ctx, s, e.root)
-		x.Tables = append(x.Tables, t)
-		return err
-	})
-}
-
-// read collects the ranges of one table.
-func (t *tableValue) read(ctx context.Context, s *snap, r root) error {
-	table, err := s.arch.table(s, r)
-	if err != nil {
-		t.Note = err.Error()
-		return nil
-	}
-	if table == nil {
-		t.Note = "tables of this stage are not shown"
-		return nil
-	}
-	var m merger
-	for l := range table.Leaves(0, ^emu.IOVA(0)) {
-		if t.Leaves++; t.Leaves%1024 == 0 {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		}
-		if m.add(&l) {
-			continue
-		}
-		if len(t.Ranges) == maxRows {
-			return fmt.Errorf("table at %s: more than %d ranges, want tables that end", t.At, maxRows)
-		}
-		t.Ranges = append(t.Ranges, m.take())
-		m.add(&l)
-	}
-	if m.pages > 0 {
-		t.Ranges = append(t.Ranges, m.take())
-	}
-	return nil
-}
-
-// merger joins leaves of one size that are adjacent on both sides.
-type merger struct {
-	first pagetable.Mapping
-	pages int
-}
-
-// add takes l if it continues the range, or begins one.
-func (m *merger) add(l *pagetable.Mapping) bool {
-	if m.pages == 0 {
-		m.first, m.pages = *l, 1
-		return true
-	}
-	n := uint64(m.pages) << m.first.Lg2
-	if l.Lg2 != m.first.Lg2 || l.Perm != m.first.Perm || uint64(l.IOVA) != uint64(m.first.IOVA)+n || uint64(l.PA) != uint64(m.first.PA)+n {
-		return false
-	}
-	m.pages++
-	return true
-}
-
-// take ends the range.
-func (m *merger) take() rangeValue {
-	f := &m.first
-	r := rangeValue{
-		First: hexOf(uint64(f.IOVA)), Last: hexOf(uint64(f.IOVA) + uint64(m.pages)<<f.Lg2 - 1), PA: hexOf(uint64(f.PA)),
-		Perm: strings.ToUpper(f.Perm.String()), PageSize: hexOf(1 << f.Lg2), Pages: m.pages,
-	}
-	m.pages = 0
-	return r
-}
-
 func (x *inspection) print(w io.Writer, title string) error {
 	var b strings.Builder
 	for _, r := range x.Registers {
@@ -300,8 +208,12 @@ func (x *inspection) print(w io.Writer, title string) error {
 		}
 	}
 	for _, t := range x.Tables {
-		fmt.Fprintf(&b, "%s table at %s, %d levels, domain %d, %d leaves, of %s\n",
-			t.Stage, t.At, t.Levels, t.Domain, t.Leaves, strings.Join(t.Users, " "))
+		over := ""
+		if t.Over != "" {
+			over = " (input of the table at " + t.Over + ")"
+		}
+		fmt.Fprintf(&b, "%s table at %s%s, %d levels, domain %d, %d leaves, of %s\n",
+			t.Stage, t.At, over, t.Levels, t.Domain, t.Leaves, strings.Join(t.Users, " "))
 		if t.Note != "" {
 			fmt.Fprintf(&b, "  %s\n", t.Note)
 		}

@@ -50,7 +50,7 @@ func vtdContexts(s *snap, first, table emu.PA, each func(*entry) error) error {
 		}
 		e.root = root{
 			kind: "second stage", table: emu.PA(spec.CtxSSPTPTR.Get(e.words) << emu.PageShift),
-			levels: int(spec.CtxAW.Get(e.words)) + 2, domain: uint32(spec.CtxDID.Get(e.words)),
+			levels: int(spec.CtxAW.Get(e.words)) + 2, domain: uint32(spec.CtxDID.Get(e.words)), format: s.vtdSecond(false),
 		}
 		switch {
 		case spec.CtxP.Get(e.words) == 0:
@@ -107,7 +107,7 @@ func vtdPASIDs(s *snap, ctx *entry, each func(*entry) error) error {
 			if zeros(e.words) {
 				continue
 			}
-			e.root = vtdPASIDRoot(e.words)
+			e.root, e.parent = vtdPASIDRoots(s, e.words)
 			if err := each(&e); err != nil {
 				return err
 			}
@@ -116,40 +116,57 @@ func vtdPASIDs(s *snap, ctx *entry, each func(*entry) error) error {
 	return nil
 }
 
-func vtdPASIDRoot(w []uint64) root {
-	r := root{domain: uint32(spec.PasidDID.Get(w))}
-	second := func() {
-		r.table = emu.PA(spec.PasidSSPTPTR.Get(w) << emu.PageShift)
-		r.levels = int(spec.PasidAW.Get(w)) + 2
+// vtdPASIDRoots returns the tables of a PASID entry, and with nested translation those below them.
+func vtdPASIDRoots(s *snap, w []uint64) (r, parent root) {
+	domain := uint32(spec.PasidDID.Get(w))
+	first := root{
+		kind: "first stage", domain: domain, table: emu.PA(spec.PasidFSPTPTR.Get(w) << emu.PageShift),
+		levels: int(spec.PasidFSPM.Get(w)) + 4, format: s.vtdFirst(spec.PasidNXE.Get(w) != 0), signed: true,
 	}
-	first := func() {
-		r.table = emu.PA(spec.PasidFSPTPTR.Get(w) << emu.PageShift)
-		r.levels = int(spec.PasidFSPM.Get(w)) + 4
+	second := root{
+		kind: "second stage", domain: domain, table: emu.PA(spec.PasidSSPTPTR.Get(w) << emu.PageShift),
+		levels: int(spec.PasidAW.Get(w)) + 2, format: s.vtdSecond(spec.PasidSSEE.Get(w) != 0),
 	}
 	switch pgtt := spec.PasidPGTT.Get(w); {
 	case spec.PasidP.Get(w) == 0:
-		return root{kind: "not present"}
-	case pgtt == 1:
-		r.kind = "first stage"
-		first()
-	case pgtt == 2:
-		r.kind = "second stage"
-		second()
-	case pgtt == 3:
-		r.kind = "nested, first stage" // its addresses are input of the second stage
-		first()
-	case pgtt == 4:
-		r.kind = "pass-through"
+		return root{kind: "not present"}, root{}
+	case pgtt == spec.PGTTFirst:
+		return first, root{}
+	case pgtt == spec.PGTTSecond:
+		return second, root{}
+	case pgtt == spec.PGTTNested:
+		first.kind = "nested, first stage"
+		return first, second
+	case pgtt == spec.PGTTPassThrough:
+		return root{kind: "pass-through", domain: domain}, root{}
 	default:
-		r.kind = fmt.Sprintf("reserved PGTT %d", pgtt)
+		return root{kind: fmt.Sprintf("reserved PGTT %d", pgtt), domain: domain}, root{}
 	}
-	return r
 }
 
-// vtdTable opens the tables that an entry points at. First-stage tables have no format yet.
-func vtdTable(s *snap, r root) (*pagetable.Table, error) {
-	if r.kind != "second stage" {
-		return nil, nil
+// vtdFirst is the format of first-stage tables as the unit has it. Its host address width is in no
+// register.
+func (s *snap) vtdFirst(nxe bool) pagetable.Format {
+	f := pagetable.X86{NXE: nxe}
+	if c, ok := registerAt(s.regs.Image, spec.OffCAP, 8); ok && !spec.CapFS1GP.On(c) {
+		f.Without = 1 << 30
 	}
-	return pagetable.Open(pagetable.VTDSS{}, readOnly{s.mem}, nil, r.table, pagetable.Config{Levels: uint8(r.levels)})
+	return f
+}
+
+// vtdSecond is the format of second-stage tables as the unit has it.
+func (s *snap) vtdSecond(exec bool) pagetable.Format {
+	f := pagetable.VTDSS{Exec: exec}
+	if c, ok := registerAt(s.regs.Image, spec.OffCAP, 8); ok {
+		if spec.CapSSLPS.Of(c)&spec.SSLPS2M == 0 {
+			f.Without |= 1 << 21
+		}
+		if spec.CapSSLPS.Of(c)&spec.SSLPS1G == 0 {
+			f.Without |= 1 << 30
+		}
+	}
+	if e, ok := registerAt(s.regs.Image, spec.OffECAP, 8); ok {
+		f.Snoop = spec.EcapSC.On(e)
+	}
+	return f
 }

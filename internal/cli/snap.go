@@ -110,16 +110,3 @@ func zeros(w []uint64) bool {
 	}
 	return true
 }
-
-// readOnly is the memory of a snapshot for software that looks at page tables. What cannot be read is
-// 0; stores are dropped.
-type readOnly struct{ m *mem.Memory }
-
-func (r readOnly) Load64(pa emu.PA) uint64 {
-	v, _ := r.m.Load64(pa)
-	return v
-}
-
-func (readOnly) Store64(emu.PA, uint64)            {}
-func (readOnly) CAS64(emu.PA, uint64, uint64) bool { return false }
-func (readOnly) Flush(emu.PA, int)                 {}

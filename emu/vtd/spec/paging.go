@@ -31,6 +31,7 @@ const (
 	FSEA   reg.Bits = 10_010
 	FSPAT  reg.Bits = 12_012 // large leaves
 	FSADDR reg.Bits = 51_012
+	FSPAGE reg.Bits = 51_021 // large leaves
 	FSXD   reg.Bits = 63_063
 )
 
@@ -62,6 +63,23 @@ var FSLayout = reg.Layout{Name: "first-stage paging entry", Bits: 64, Clause: "9
 	FSG.Field("G", "global (leaf)"),
 	FSEA.Field("EA", "extended accessed"),
 	FSADDR.Field("ADDR", "table or page >> 12; bit 0 is PAT in large leaves"),
+	FSXD.Field("XD", "execute disable"),
+}}
+
+// FSLargeLayout describes a first-stage leaf of 2 MiB or 1 GiB.
+var FSLargeLayout = reg.Layout{Name: "first-stage large leaf", Bits: 64, Clause: "9.7", Fields: []reg.Field{
+	FSP.Field("P", "present"),
+	FSRW.Field("R/W", "write"),
+	FSUS.Field("U/S", "user"),
+	FSPWT.Field("PWT", "write-through"),
+	FSPCD.Field("PCD", "cache disable"),
+	FSA.Field("A", "accessed"),
+	FSD.Field("D", "dirty"),
+	FSPS.Field("PS", "1: a leaf"),
+	FSG.Field("G", "global"),
+	FSEA.Field("EA", "extended accessed"),
+	FSPAT.Field("PAT", "page attribute"),
+	FSPAGE.Field("ADDR", "page >> 21; the low 9 bits are reserved in 1 GiB leaves"),
 	FSXD.Field("XD", "execute disable"),
 }}
 

@@ -16,7 +16,7 @@ func layouts() []*reg.Layout {
 		&spec.CCMDLayout, &spec.IVALayout, &spec.IOTLBLayout, &spec.FSTSLayout, &spec.FECTLLayout, &spec.PMENLayout,
 		&spec.IQHLayout, &spec.IQTLayout, &spec.IQALayout, &spec.IQERCDLayout, &spec.IRTALayout,
 		&spec.RootLayout, &spec.SMRootLayout, &spec.ContextLayout, &spec.SMContextLayout, &spec.PASIDDirLayout,
-		&spec.PASIDLayout, &spec.SSLayout, &spec.FSLayout, &spec.IRTELayout, &spec.PostedIRTELayout,
+		&spec.PASIDLayout, &spec.SSLayout, &spec.FSLayout, &spec.FSLargeLayout, &spec.IRTELayout, &spec.PostedIRTELayout,
 		&spec.PageRequestLayout, &spec.FRCDLayout,
 		&spec.PERFCAPLayout, &spec.PERFINTRSTSLayout, &spec.PERFEVNTCAPLayout, &spec.PERFCNTRCFGLayout, &spec.PERFCNTRLayout,
 		&spec.ECMDLayout, &spec.ECRSPLayout,
@@ -65,6 +65,8 @@ func TestReservedMasksOfEntries(t *testing.T) {
 	require.Equal(t, []uint64{0xff0, 0xffff_ffff_ff00_0080}, spec.ContextLayout.Reserved(all))
 	require.Equal(t, []uint64{0x1e0, 0xffff_ffff_ffe0_0000, ^uint64(0), ^uint64(0)}, spec.SMContextLayout.Reserved(all))
 	require.Equal(t, []uint64{0xffc}, spec.PASIDDirLayout.Reserved(all))
+	require.Equal(t, []uint64{0x7ff0_0000_0000_0a00}, spec.FSLayout.Reserved(all), "ignored ones, all of them")
+	require.Equal(t, []uint64{0x7ff0_0000_001f_ea00}, spec.FSLargeLayout.Reserved(all), "and 20:13")
 	p := spec.PASIDLayout.Reserved(all)
 	require.Equal(t, []uint64{0xc00, 0x7f_0000, 0xf00, ^uint64(0)}, p[:4])
 }
