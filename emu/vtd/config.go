@@ -143,8 +143,6 @@ func (c *Config) Check() error {
 		return bad("FSTS", "first-stage fields without first stage")
 	case c.PRS && !c.DT:
 		return bad("PRS", "page requests need DT")
-	case c.PDS && !c.PRS:
-		return bad("PDS", "page-request drain needs PRS")
 	case c.IR && !c.QI:
 		return bad("IR", "interrupt remapping needs QI")
 	case (c.EIM || c.PI || c.ESIRTPS || c.MHMV != 0) && !c.IR:

@@ -1,0 +1,143 @@
+package vtd
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/iotlb"
+)
+
+// PresetInfo names a configuration and says what it is.
+type PresetInfo struct {
+	Name string
+	Doc  string // one line
+}
+
+type preset struct {
+	PresetInfo
+	config func() Config
+}
+
+// presets are in the order in which a user reads them. Those of hardware have the capabilities that
+// machines print when they boot; geometries of caches are not published and are those of the default.
+var presets = [...]preset{
+	{PresetInfo{"default", "a server unit with second stage, without device-TLB: DefaultConfig"}, DefaultConfig},
+	{PresetInfo{"full", "everything that is modelled; SRTP and SIRTP invalidate nothing, so a forgotten flush shows"}, full},
+	{PresetInfo{"full-esrtps", "full, but SRTP and SIRTP invalidate the caches"}, fullESRTPS},
+	{PresetInfo{"v6", "server of 2023, version 6.0: scalable mode, nested, no register-based invalidation"}, version6},
+	{PresetInfo{"legacy", "server of 2014 to 2019, version 1.0: legacy mode with device-TLB and posted interrupts"}, legacyServer},
+	{PresetInfo{"client", "desktop of 2015 to 2022, version 1.0: legacy mode, non-coherent walks, 256 domains, no device-TLB"}, client},
+	{PresetInfo{"qemu", "QEMU 11 with scalable mode and second stage, 48 address bits"}, qemu},
+	{PresetInfo{"qemu-legacy", "QEMU 11 without scalable mode, 48 address bits"}, qemuLegacy},
+}
+
+// Presets lists the named configurations.
+func Presets() []PresetInfo {
+	list := make([]PresetInfo, len(presets))
+	for i, p := range presets {
+		list[i] = p.PresetInfo
+	}
+	return list
+}
+
+// Preset returns the configuration of a name. An error wraps ErrConfig and lists the names.
+func Preset(name string) (Config, error) {
+	names := make([]string, len(presets))
+	for i, p := range presets {
+		if p.Name == name {
+			c := p.config()
+			c.onlyModelled()
+			return c, nil
+		}
+		names[i] = p.Name
+	}
+	return Config{}, fmt.Errorf("%w: no preset %q; want one of %s", ErrConfig, name, strings.Join(names, ", "))
+}
+
+// onlyModelled takes away what a preset is to have and the unit does not do yet.
+func (c *Config) onlyModelled() {
+	c.IR, c.EIM, c.PI, c.MHMV, c.ESIRTPS = false, false, false, 0, false
+	c.FSTS, c.FS1GP, c.FS5LP, c.EAFS, c.NEST = false, false, false, false, false
+	c.PRS, c.PDS, c.PTRS = false, false, false
+	c.Walk2, c.Stage2, c.InterruptCache = nil, iotlb.Geometry{}, iotlb.Geometry{}
+}
+
+func full() Config {
+	c := DefaultConfig()
+	c.DT, c.DIT, c.NWFS = true, true, true
+	c.IR, c.EIM, c.PI, c.MHMV = true, true, true, 15
+	c.FSTS, c.FS1GP, c.FS5LP, c.EAFS, c.NEST = true, true, true, true, true
+	c.PRS, c.PDS, c.PTRS = true, true, true
+	c.PMS, c.Perf = true, DefaultPerf()
+	c.Walk2 = append([]iotlb.Level(nil), c.Walk...)
+	c.Stage2 = iotlb.Geometry{Sets: 16, Ways: 4}
+	c.InterruptCache = iotlb.Geometry{Sets: 16, Ways: 4}
+	return c
+}
+
+func fullESRTPS() Config {
+	c := full()
+	c.ESRTPS, c.ESIRTPS = true, true
+	return c
+}
+
+// version6 prints cap 19ed008c40780c66 ecap 3ee9e86f050df at a host address width of 52. Of these
+// MTS is not modelled.
+func version6() Config {
+	c := full()
+	c.VersionMajor, c.HAW = 6, 52
+	c.FaultOffset, c.FaultRecords, c.MAMV = 0x400, 1, 0x2d
+	c.ERS, c.PRS, c.PASID, c.RPRIVS, c.PMS, c.ADMS, c.PTRS = false, false, false, false, false, false, false
+	return c
+}
+
+// noScalableMode takes away what comes with SMTS.
+func noScalableMode(c *Config) {
+	c.SMTS, c.SSTS, c.FSTS, c.NEST, c.SSADS, c.EAFS, c.SMPWCS = false, false, false, false, false, false, false
+	c.FS1GP, c.FS5LP, c.RPS, c.RPRIVS, c.PASID, c.PSS, c.PRS, c.PDS, c.PTRS = false, false, false, false, false, 0, false, false, false
+	c.ERS, c.SRS, c.NWFS, c.DIT, c.ADMS, c.PMS = false, false, false, false, false, false
+	c.PASIDCache, c.Walk2, c.Stage2 = iotlb.Geometry{}, nil, iotlb.Geometry{}
+}
+
+// legacyServer prints cap 8d2078c106f0466 ecap f020df at a host address width of 46.
+func legacyServer() Config {
+	c := full()
+	noScalableMode(&c)
+	c.VersionMajor, c.HAW = 1, 46
+	c.SAGAW, c.MGAW, c.MAMV = uint8(spec.SAGAW48), 48, 0x12
+	c.FaultOffset, c.IOTLBOffset = 0x100, 0x200
+	return c
+}
+
+// client prints cap d2008c40660462 ecap f050da at a host address width of 39.
+func client() Config {
+	c := full()
+	noScalableMode(&c)
+	c.VersionMajor, c.HAW, c.ND = 1, 39, 2
+	c.SAGAW, c.MGAW, c.MAMV = uint8(spec.SAGAW48), 39, 0x12
+	c.FaultOffset, c.FaultRecords = 0x400, 1
+	c.C, c.DT, c.PI = false, false, false
+	return c
+}
+
+// qemu reads as cap 80d2008c222f0606 ecap 480080f00f4a.
+func qemu() Config {
+	c := qemuLegacy()
+	c.SMTS, c.SSTS, c.SRS = true, true, true
+	c.PASIDCache = DefaultConfig().PASIDCache
+	return c
+}
+
+// qemuLegacy reads as cap 80d2008c222f0606 ecap f00f4a.
+func qemuLegacy() Config {
+	c := full()
+	noScalableMode(&c)
+	c.VersionMajor, c.HAW = 1, 48
+	c.PLMR, c.PHMR, c.ZLR = false, false, false
+	c.SAGAW, c.MGAW, c.MAMV = uint8(spec.SAGAW39|spec.SAGAW48), 48, 0x12
+	c.FaultOffset, c.FaultRecords, c.IOTLBOffset = 0x220, 1, 0xf0
+	c.ESRTPS = true
+	c.C, c.DT, c.EIM, c.PI, c.SC = false, false, false, false, false
+	return c
+}
