@@ -15,6 +15,14 @@ func fetchMore(t *emu.Txn, pa emu.PA, size uint8, step emu.Step, next uint16) {
 	t.Act.Follow = true
 }
 
+// swap compares the 8 bytes at pa with old and stores val if they are equal.
+func swap(t *emu.Txn, pa emu.PA, old, val uint64, step emu.Step, next uint16) {
+	a := &t.Act
+	a.Op, a.Addr, a.Size, a.Step = emu.OpCAS, pa, 8, step
+	a.Data = [4]uint64{old, 0, val, 0}
+	t.State = next
+}
+
 func probe(t *emu.Txn, c emu.CacheID, k emu.Key, step emu.Step, next uint16) {
 	a := &t.Act
 	a.Op, a.Cache, a.Key, a.Step = emu.OpProbe, c, k, step

@@ -82,6 +82,8 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 	c.FaultRecords = int(spec.CapNFR.Of(cap) + 1)
 	c.MAMV = uint8(spec.CapMAMV.Of(cap))
 	c.DWD, c.DRD = spec.CapDWD.On(cap), spec.CapDRD.On(cap)
+	c.FSTS = spec.EcapFSTS.On(ecap) && spec.EcapSMTS.On(ecap)
+	c.FS1GP, c.FS5LP = c.FSTS && spec.CapFS1GP.On(cap), c.FSTS && spec.CapFS5LP.On(cap)
 	c.ESRTPS = spec.CapESRTPS.On(cap)
 
 	c.C, c.QI, c.DT = spec.EcapC.On(ecap), spec.EcapQI.On(ecap), spec.EcapDT.On(ecap)
@@ -89,6 +91,7 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 	c.IOTLBOffset = uint32(spec.EcapIRO.Of(ecap) * 16)
 	c.ERS, c.SRS, c.NWFS = spec.EcapERS.On(ecap), spec.EcapSRS.On(ecap), spec.EcapNWFS.On(ecap)
 	c.PSS, c.PASID = uint8(min(spec.EcapPSS.Of(ecap), 19)), spec.EcapPASID.On(ecap)
+	c.EAFS = c.FSTS && spec.EcapEAFS.On(ecap)
 	c.DIT = spec.EcapDIT.On(ecap)
 	c.SMTS, c.SSTS, c.SSADS = spec.EcapSMTS.On(ecap), spec.EcapSSTS.On(ecap), spec.EcapSSADS.On(ecap)
 	c.SMPWCS, c.RPS, c.RPRIVS = spec.EcapSMPWCS.On(ecap), spec.EcapRPS.On(ecap), spec.EcapRPRIVS.On(ecap)
@@ -105,6 +108,7 @@ type limits struct {
 	maxAW    uint8        // largest supported AW code
 	pasidTop uint64       // first PASID value that PSS cannot express
 	rsvd     [8][2]uint64 // reserved bits of a second-stage entry by level (0 to 4) and leaf
+	fsRsvd   [8][2]uint64 // of a first-stage entry, XD apart
 	root     uint64       // reserved bits of a root entry half
 	ctx      [2]uint64    // reserved bits of entries, pointer fields apart
 	smctx    [2]uint64
@@ -155,9 +159,18 @@ func (u *Unit) setLimits() {
 	if !u.structCap(spec.EcapSC) {
 		l.pasid[1] |= spec.PasidPGSNP.Mask()
 	}
+	if !u.structCap(spec.EcapSRS) {
+		l.pasid[2] |= spec.PasidSRE.Mask()
+	}
+	if !u.structCap(spec.EcapERS) {
+		l.pasid[2] |= spec.PasidERE.Mask()
+	}
+	if !u.structCap(spec.EcapEAFS) {
+		l.pasid[2] |= spec.PasidEAFE.Mask()
+	}
 
 	for level := range 5 {
-		l.rsvd[level] = u.pagingReserved(level)
+		l.rsvd[level], l.fsRsvd[level] = u.ssReserved(level), u.fsReserved(level)
 	}
 	l.walk = 0
 	for _, w := range c.Walk {
@@ -167,9 +180,9 @@ func (u *Unit) setLimits() {
 	}
 }
 
-// pagingReserved returns the reserved bits of second-stage entries at a level, 9.8: of those that
-// point to a table and of leaves.
-func (u *Unit) pagingReserved(level int) [2]uint64 {
+// ssReserved returns the reserved bits of second-stage entries at a level, 9.8: of those that point to
+// a table and of leaves.
+func (u *Unit) ssReserved(level int) [2]uint64 {
 	addr := u.lim.hawMask & spec.SSADDR.Mask()
 	table := addr | spec.SSTM.Mask() | spec.SSSNP.Mask()
 	leaf := addr | spec.SSTM.Mask()
@@ -179,12 +192,30 @@ func (u *Unit) pagingReserved(level int) [2]uint64 {
 	switch level {
 	case 0:
 	case 1, 2:
-		leaf |= ones(12+9*uint8(level)) & spec.SSADDR.Mask()
+		leaf |= ones(entryLg2(int8(level))) & spec.SSADDR.Mask()
 		if u.cfg.SSLPS>>(level-1)&1 == 0 {
 			leaf |= spec.SSPS.Mask()
 		}
 	default:
 		table |= spec.SSPS.Mask()
+	}
+	return [2]uint64{table, leaf}
+}
+
+// fsReserved returns the reserved bits of first-stage entries at a level, 9.7, as ssReserved does. PAT
+// takes the place of PS in the smallest leaves and the lowest address bit in large ones.
+func (u *Unit) fsReserved(level int) [2]uint64 {
+	table := u.lim.hawMask & spec.FSADDR.Mask()
+	leaf := table
+	switch level {
+	case 0:
+	case 1, 2:
+		leaf |= ones(entryLg2(int8(level))) & spec.FSADDR.Mask() &^ spec.FSPAT.Mask()
+		if level == 2 && !u.cfg.FS1GP {
+			leaf |= spec.FSPS.Mask()
+		}
+	default:
+		table |= spec.FSPS.Mask()
 	}
 	return [2]uint64{table, leaf}
 }

@@ -87,9 +87,10 @@ func DefaultConfig() Config {
 		SAGAW: uint8(spec.SAGAW48 | spec.SAGAW57), MGAW: 57, ZLR: true,
 		FaultOffset: 0x600, SSLPS: uint8(spec.SSLPS2M | spec.SSLPS1G),
 		PSI: true, FaultRecords: 8, MAMV: 0x1e, DWD: true, DRD: true,
+		FS1GP: true, FS5LP: true,
 		C: true, QI: true, PT: true, SC: true, IOTLBOffset: 0x500,
-		ERS: true, SRS: true, PASID: true, PSS: 19,
-		SMTS: true, SSTS: true, SSADS: true, SMPWCS: true, RPS: true, RPRIVS: true, ADMS: true,
+		ERS: true, SRS: true, EAFS: true, PASID: true, PSS: 19,
+		SMTS: true, SSTS: true, FSTS: true, SSADS: true, SMPWCS: true, RPS: true, RPRIVS: true, ADMS: true,
 		ContextCache: iotlb.Geometry{Sets: 16, Ways: 4},
 		PASIDCache:   iotlb.Geometry{Sets: 32, Ways: 4},
 		IOTLB:        iotlb.Geometry{Sets: 64, Ways: 8},
@@ -99,6 +100,18 @@ func DefaultConfig() Config {
 			{Lg2: 39, Geometry: iotlb.Geometry{Sets: 2, Ways: 4}},
 		},
 	}
+}
+
+// NoScalable takes scalable mode away, and every capability that needs it.
+func (c *Config) NoScalable() {
+	c.NoFirstStage()
+	c.SMTS, c.SSTS, c.SSADS, c.SMPWCS, c.RPS, c.RPRIVS = false, false, false, false, false, false
+	c.PASID, c.PRS, c.PDS, c.PTRS = false, false, false, false
+}
+
+// NoFirstStage takes first-stage and nested translation away, and every capability that needs them.
+func (c *Config) NoFirstStage() {
+	c.FSTS, c.NEST, c.FS1GP, c.FS5LP, c.EAFS = false, false, false, false, false
 }
 
 // ErrConfig is what an error of Check wraps.

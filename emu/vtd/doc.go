@@ -2,7 +2,7 @@
 //
 // It is programmed as hardware is: through its register window and through tables and queues in
 // memory. It never reads memory itself; it asks an executor (see package emu). Modelled are legacy
-// and scalable mode with second-stage translation and pass-through, the invalidation queue and the
+// and scalable mode with first-stage, second-stage translation and pass-through, the invalidation queue and the
 // register-based interface, fault recording, event interrupts, protected memory regions, ATS
 // requests and device-TLB invalidation, and caching mode. docs/vtd.md lists what is advertised,
 // what is modelled, and what is not.
@@ -11,8 +11,8 @@
 //
 // A transaction's State names the step that will consume the next answer. Each step is a method of
 // Unit named after what it does in the specification; step.go is the table. The files follow the
-// order of the specification: translate.go (front end), legacy.go and scalable.go (entries),
-// secondstage.go (paging), then fault.go, event.go, queue.go, gcmd.go.
+// order of the specification: translate.go (front end), legacy.go and scalable.go (entries), tlb.go
+// (IOTLB), firststage.go and secondstage.go (paging), then fault.go, event.go, queue.go, gcmd.go.
 //
 // # Cached values
 //

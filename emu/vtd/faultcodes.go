@@ -43,18 +43,26 @@ const (
 	FaultPASIDInvalid      = 0x5b
 	FaultExecDisabled      = 0x5c
 	FaultPrivDisabled      = 0x5d
+	FaultFSRead            = 0x70
+	FaultFSAbsent          = 0x71
+	FaultFSReserved        = 0x72
+	FaultFSTopRead         = 0x73
 	FaultSSReadSM          = 0x78
 	FaultSSAbsent          = 0x79
 	FaultSSReservedSM      = 0x7a
 	FaultSSTopRead         = 0x7b
 	FaultSSNoncoherent     = 0x7c
 	FaultSSUpdate          = 0x7d
+	FaultCanonical         = 0x80
+	FaultUser              = 0x81
 	FaultExec              = 0x82
 	FaultHAW               = 0x83
 	FaultWidthSM           = 0x84
 	FaultWriteSM           = 0x85
 	FaultReadSM            = 0x86
 	FaultOutputRangeSM     = 0x87
+	FaultFSNoncoherent     = 0x90
+	FaultFSUpdate          = 0x91
 )
 
 // Reasons to block a request that the specification gives no number: they are never recorded. Those
@@ -113,18 +121,26 @@ var faults = map[uint16]faultInfo{
 	FaultPASIDInvalid:      {"SPT.4 PASID entry invalid", true, false},
 	FaultExecDisabled:      {"SPT.5 execute request with ERE=0", true, false},
 	FaultPrivDisabled:      {"SPT.6 supervisor request with SRE=0", true, false},
+	FaultFSRead:            {"SFS.1 first-stage entry read error", true, false},
+	FaultFSAbsent:          {"SFS.2 first-stage entry not present", true, true},
+	FaultFSReserved:        {"SFS.3 reserved bits in first-stage entry", true, false},
+	FaultFSTopRead:         {"SFS.4 top first-stage entry read error", true, false},
 	FaultSSReadSM:          {"SSS.1 second-stage entry read error", true, false},
 	FaultSSAbsent:          {"SSS.2 second-stage entry not present", true, true},
 	FaultSSReservedSM:      {"SSS.3 reserved bits in second-stage entry", true, false},
 	FaultSSTopRead:         {"SSS.4 top second-stage entry read error", true, false},
 	FaultSSNoncoherent:     {"SSS.5 accessed/dirty update by a non-coherent walk", true, false},
 	FaultSSUpdate:          {"SSS.6 accessed/dirty update failed", true, false},
+	FaultCanonical:         {"SGN.1 address not canonical", true, false},
+	FaultUser:              {"SGN.2 user access to a supervisor page", true, true},
 	FaultExec:              {"SGN.3 execute without permission", true, true},
 	FaultHAW:               {"SGN.4 address beyond host width", true, false},
 	FaultWidthSM:           {"SGN.5 address beyond second-stage width", true, false},
 	FaultWriteSM:           {"SGN.6 write without permission", true, true},
 	FaultReadSM:            {"SGN.7 read without permission", true, true},
 	FaultOutputRangeSM:     {"SGN.8 output in interrupt range", true, false},
+	FaultFSNoncoherent:     {"SFS.9 accessed/dirty update by a non-coherent walk", true, false},
+	FaultFSUpdate:          {"SFS.10 accessed/dirty update failed", true, false},
 
 	FaultAbortMode:     {"aborted: abort-DMA mode", false, false},
 	FaultProtected:     {"blocked: protected memory region", false, false},

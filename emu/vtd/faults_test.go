@@ -219,7 +219,6 @@ func TestScalableFaultReasons(t *testing.T) {
 		{name: "PWSNP without SMPWCS", code: 0x5a, setup: bound(), config: func(c *vtd.Config) { c.SMPWCS = false }},
 		{name: "PGSNP without SC", code: 0x5a, setup: bound(with(spec.PasidPGSNP, 1)), config: func(c *vtd.Config) { c.SC = false }},
 		{name: "SSPTPTR beyond HAW", code: 0x5a, setup: edit(entry, 0, 1<<49)},
-		{name: "PGTT first stage", code: 0x5b, setup: func(r *rig) { r.bind(sid, 0, spec.PGTTFirst, 7) }},
 		{name: "PGTT nested", code: 0x5b, setup: func(r *rig) { r.bind(sid, 0, spec.PGTTNested, 7) }},
 		{name: "PGTT reserved", code: 0x5b, setup: func(r *rig) { r.bind(sid, 0, 5, 7) }},
 		{name: "PGTT second stage without SSTS", code: 0x5b, setup: bound(), config: func(c *vtd.Config) { c.SSTS = false }},
@@ -277,14 +276,10 @@ func TestTableModeFaults(t *testing.T) {
 	}
 	nothing := func(*rig) {}
 	(&faultCase{name: "reserved", code: 0x30, setup: nothing}).run(t, set(spec.TTMReserved))
-	(&faultCase{name: "scalable without SMTS", code: 0x30, setup: nothing, config: noScalable}).run(t, set(spec.TTMScalable))
+	(&faultCase{name: "scalable without SMTS", code: 0x30, setup: nothing, config: (*vtd.Config).NoScalable}).run(t, set(spec.TTMScalable))
 	(&faultCase{name: "abort without ADMS", code: 0x30, setup: nothing,
 		config: func(c *vtd.Config) { c.ADMS = false }}).run(t, set(spec.TTMAbort))
 	(&faultCase{name: "abort", code: vtd.FaultAbortMode, setup: nothing}).run(t, set(spec.TTMAbort))
-}
-
-func noScalable(c *vtd.Config) {
-	c.SMTS, c.SSTS, c.SSADS, c.SMPWCS, c.RPS, c.RPRIVS, c.PASID = false, false, false, false, false, false, false
 }
 
 func TestNothingIsTranslatedWhileOff(t *testing.T) {

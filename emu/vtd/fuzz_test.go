@@ -63,7 +63,7 @@ func fuzzConfig(kind uint8) func(*vtd.Config) {
 			pms(2, narrow)(c)
 		}
 		if kind&64 != 0 {
-			noScalable(c)
+			c.NoScalable()
 		}
 		if kind&128 != 0 {
 			noCaches(c)
@@ -159,15 +159,17 @@ func FuzzWalk(f *testing.F) {
 		r := newRig(t, fuzzConfig(kind))
 		in := &input{b[:min(len(b), 1<<14)]}
 		// A few good structures, then noise over all of them: pointers stay among the same pages.
-		var top emu.PA
-		if sm {
-			top = r.bind(sid, 0, spec.PGTTSecond, 7, with(spec.PasidSSADE, uint64(in.u8()&1)))
-			r.scalable()
-		} else {
-			top = r.attach(sid, 7)
+		switch m := in.u8(); {
+		case !sm:
+			r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
 			r.legacy()
+		case m&6 == 6 && kind&64 == 0:
+			r.fsMap(r.first(sid, 0, 7, with(spec.PasidFSPM, uint64(m>>3&1)), with(spec.PasidNXE, uint64(m>>4&1))), iova, 0x5000, fsRWU)
+			r.scalable()
+		default:
+			r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7, with(spec.PasidSSADE, uint64(m&1))), iova, 0x5000, ssRW)
+			r.scalable()
 		}
-		r.mapPage(top, iova, 0x5000, ssRW)
 		first := emu.PA(0x10_0000)
 		n := uint64(r.next-first) / 8
 		for range len(in.b) / 10 {

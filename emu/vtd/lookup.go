@@ -82,8 +82,11 @@ func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	version := PASIDVersion(v[:3])
-	if spec.PasidPGTT.Of(v[0]) == spec.PGTTPassThrough {
-		return u.lookupPass(q, r, &h, version)
+	if pgtt := spec.PasidPGTT.Of(v[0]); pgtt != spec.PGTTSecond {
+		if pgtt == spec.PGTTPassThrough {
+			return u.lookupPass(q, r, &h, version)
+		}
+		return !priv && u.lookupFirst(q, r, &h, p, version, &v)
 	}
 	if uint64(q.Addr)>>u.lim.width[spec.PasidAW.Of(v[0])] != 0 {
 		return false
@@ -118,6 +121,35 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n e
 		tlbClean.On(v[1]) && n&emu.Write != 0 {
 		return false
 	}
+	return u.lookupHit(q, r, h, perm, version, v)
+}
+
+// lookupFirst answers a user request from the first-stage and nested translations of the IOTLB. v has
+// the PASID entry.
+func (u *Unit) lookupFirst(q *emu.Request, r *emu.Result, h *hit, p emu.PASID, version uint64, v *[4]uint64) bool {
+	if u.iotlb == nil || !canonical(uint64(q.Addr), spec.PasidFSPM.Of(v[2])) {
+		return false
+	}
+	grant := emu.RW
+	if spec.PasidERE.On(v[2]) {
+		grant |= emu.Exec
+	}
+	class := pgttClass[spec.PasidPGTT.Of(v[0])&7]
+	key := emu.Key{Tag: emu.MakeTag(class, uint32(spec.PasidDID.Of(v[1])), p), Addr: uint64(q.Addr)}
+	var ok bool
+	if h.tlb, ok = u.iotlb.Peek(&key, v); !ok {
+		return false
+	}
+	n := need(q, true)
+	want, have := n|n<<3|fsUser, emu.Access(tlbPerm.Of(v[0]))
+	if have&want != want || tlbClean.On(v[1]) && n&emu.Write != 0 {
+		return false
+	}
+	return u.lookupHit(q, r, h, have&(have>>3)&grant, version, v)
+}
+
+// lookupHit makes the result of an IOTLB hit, v.
+func (u *Unit) lookupHit(q *emu.Request, r *emu.Result, h *hit, perm emu.Access, version uint64, v *[4]uint64) bool {
 	lg2 := uint8(tlbLg2.Of(v[0]))
 	pa := v[0]&tlbPage.Mask() | uint64(q.Addr)&(1<<lg2-1)
 	if interruptRange(pa) {
@@ -128,7 +160,7 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n e
 	h.touched |= 1 << emu.CacheIOTLB
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched = emu.PA(pa), 0, emu.OK, lg2, perm, h.touched
-	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = version, v[2], emu.PA(v[3]), 0
+	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = version, v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
 	if r.Fault.Code != 0 {
 		r.Fault = emu.Fault{}
 	}

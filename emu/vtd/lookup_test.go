@@ -20,8 +20,14 @@ func crowd(r *rig, rng *rand.Rand, sm bool) {
 		var top emu.PA
 		if sm {
 			for p := range emu.PASID(3) {
-				pgtt := []uint64{spec.PGTTSecond, spec.PGTTSecond, spec.PGTTPassThrough, spec.PGTTFirst}[rng.IntN(4)]
+				pgtt := []uint64{spec.PGTTSecond, spec.PGTTFirst, spec.PGTTPassThrough, spec.PGTTFirst}[rng.IntN(4)]
 				bits := rng.Uint64()
+				if pgtt == spec.PGTTFirst {
+					top = r.first(s, p, did+8, with(spec.PasidERE, bits>>2&1), with(spec.PasidSRE, bits>>3&1), with(spec.PasidFPD, bits>>4&1),
+						with(spec.PasidWPE, bits>>5&1), with(spec.PasidSMEP, bits>>6&1), with(spec.PasidNXE, bits>>7&1), with(spec.PasidEAFE, bits>>8&1))
+					fsPages(r, rng, top)
+					continue
+				}
 				top = r.bind(s, p, pgtt, did, with(spec.PasidSSADE, bits&1), with(spec.PasidSSEE, bits>>1&1),
 					with(spec.PasidERE, bits>>2&1), with(spec.PasidSRE, bits>>3&1), with(spec.PasidFPD, bits>>4&1))
 				if pgtt == spec.PGTTSecond {
@@ -50,6 +56,14 @@ func pages(r *rig, rng *rand.Rand, top emu.PA) {
 	}
 	r.put(r.pte(top, 0x4000_0000, 1), 0xfee0_0000|ssRW|1<<7)
 	r.put(r.pte(top, 0x8000_0000, 2), 0x40_0000_0000|ssRW|1<<7)
+}
+
+func fsPages(r *rig, rng *rand.Rand, top emu.PA) {
+	for range 6 {
+		r.fsMap(top, rng.Uint64N(8)<<12, rng.Uint64N(1<<20)<<12, rng.Uint64N(8)|fsP|rng.Uint64N(2)<<63)
+	}
+	r.put(r.fsEntry(top, 4, 0x4000_0000, 1), 0xfee0_0000|fsRWU|fsPS)
+	r.put(r.fsEntry(top, 4, 0x8000_0000, 2), 0x40_0000_0000|fsRWU|fsPS)
 }
 
 func randomRequest(rng *rand.Rand, q *emu.Request) {
@@ -156,19 +170,9 @@ func (r *rig) runEngines(w emu.Wake, e *emu.Txn, q *emu.Request) {
 }
 
 func TestHotPathAllocatesNothing(t *testing.T) {
-	for _, sm := range []bool{false, true} {
+	for _, kind := range translations {
 		r := newRig(t, func(c *vtd.Config) { c.DT = true })
-		var top emu.PA
-		if sm {
-			top = r.bind(sid, 0, spec.PGTTSecond, 7)
-			r.scalable()
-		} else {
-			top = r.attach(sid, 7)
-			r.legacy()
-		}
-		for i := range uint64(64) {
-			r.mapPage(top, i<<12, 0x10_0000+i<<12, ssRW)
-		}
+		sm := r.translate(kind, 64, 0x10_0000)
 		r.queue(sm)
 		r.w32(spec.OffIECTL, 0)
 		lo, hi := wait(1, r.status())
@@ -206,26 +210,40 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	}
 }
 
-func benchRig(b *testing.B, sm bool, n uint64) *rig {
-	r := newRig(b)
-	var top emu.PA
-	if sm {
-		top = r.bind(sid, 0, spec.PGTTSecond, 7)
-		r.scalable()
-	} else {
-		top = r.attach(sid, 7)
+// translations are the ways in which an address is translated.
+var translations = []string{"legacy", "second stage", "first stage"}
+
+// translate turns translation on with n pages from 0 mapped to pa onwards, and says whether that is in
+// scalable mode.
+func (r *rig) translate(kind string, n, pa uint64) (sm bool) {
+	switch kind {
+	case "legacy":
+		top := r.attach(sid, 7)
+		for i := range n {
+			r.mapPage(top, i<<12, pa+i<<12, ssRW)
+		}
 		r.legacy()
+		return false
+	case "second stage":
+		top := r.bind(sid, 0, spec.PGTTSecond, 7)
+		for i := range n {
+			r.mapPage(top, i<<12, pa+i<<12, ssRW)
+		}
+	case "first stage":
+		top := r.first(sid, 0, 7)
+		for i := range n {
+			r.fsMap(top, i<<12, pa+i<<12, fsRWU)
+		}
 	}
-	for i := range n {
-		r.mapPage(top, i<<12, 0x1000_0000+i<<12, ssRW)
-	}
-	return r
+	r.scalable()
+	return true
 }
 
 func BenchmarkLookup(b *testing.B) {
-	for name, sm := range map[string]bool{"legacy": false, "scalable": true} {
-		b.Run(name, func(b *testing.B) {
-			r := benchRig(b, sm, 64)
+	for _, kind := range translations {
+		b.Run(kind, func(b *testing.B) {
+			r := newRig(b)
+			r.translate(kind, 64, 0x1000_0000)
 			q, res := dma(emu.Read), emu.Result{}
 			for i := range uint64(64) {
 				q.Addr = emu.IOVA(i << 12)
@@ -245,9 +263,10 @@ func BenchmarkLookup(b *testing.B) {
 }
 
 func BenchmarkMiss(b *testing.B) {
-	for name, sm := range map[string]bool{"legacy": false, "scalable": true} {
-		b.Run(name, func(b *testing.B) {
-			r := benchRig(b, sm, 1<<14)
+	for _, kind := range translations {
+		b.Run(kind, func(b *testing.B) {
+			r := newRig(b)
+			r.translate(kind, 1<<14, 0x1000_0000)
 			q, res := dma(emu.Read), emu.Result{}
 			b.ReportAllocs()
 			x := uint64(1)

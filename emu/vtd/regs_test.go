@@ -30,9 +30,9 @@ func TestCapabilitiesAreComposedFromTheConfiguration(t *testing.T) {
 	require.EqualValues(t, c.IOTLBOffset, spec.EcapIRO.Of(ecap)*16)
 	require.True(t, spec.EcapSMTS.On(ecap))
 	for name, b := range map[string]bool{
-		"IR": spec.EcapIR.On(ecap), "EIM": spec.EcapEIM.On(ecap), "PRS": spec.EcapPRS.On(ecap), "FSTS": spec.EcapFSTS.On(ecap),
+		"IR": spec.EcapIR.On(ecap), "EIM": spec.EcapEIM.On(ecap), "PRS": spec.EcapPRS.On(ecap),
 		"NEST": spec.EcapNEST.On(ecap), "PMS": spec.EcapPMS.On(ecap), "PI": spec.CapPI.On(cap), "AFL": spec.CapAFL.On(cap),
-		"ECMDS": spec.CapECMDS.On(cap), "FS1GP": spec.CapFS1GP.On(cap),
+		"ECMDS": spec.CapECMDS.On(cap),
 	} {
 		require.False(t, b, "%s is not modelled and must not be advertised", name)
 	}

@@ -188,19 +188,24 @@ func (u *Unit) pasidChunk(t *emu.Txn) {
 // checkPASID returns the fault of an entry, or 0.
 func (u *Unit) checkPASID(e *spec.PASIDEntry) uint16 {
 	l := &u.lim
-	second := e.PGTT() == spec.PGTTSecond
+	pgtt := e.PGTT()
 	rsvd := e[0]&l.pasid[0] | e[1]&l.pasid[1] | e[2]&l.pasid[2] | e[3] | e[4] | e[5] | e[6] | e[7]
-	if second {
+	switch pgtt {
+	case spec.PGTTSecond:
 		rsvd |= e[0] & spec.PasidSSPTPTR.Mask() & l.hawMask
+	case spec.PGTTFirst:
+		rsvd |= e[2] & spec.PasidFSPTPTR.Mask() & l.hawMask
 	}
+	width := l.width[e.AW()] != 0
+	mode := e.FSPM() == spec.FSPM4 || e.FSPM() == spec.FSPM5 && u.cfg.FS5LP
 	switch {
 	case !e.P():
 		return FaultPASIDAbsent
 	case rsvd != 0:
 		return FaultPASIDReserved
-	case second && u.cfg.SSTS && l.width[e.AW()] != 0:
-		return 0
-	case e.PGTT() == spec.PGTTPassThrough && u.cfg.PT:
+	case pgtt == spec.PGTTFirst && u.cfg.FSTS && mode,
+		pgtt == spec.PGTTSecond && u.cfg.SSTS && width,
+		pgtt == spec.PGTTPassThrough && u.cfg.PT:
 		return 0
 	}
 	return FaultPASIDInvalid
@@ -243,8 +248,8 @@ func (u *Unit) failPASID(t *emu.Txn, c uint16, step emu.Step) {
 func (u *Unit) pasidReady(t *emu.Txn) {
 	e := (*spec.PASIDEntry)(&t.Entry)
 	class, p := ClassSS, emu.NoPASID
-	if e.PGTT() == spec.PGTTPassThrough {
-		class, p = ClassPT, pasidOf(t)
+	if c := pgttClass[e.PGTT()]; c != ClassSS {
+		class, p = c, pasidOf(t)
 	}
 	settled(t, class, e.DID(), p, PASIDVersion(t.Entry[:3]))
 	t.Aux[0] |= auxSSEE.PutBool(spec.PasidSSEE.On(t.Entry[0]))
@@ -255,7 +260,14 @@ func (u *Unit) pasidReady(t *emu.Txn) {
 		u.fault(t, FaultPrivDisabled, StepRequestCheck, 0)
 	case e.PGTT() == spec.PGTTPassThrough:
 		u.passThrough(t)
-	default:
+	case e.PGTT() == spec.PGTTSecond:
 		u.secondStage(t, e.AW())
+	default:
+		u.firstStage(t)
 	}
+}
+
+// pgttClass is the class of what is translated by an entry of each type.
+var pgttClass = [8]emu.Class{
+	spec.PGTTFirst: ClassFS, spec.PGTTSecond: ClassSS, spec.PGTTNested: ClassNested, spec.PGTTPassThrough: ClassPT,
 }

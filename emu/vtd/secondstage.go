@@ -20,87 +20,11 @@ func (u *Unit) secondStage(t *emu.Txn, aw uint8) {
 	u.probeTLB(t)
 }
 
-func (u *Unit) probeTLB(t *emu.Txn) {
-	if u.iotlb == nil {
-		u.askWalker(t)
-		return
-	}
-	probe(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
-}
-
-func (u *Unit) tlbProbed(t *emu.Txn) {
-	if t.Ans == emu.AnsOK && u.tlbHit(t) {
-		return
-	}
-	if t.Solo {
-		u.walkBegin(t)
-		return
-	}
-	key := emu.Key{Tag: t.Tag, Addr: t.Frame[0].In &^ (emu.PageSize - 1)}
-	acquire(t, emu.SlotMiss, key, StepIOTLBMiss, stMissSlot)
-}
-
-func (u *Unit) missSlot(t *emu.Txn) {
-	switch t.Ans {
-	case emu.AnsMerged:
-		if !u.tlbHit(t) {
-			u.probeTLB(t)
-		}
-	case emu.AnsRetry:
-		u.probeTLB(t)
-	default:
-		u.askWalker(t)
-	}
-}
-
-// askWalker asks for a walker, unless all are free anyway.
-func (u *Unit) askWalker(t *emu.Txn) {
-	if t.Solo {
-		u.walkBegin(t)
-		return
-	}
-	acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
-}
-
-// need returns the rights that q must find, 3.7.1. ssee says whether execute rights count.
-func need(q *emu.Request, ssee bool) emu.Access {
-	n := q.Access & emu.RW
-	if q.Access&emu.Atomic != 0 {
-		n = emu.RW
-	}
-	if n == 0 {
-		n = emu.Read
-	}
-	if ssee && q.PASID != emu.NoPASID {
-		n |= q.Access & emu.Exec
-	}
-	return n
-}
-
-// missing returns which of the rights n are not in perm. A zero-length read of a write-only page is
-// allowed with CAP.ZLR.
-func (u *Unit) missing(q *emu.Request, n, perm emu.Access) emu.Access {
-	m := n &^ perm
-	if m == emu.Read && q.Len == 0 && n == emu.Read && u.cfg.ZLR && perm&emu.Write != 0 {
-		return 0
-	}
-	return m
-}
-
 // ssee reports whether execute rights are restricted.
 func ssee(t *emu.Txn) bool { return auxSSEE.On(t.Aux[0]) }
 
-// dirties reports whether t, given rights perm, needs the D flag of the leaf set.
-func (u *Unit) dirties(q *emu.Request, n, perm emu.Access) bool {
-	if q.Type == emu.TranslationReq {
-		return !u.noWrite(q) && perm&emu.Write != 0
-	}
-	return n&emu.Write != 0
-}
-
-// tlbHit uses the IOTLB value in t.In. It returns false if the tables must be walked all the same,
-// to set the D flag.
-func (u *Unit) tlbHit(t *emu.Txn) bool {
+// ssHit is tlbHit for second-stage translations.
+func (u *Unit) ssHit(t *emu.Txn) bool {
 	v := &t.In
 	leaf := emu.PA(v[3])
 	switch {
@@ -133,16 +57,6 @@ func (u *Unit) tlbHit(t *emu.Txn) bool {
 	return true
 }
 
-// answer sets the result of a translation.
-func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, version uint64, leaf emu.PA) {
-	r := &t.Res
-	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(pa), lg2, perm
-	r.Prov.Fill, r.Prov.Leaf = version, leaf
-	if u.noWrite(&t.Req) {
-		r.Perm &^= emu.Write
-	}
-}
-
 // absentCode is the fault of a second-stage entry without any right.
 func absentCode(t *emu.Txn) uint16 {
 	if scalable(t) {
@@ -151,19 +65,8 @@ func absentCode(t *emu.Txn) uint16 {
 	return permissionCode(t, need(&t.Req, false))
 }
 
-// permissionCode is the fault of rights m missing.
-func permissionCode(t *emu.Txn, m emu.Access) uint16 {
-	switch {
-	case m&emu.Write != 0:
-		return code(t, FaultWrite, FaultWriteSM)
-	case m&emu.Read != 0:
-		return code(t, FaultRead, FaultReadSM)
-	}
-	return FaultExec
-}
-
-// walkBegin starts a walk: at what the paging-structure caches know, or at the top.
-func (u *Unit) walkBegin(t *emu.Txn) {
+// ssBegin starts a walk: at what the paging-structure caches know, or at the top.
+func (u *Unit) ssBegin(t *emu.Txn) {
 	u.ssWants(t)
 	if u.walk == nil {
 		u.walkTop(t)
@@ -203,7 +106,7 @@ func (u *Unit) awOf(t *emu.Txn) uint8 {
 func ssFetch(t *emu.Txn, table emu.PA, level int8) {
 	f := &t.Frame[0]
 	f.Table, f.Level = table, level
-	f.At = table + emu.PA(f.In>>(ssLg2(level)&63)&511*8)
+	f.At = table + emu.PA(f.In>>(entryLg2(level)&63)&511*8)
 	fetch(t, f.At, 8, ssStep[level&7], stSSEntry)
 }
 
@@ -218,7 +121,7 @@ func (u *Unit) ssDescend(t *emu.Txn) { ssFetch(t, t.Frame[0].Table, t.Frame[0].L
 func (u *Unit) ssEntryRead(t *emu.Txn) {
 	f, e := &t.Frame[0], t.In[0]
 	want, kind := t.Aux[3], isTable
-	if ssIsLeaf(f.Level, e) {
+	if mapsPage(f.Level, e) {
 		want, kind = want>>32, isLeaf
 	}
 	want &= auxWant.Mask()
@@ -229,7 +132,7 @@ func (u *Unit) ssEntryRead(t *emu.Txn) {
 	}
 	f.Entry = e
 	f.Perm &= rights(e, ssee(t))
-	if kind == isTable && u.lim.walk>>(ssLg2(f.Level)&63)&1 == 0 {
+	if kind == isTable && u.lim.walk>>(entryLg2(f.Level)&63)&1 == 0 {
 		ssFetch(t, emu.PA(e&spec.SSADDR.Mask()), f.Level-1)
 		return
 	}
@@ -242,8 +145,8 @@ const (
 	isLeaf
 )
 
-// ssIsLeaf reports whether the entry e of a level maps a page.
-func ssIsLeaf(level int8, e uint64) bool { return level == 0 || level <= 2 && spec.SSPS.On(e) }
+// mapsPage reports whether the entry e of a level maps a page.
+func mapsPage(level int8, e uint64) bool { return level == 0 || level <= 2 && spec.SSPS.On(e) }
 
 // ssWants notes for the whole walk what an entry must have to need no further look: the rights that
 // the request needs, with SSADE the flags that it would set. Others than ordinary requests want
@@ -282,7 +185,7 @@ func (u *Unit) ssEntry(t *emu.Txn, e uint64) {
 	x := ssee(t)
 	perm := f.Perm & rights(e, x)
 	n := need(q, x)
-	leaf, kind := ssIsLeaf(f.Level, e), isTable
+	leaf, kind := mapsPage(f.Level, e), isTable
 	if leaf {
 		kind = isLeaf
 	}
@@ -332,14 +235,11 @@ func (u *Unit) wantedFlags(t *emu.Txn, leaf, dirty bool) uint64 {
 // did meanwhile is lost. It needs a coherent walk.
 func (u *Unit) ssUpdate(t *emu.Txn, e, flags uint64) {
 	f := &t.Frame[0]
-	if !u.cfg.SMPWCS || !spec.PasidPWSNP.On(t.Entry[1]) {
+	if !u.snoops(t) {
 		u.fault(t, FaultSSNoncoherent, StepSSUpdate, f.At)
 		return
 	}
-	a := &t.Act
-	a.Op, a.Addr, a.Size, a.Step = emu.OpCAS, f.At, 8, StepSSUpdate
-	a.Data = [4]uint64{e, 0, e | flags, 0}
-	t.State = stSSUpdated
+	swap(t, f.At, e, e|flags, StepSSUpdate, stSSUpdated)
 }
 
 // ssUpdated goes on after the compare-and-swap; if the entry changed meanwhile it is looked at anew.
@@ -360,7 +260,7 @@ func (u *Unit) ssUpdated(t *emu.Txn) {
 func (u *Unit) ssAccepted(t *emu.Txn) {
 	f := &t.Frame[0]
 	f.Perm &= rights(f.Entry, ssee(t))
-	u.ssDown(t, f.Entry, ssIsLeaf(f.Level, f.Entry))
+	u.ssDown(t, f.Entry, mapsPage(f.Level, f.Entry))
 }
 
 // ssDown goes one level down, past the paging-structure cache of the level if there is one, or ends
@@ -370,7 +270,7 @@ func (u *Unit) ssDown(t *emu.Txn, e uint64, leaf bool) {
 	switch {
 	case leaf:
 		u.ssLeaf(t)
-	case u.lim.walk>>(ssLg2(level)&63)&1 != 0:
+	case u.lim.walk>>(entryLg2(level)&63)&1 != 0:
 		u.ssFillWalk(t, table, level-1)
 	default:
 		ssFetch(t, table, level-1)
@@ -384,16 +284,16 @@ func (u *Unit) ssFillWalk(t *emu.Txn, table emu.PA, level int8) {
 	v := &t.Act.Data
 	v[0] = uint64(table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(level))
 	v[1], v[2], v[3] = 0, t.Aux[2], 0
-	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, ssLg2(level+1), 0, StepWalkFill, stSSDescend)
+	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, entryLg2(level+1), 0, StepWalkFill, stSSDescend)
 }
 
-// ssLg2 is log2 of the bytes below an entry of a level.
-func ssLg2(level int8) uint8 { return 12 + 9*uint8(level) }
+// entryLg2 is log2 of the bytes below an entry of a level.
+func entryLg2(level int8) uint8 { return 12 + 9*uint8(level) }
 
 // ssLeaf has the translation: it checks the output address and fills the IOTLB.
 func (u *Unit) ssLeaf(t *emu.Txn) {
 	f := &t.Frame[0]
-	f.Lg2 = ssLg2(f.Level)
+	f.Lg2 = entryLg2(f.Level)
 	page := f.Entry & spec.SSADDR.Mask() &^ ones(f.Lg2)
 	pa := page | f.In&ones(f.Lg2)
 	if interruptRange(pa) && f.Perm&emu.RW != 0 {
@@ -417,8 +317,6 @@ func (u *Unit) ssLeaf(t *emu.Txn) {
 	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepIOTLBFill, stTLBFilled)
 }
 
-func (u *Unit) tlbFilled(t *emu.Txn) { done(t, StepIOTLBFill) }
-
 // failSS ends the request with the fault of an entry without rights or with reserved bits set. In
 // caching mode the entry is cached all the same (6.1).
 func (u *Unit) failSS(t *emu.Txn, c uint16, attr uint64) {
@@ -428,7 +326,7 @@ func (u *Unit) failSS(t *emu.Txn, c uint16, attr uint64) {
 		u.raise(t)
 		return
 	}
-	lg2 := ssLg2(f.Level)
+	lg2 := entryLg2(f.Level)
 	t.Act.Data = [4]uint64{tlbLg2.Put(uint64(lg2)), attr, t.Aux[2], uint64(f.At)}
 	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepIOTLBFill, stFaultFilled)
 }

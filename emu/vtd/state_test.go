@@ -134,7 +134,7 @@ func TestFeaturesOfASnapshotThatAreNotModelledDoNotBreakDMA(t *testing.T) {
 	img[2].Value |= spec.EcapPRS.Mask() | spec.EcapIR.Mask() | spec.EcapEIM.Mask() | spec.EcapFSTS.Mask() | spec.EcapNEST.Mask()
 	img[3].Value |= spec.GstsIRES.Mask() << 32
 	require.NoError(t, r.u.Load(img))
-	require.Equal(t, []string{"ECAP.IR", "ECAP.EIM", "ECAP.NEST", "ECAP.PRS", "ECAP.FSTS", "GSTS.IRES"}, r.u.Unmodelled())
+	require.Equal(t, []string{"ECAP.IR", "ECAP.EIM", "ECAP.NEST", "ECAP.PRS", "GSTS.IRES"}, r.u.Unmodelled())
 	r.ok(r.access(sid, iova, emu.Read), 0x5000)
 	q := dma(emu.Read)
 	q.Type = emu.PageRequest

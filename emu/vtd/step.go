@@ -32,6 +32,10 @@ const (
 	stSSEntry
 	stSSUpdated
 	stSSDescend
+	stFSWalkProbed
+	stFSEntry
+	stFSUpdated
+	stFSDescend
 	stTLBFilled
 	stFaultFilled
 	stFaultRecord
@@ -121,6 +125,10 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stSSEntry:        (*Unit).ssEntryRead,
 	stSSUpdated:      (*Unit).ssUpdated,
 	stSSDescend:      (*Unit).ssDescend,
+	stFSWalkProbed:   (*Unit).fsWalkProbed,
+	stFSEntry:        (*Unit).fsEntryRead,
+	stFSUpdated:      (*Unit).fsUpdated,
+	stFSDescend:      (*Unit).fsDescend,
 	stTLBFilled:      (*Unit).tlbFilled,
 	stFaultFilled:    (*Unit).faultFilled,
 	stFaultRecord:    (*Unit).faultRecord,

@@ -31,6 +31,9 @@ const (
 	StepSSTable
 	StepSSLeaf
 	StepSSUpdate
+	StepFSTable
+	StepFSLeaf
+	StepFSUpdate
 	StepWalkFill
 	StepOutputRange
 	StepIOTLBFill
@@ -76,6 +79,9 @@ var steps = [numSteps]emu.StepInfo{
 	StepSSTable:         {Name: "second-stage entry", Clause: "3.7"},
 	StepSSLeaf:          {Name: "second-stage leaf entry", Clause: "3.7"},
 	StepSSUpdate:        {Name: "second-stage accessed/dirty update", Clause: "3.7.2"},
+	StepFSTable:         {Name: "first-stage entry", Clause: "3.6"},
+	StepFSLeaf:          {Name: "first-stage leaf entry", Clause: "3.6"},
+	StepFSUpdate:        {Name: "first-stage accessed/dirty update", Clause: "3.6.2"},
 	StepWalkFill:        {Name: "paging-structure cache fill", Clause: "6.2.4"},
 	StepOutputRange:     {Name: "output address range", Clause: "3.14"},
 	StepIOTLBFill:       {Name: "IOTLB fill", Clause: "6.2.3"},

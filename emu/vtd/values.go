@@ -22,13 +22,14 @@ const (
 
 // IOTLB values. W1 holds attributes.
 const (
-	tlbPerm  reg.Bits = 5_000
+	tlbPerm  reg.Bits = 5_000 // W0: rights; with a first stage the six bits of firststage.go
 	tlbLg2   reg.Bits = 11_006
 	tlbPage  reg.Bits = 63_012
-	tlbClean reg.Bits = 0_000 // W1: D is still clear and must be set before a write
-	tlbSNP   reg.Bits = 1_001 // W1: snooped
-	tlbNone  reg.Bits = 2_002 // W1: caching mode: a not-present entry
-	tlbRsvd  reg.Bits = 3_003 // W1: caching mode: an entry with reserved bits set
+	tlbClean reg.Bits = 0_000  // W1: D is still clear and must be set before a write
+	tlbSNP   reg.Bits = 1_001  // W1: snooped
+	tlbNone  reg.Bits = 2_002  // W1: caching mode: a not-present entry
+	tlbRsvd  reg.Bits = 3_003  // W1: caching mode: an entry with reserved bits set
+	tlbLeaf2 reg.Bits = 63_008 // W1: nested: address of the second-stage leaf of the output >> 3
 )
 
 // Values of the paging-structure caches.

@@ -104,7 +104,7 @@ const (
 func scalable(*hw.Config) {}
 
 func legacy(c *hw.Config) {
-	c.SMTS, c.SSTS, c.SSADS, c.SMPWCS, c.RPS, c.RPRIVS, c.PASID = false, false, false, false, false, false, false
+	c.NoScalable()
 	c.ADMS = false
 }
 

@@ -1,0 +1,308 @@
+package vtd
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// First-stage translation, 3.6: alone (PGTT=001), and as the first half of nested translation
+// (PGTT=011; nested.go has what differs).
+//
+// Rights are kept in six bits, so that one word holds what both stages grant; the upper three lie in
+// the order of the lower three, as what a user request finds is one and of them:
+//
+//	5 not XD | 4 R/W | 3 U/S | 2 second-stage X | 1 second-stage W | 0 second-stage R
+const (
+	fsUser  emu.Access = 1 << 3
+	fsWrite emu.Access = 1 << 4
+	fsExec  emu.Access = 1 << 5
+	fsAll              = fsUser | fsWrite | fsExec
+	ssAll              = emu.RW | emu.Exec
+)
+
+// fsRights returns the rights of a first-stage entry, with those of the second stage all set.
+func fsRights(e uint64) emu.Access {
+	return ssAll | emu.Access(e>>2&1<<3|e>>1&1<<4|^e>>63<<5)
+}
+
+// fsGrant returns what the rights v of a translation grant to t. Supervisor requests write read-only
+// pages unless WPE=1, and with SMEP=1 do not execute user pages.
+func fsGrant(t *emu.Txn, v emu.Access) emu.Access {
+	w := t.Entry[2]
+	g := v & ssAll
+	if !auxPriv.On(t.Aux[0]) {
+		if v&fsUser == 0 {
+			return 0
+		}
+		g &= v >> 3
+	} else {
+		g |= emu.Priv
+		if v&fsWrite == 0 && spec.PasidWPE.On(w) {
+			g &^= emu.Write
+		}
+		if v&fsExec == 0 || v&fsUser != 0 && spec.PasidSMEP.On(w) {
+			g &^= emu.Exec
+		}
+	}
+	if !spec.PasidERE.On(w) {
+		g &^= emu.Exec
+	}
+	return g
+}
+
+// fsDenied returns the fault of a request that the rights v do not allow, or 0. A translation request
+// is content with any right.
+func (u *Unit) fsDenied(t *emu.Txn, v emu.Access) uint16 {
+	q := &t.Req
+	g := fsGrant(t, v)
+	m := u.missing(q, need(q, true), g)
+	if q.Type != emu.Untranslated && g&emu.RW != 0 {
+		m = 0
+	}
+	switch {
+	case m == 0:
+		return 0
+	case g&emu.Priv == 0 && v&fsUser == 0:
+		return FaultUser
+	}
+	return permissionCode(t, m)
+}
+
+// fsTopLevel returns the level of the table that FSPTPTR points to.
+func fsTopLevel(t *emu.Txn) int8 { return int8(3 + spec.PasidFSPM.Of(t.Entry[2])) }
+
+// canonical reports whether the bits of an address above the width of a paging mode are all alike.
+func canonical(addr, fspm uint64) bool {
+	s := (16 - 9*fspm) & 63
+	return uint64(int64(addr<<s)>>s) == addr
+}
+
+// firstStage begins first-stage translation: the address must be canonical, then the IOTLB is asked.
+func (u *Unit) firstStage(t *emu.Txn) {
+	f := &t.Frame[0]
+	f.In, f.Level = uint64(t.Req.Addr), fsTopLevel(t)
+	if !canonical(f.In, spec.PasidFSPM.Of(t.Entry[2])) {
+		u.fault(t, FaultCanonical, StepAddressWidth, 0)
+		return
+	}
+	if u.atsInterruptRange(t) {
+		return
+	}
+	u.probeTLB(t)
+}
+
+// fsHit is tlbHit for first-stage and nested translations.
+func (u *Unit) fsHit(t *emu.Txn) bool {
+	v, q := &t.In, &t.Req
+	leaf, have := emu.PA(v[3]), emu.Access(tlbPerm.Of(v[0]))
+	if c := u.fsDenied(t, have); c != 0 {
+		u.fault(t, c, StepIOTLB, leaf)
+		return true
+	}
+	perm := fsGrant(t, have)
+	if tlbClean.On(v[1]) && u.dirties(q, need(q, true), perm) {
+		return false
+	}
+	lg2 := uint8(tlbLg2.Of(v[0]))
+	pa := v[0]&tlbPage.Mask() | t.Frame[0].In&ones(lg2)
+	if interruptRange(pa) {
+		u.fault(t, FaultOutputRangeSM, StepOutputRange, leaf)
+		return true
+	}
+	u.answer(t, pa, lg2, perm, v[2], leaf)
+	done(t, StepIOTLB)
+	return true
+}
+
+// fsBegin starts a walk: at what the paging-structure caches know, or at the top.
+func (u *Unit) fsBegin(t *emu.Txn) {
+	if u.walk == nil {
+		u.fsTop(t)
+		return
+	}
+	probe(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stFSWalkProbed)
+}
+
+func (u *Unit) fsWalkProbed(t *emu.Txn) {
+	if t.Ans != emu.AnsOK {
+		u.fsTop(t)
+		return
+	}
+	t.Frame[0].Perm = emu.Access(walkPerm.Of(t.In[0]))
+	t.Aux[2] = t.In[2]
+	fsFetch(t, emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0])))
+}
+
+// fsTop starts at the table of the entry in force.
+func (u *Unit) fsTop(t *emu.Txn) {
+	t.Frame[0].Perm = fsAll | ssAll
+	t.Aux[2] = t.Ver
+	fsFetch(t, emu.PA(t.Entry[2]&spec.PasidFSPTPTR.Mask()), fsTopLevel(t))
+}
+
+// fsFetch reads the entry of a level from its table.
+func fsFetch(t *emu.Txn, table emu.PA, level int8) {
+	f := &t.Frame[0]
+	f.Table, f.Level = table, level
+	f.At = table + emu.PA(f.In>>(entryLg2(level)&63)&511*8)
+	fetch(t, f.At, 8, fsStep[level&7], stFSEntry)
+}
+
+// fsStep is the step that reads an entry of a level.
+var fsStep = [8]emu.Step{StepFSLeaf, StepFSTable, StepFSTable, StepFSTable, StepFSTable}
+
+func (u *Unit) fsDescend(t *emu.Txn) { fsFetch(t, t.Frame[0].Table, t.Frame[0].Level) }
+
+// fsAccessed returns the bits that an entry in use has, 3.6.2: P, A, and with EAFE=1 EA.
+func fsAccessed(t *emu.Txn) uint64 {
+	return spec.FSP.Mask() | spec.FSA.Mask() | spec.FSEA.Put(spec.PasidEAFE.Of(t.Entry[2]))
+}
+
+// fsRsvd returns the reserved bits of an entry. Without NXE, XD is one.
+func (u *Unit) fsRsvd(t *emu.Txn, level int8, kind int) uint64 {
+	return u.lim.fsRsvd[level&7][kind] | spec.FSXD.PutBool(!spec.PasidNXE.On(t.Entry[2]))
+}
+
+// fsEntryRead takes the entry. A table that needs no flag set is accepted here; fsEntry looks at all
+// others step by step.
+func (u *Unit) fsEntryRead(t *emu.Txn) {
+	f, e := &t.Frame[0], t.In[0]
+	want := fsAccessed(t)
+	if t.Ans == emu.AnsError || e&want != want || mapsPage(f.Level, e) || e&u.fsRsvd(t, f.Level, isTable) != 0 {
+		u.fsEntry(t, e)
+		return
+	}
+	f.Entry = e
+	u.fsDown(t)
+}
+
+// fsEntry checks the entry e of the level: present, reserved bits, then flags; for a leaf the rights
+// over all levels come before the flags.
+func (u *Unit) fsEntry(t *emu.Txn, e uint64) {
+	f := &t.Frame[0]
+	if t.Ans == emu.AnsError {
+		c := uint16(FaultFSRead)
+		if f.Level == fsTopLevel(t) {
+			c = FaultFSTopRead
+		}
+		u.fault(t, c, StepFSTable, f.At)
+		return
+	}
+	f.Entry = e
+	leaf, kind := mapsPage(f.Level, e), isTable
+	if leaf {
+		kind = isLeaf
+	}
+	switch {
+	case !spec.FSP.On(e):
+		u.fault(t, FaultFSAbsent, StepFSTable, f.At)
+	case e&u.fsRsvd(t, f.Level, kind) != 0:
+		u.fault(t, FaultFSReserved, StepFSTable, f.At)
+	case leaf:
+		u.fsLeaf(t)
+	default:
+		if ad := fsAccessed(t); e&ad != ad {
+			u.fsUpdate(t, ad)
+			return
+		}
+		u.fsDown(t)
+	}
+}
+
+// fsDown goes on to the table that the entry points to, past the paging-structure cache of the level
+// if there is one.
+func (u *Unit) fsDown(t *emu.Txn) {
+	f := &t.Frame[0]
+	f.Perm &= fsRights(f.Entry)
+	table, level := emu.PA(f.Entry&spec.FSADDR.Mask()), f.Level
+	if u.lim.walk>>(entryLg2(level)&63)&1 == 0 {
+		fsFetch(t, table, level-1)
+		return
+	}
+	f.Table, f.Level = table, level-1
+	v := &t.Act.Data
+	v[0] = uint64(table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(level-1))
+	v[1], v[2], v[3] = 0, t.Aux[2], 0
+	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, entryLg2(level), 0, StepWalkFill, stFSDescend)
+}
+
+// fsLeaf checks the rights over all levels.
+func (u *Unit) fsLeaf(t *emu.Txn) {
+	f := &t.Frame[0]
+	f.Lg2 = entryLg2(f.Level)
+	if c := u.fsDenied(t, f.Perm&fsRights(f.Entry)); c != 0 {
+		u.fault(t, c, StepFSLeaf, f.At)
+		return
+	}
+	u.fsFlags(t)
+}
+
+// fsFlags sets the flags of the leaf: A, EA, and D for what may write.
+func (u *Unit) fsFlags(t *emu.Txn) {
+	f, q := &t.Frame[0], &t.Req
+	ad := fsAccessed(t)
+	if u.dirties(q, need(q, true), fsGrant(t, f.Perm&fsRights(f.Entry))) {
+		ad |= spec.FSD.Mask()
+	}
+	if f.Entry&ad != ad {
+		u.fsUpdate(t, ad)
+		return
+	}
+	u.fsTranslated(t)
+}
+
+// snoops reports whether walks of t are coherent, without which they set no flags.
+func (u *Unit) snoops(t *emu.Txn) bool {
+	return u.cfg.SMPWCS && spec.PasidPWSNP.On(t.Entry[1])
+}
+
+// fsUpdate sets flags of the entry by a compare-and-swap against what was read, so that nothing that
+// software did meanwhile is lost.
+func (u *Unit) fsUpdate(t *emu.Txn, flags uint64) {
+	f := &t.Frame[0]
+	if !u.snoops(t) {
+		u.fault(t, FaultFSNoncoherent, StepFSUpdate, f.At)
+		return
+	}
+	swap(t, f.At, f.Entry, f.Entry|flags, StepFSUpdate, stFSUpdated)
+}
+
+// fsUpdated goes on after the compare-and-swap; if the entry changed meanwhile it is looked at anew.
+func (u *Unit) fsUpdated(t *emu.Txn) {
+	f := &t.Frame[0]
+	switch t.Ans {
+	case emu.AnsError:
+		u.fault(t, FaultFSUpdate, StepFSUpdate, f.At)
+	case emu.AnsMiss:
+		u.fsEntry(t, t.In[0])
+	default:
+		f.Entry = t.Act.Data[2]
+		if mapsPage(f.Level, f.Entry) {
+			u.fsTranslated(t)
+			return
+		}
+		u.fsDown(t)
+	}
+}
+
+// fsTranslated has the translation: it checks the output address and fills the IOTLB.
+func (u *Unit) fsTranslated(t *emu.Txn) {
+	f := &t.Frame[0]
+	have := f.Perm & fsRights(f.Entry)
+	page := f.Entry & spec.FSADDR.Mask() &^ ones(f.Lg2)
+	pa := page | f.In&ones(f.Lg2)
+	if interruptRange(pa) {
+		u.fault(t, FaultOutputRangeSM, StepOutputRange, f.At)
+		return
+	}
+	u.answer(t, pa, f.Lg2, fsGrant(t, have), t.Aux[2], f.At)
+	if u.iotlb == nil {
+		done(t, StepFSLeaf)
+		return
+	}
+	v := &t.Act.Data
+	v[0] = page | tlbLg2.Put(uint64(f.Lg2)) | tlbPerm.Put(uint64(have))
+	v[1] = tlbClean.PutBool(!spec.FSD.On(f.Entry))
+	v[2], v[3] = t.Aux[2], uint64(f.At)
+	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepIOTLBFill, stTLBFilled)
+}

@@ -1,0 +1,204 @@
+package vtd_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+func TestVTDQuirk49_FirstStageAccessedAndDirtyFlags(t *testing.T) {
+	const flags = fsA | fsD | fsEA
+	for _, eafe := range []uint64{0, 1} {
+		r := newRig(t)
+		top := r.first(sid, 5, 7, with(spec.PasidEAFE, eafe))
+		at := r.fsMap(top, iova, 0x5000, fsRWU)
+		r.scalable()
+		used := fsA | eafe<<10
+		r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+		for level := range 4 {
+			require.Equal(t, used, r.get(r.fsEntry(top, 4, iova, level))&flags, "level %d", level)
+		}
+		// A write finds the cached translation clean and walks again.
+		r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+		require.Equal(t, used|fsD, r.get(at)&flags)
+		require.Equal(t, used, r.get(r.fsEntry(top, 4, iova, 1))&flags, "D is for leaves")
+		// Cached as dirty now: software that clears D must invalidate.
+		r.put(at, 0x5000|fsRWU|used)
+		r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+		require.Zero(t, r.get(at)&fsD)
+		r.submitGlobal()
+		r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+		require.NotZero(t, r.get(at)&fsD)
+	}
+}
+
+// Tables above the one that faults have been used; the leaf has not.
+func TestVTDQuirk49_RequestThatFaultsMarksOnlyTheTables(t *testing.T) {
+	r := newRig(t)
+	top := r.first(sid, 5, 7)
+	at := r.fsMap(top, iova, 0x5000, fsP|fsU)
+	r.scalable()
+	r.faults(r.pasidAccess(5, iova, emu.Write), vtd.FaultWriteSM)
+	require.Zero(t, r.get(at)&(fsA|fsD))
+	require.NotZero(t, r.get(r.fsEntry(top, 4, iova, 1))&fsA)
+}
+
+// A compare-and-swap that fails has lost nothing: the entry is looked at anew.
+func TestVTDQuirk49_FirstStageFlagUpdateLosesNoConcurrentStore(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		store uint64 // by software, between the read and the compare-and-swap
+		left  uint64
+		code  uint16
+	}{
+		{"D cleared again", 0x5000 | fsRWU | fsA, 0x5000 | fsRWU | fsA | fsD, 0},
+		{"moved", 0x6000 | fsRWU, 0x6000 | fsRWU | fsA | fsD, 0},
+		{"made read-only", 0x5000 | fsP | fsU, 0x5000 | fsP | fsU, vtd.FaultWriteSM},
+		{"made supervisor", 0x5000 | fsP | fsW, 0x5000 | fsP | fsW, vtd.FaultUser},
+		{"unmapped", 0, 0, vtd.FaultFSAbsent},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			at := r.fsMap(r.first(sid, 5, 7), iova, 0x5000, fsRWU)
+			r.scalable()
+			q := dma(emu.Write)
+			q.PASID = 5
+			s := r.begin(q)
+			s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
+			r.put(at, c.store)
+			res := s.end()
+			if c.code != 0 {
+				r.faults(res, c.code)
+			} else {
+				r.ok(res, c.left&0xf000)
+			}
+			require.Equal(t, c.left, r.get(at))
+			cas := 0
+			for _, a := range s.acts {
+				if a.Op == emu.OpCAS && a.Addr == at {
+					cas++
+				}
+				require.NotEqual(t, emu.OpStore, a.Op)
+			}
+			require.Equal(t, 2-min(1, int(c.code)), cas)
+		})
+	}
+}
+
+// A table entry that turns into a leaf meanwhile is one.
+func TestFirstStageTableReplacedByALargePageMeanwhile(t *testing.T) {
+	r := newRig(t)
+	top := r.first(sid, 5, 7)
+	r.fsMap(top, iova, 0x5000, fsRWU)
+	at := r.fsEntry(top, 4, iova, 1)
+	r.scalable()
+	q := dma(emu.Read)
+	q.PASID = 5
+	s := r.begin(q)
+	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
+	r.put(at, 0x40_0000|fsRWU|fsPS)
+	res := s.end()
+	r.ok(res, 0x40_0000|iova&0x1f_ffff)
+	require.EqualValues(t, 21, res.Lg2)
+	require.Equal(t, at, res.Prov.Leaf)
+}
+
+func TestFirstStageFlagsThatAreSetNeedNoCoherentWalk(t *testing.T) {
+	for name, change := range map[string]func(*vtd.Config){
+		"PWSNP=0":  func(*vtd.Config) {},
+		"SMPWCS=0": func(c *vtd.Config) { c.SMPWCS = false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, change)
+			top := r.first(sid, 5, 7, with(spec.PasidPWSNP, 0))
+			r.fsMap(top, iova, 0x5000, fsRWU|fsA)
+			for level := 1; level < 4; level++ {
+				at := r.fsEntry(top, 4, iova, level)
+				r.put(at, r.get(at)|fsA)
+			}
+			r.scalable()
+			r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+			r.faults(r.pasidAccess(5, iova, emu.Write), vtd.FaultFSNoncoherent)
+		})
+	}
+}
+
+func firstATS(t *testing.T, bits uint64) (*rig, emu.PA, emu.Request) {
+	r := newRig(t, func(c *vtd.Config) { c.DT, c.NWFS = true, true })
+	at := r.fsMap(r.first(sid, 5, 7, ones(spec.PasidSRE, spec.PasidERE)), iova, 0x5000, bits)
+	ctx := r.smContext(sid)
+	r.put(ctx, r.get(ctx)|spec.SMCtxDTE.Mask())
+	r.scalable()
+	q := dma(emu.RW)
+	q.Type, q.PASID = emu.TranslationReq, 5
+	return r, at, q
+}
+
+func TestFirstStageTranslationRequests(t *testing.T) {
+	r, at, q := firstATS(t, fsRWU)
+	q.Access |= emu.NoWrite
+	for range 2 {
+		res := r.do(q)
+		r.ok(res, 0x5000)
+		require.Equal(t, emu.Read|emu.Exec, res.Perm)
+		require.Zero(t, r.get(at)&fsD)
+	}
+	q.Access = emu.Read // W is granted all the same, so the page counts as written
+	for range 2 {
+		require.Equal(t, emu.RW|emu.Exec, r.do(q).Perm)
+		require.NotZero(t, r.get(at)&fsD)
+	}
+	q.Access |= emu.Priv
+	require.Equal(t, emu.RW|emu.Exec|emu.Priv, r.do(q).Perm)
+
+	r, at, q = firstATS(t, fsP|fsU)
+	require.Equal(t, emu.Read|emu.Exec, r.do(q).Perm)
+	require.Zero(t, r.get(at)&fsD, "no right to write, nothing written")
+}
+
+func TestFirstStageTranslationRequestsThatMayBeRetriedSucceedWithoutRights(t *testing.T) {
+	for name, bits := range map[string]uint64{"71 absent": 0, "81 supervisor page": fsP | fsW} {
+		t.Run(name, func(t *testing.T) {
+			r, at, q := firstATS(t, bits)
+			for range 2 {
+				res := r.do(q)
+				r.ok(res, iova)
+				require.Zero(t, res.Perm)
+				require.Zero(t, r.r32(spec.OffFSTS), "nothing is recorded")
+			}
+			require.Zero(t, r.get(at)&(fsA|fsD))
+			if bits != 0 { // cached for the supervisor, still nothing for users
+				q.Access |= emu.Priv
+				require.Equal(t, emu.RW|emu.Exec|emu.Priv, r.do(q).Perm)
+				q.Access &^= emu.Priv
+				require.Zero(t, r.do(q).Perm)
+			}
+		})
+	}
+}
+
+func TestFirstStageTranslationRequestWithAStructuralErrorIsRecorded(t *testing.T) {
+	r, at, q := firstATS(t, fsRWU)
+	r.put(at, 1<<50|fsRWU)
+	r.faults(r.do(q), vtd.FaultFSReserved)
+	q.Addr = 1 << 47
+	r.faults(r.do(q), vtd.FaultCanonical)
+	require.NotZero(t, r.r32(spec.OffFSTS))
+}
+
+// First-stage entries are never cached while absent, caching mode or not (6.1).
+func TestVTDQuirk35_CachingModeDoesNotConcernTheFirstStage(t *testing.T) {
+	r := newRig(t, func(c *vtd.Config) { c.CM = true })
+	top := r.first(sid, 5, 7)
+	at := r.fsMap(top, iova, 0, 0)
+	r.scalable()
+	r.faults(r.pasidAccess(5, iova, emu.Read), vtd.FaultFSAbsent)
+	r.put(at, 1<<51|fsP)
+	r.faults(r.pasidAccess(5, iova, emu.Read), vtd.FaultFSReserved)
+	r.put(at, 0x5000|fsRWU)
+	r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+}
