@@ -3,6 +3,7 @@ package vtd_test
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -71,3 +72,5 @@ const (
 	asPriv = emu.Read | emu.Priv
 	asExec = emu.Read | emu.Exec
 )
+
+func noScalable(c *vtd.Config) { c.NoScalable() }
