@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -196,15 +197,17 @@ func (u *Unit) countAnswer(t *emu.Txn, c *cause) {
 	case t.State == stFrontEnd:
 		u.count(spec.GroupGeneral, spec.EventRequests, 1, c)
 	case t.State == stMissWalker && u.perf.clock != nil: // a page walk has its walker
-		t.Entry[entryWalk] = u.perf.clock.Now() + 1
+		t.Aux[0] |= auxWalk.Mask()
+		t.Entry[entryWalk] = u.perf.clock.Now()
 	case t.Act.Op != emu.OpProbe || t.Ans != emu.AnsOK:
 	default:
 		u.countHit(t, c)
 	}
 }
 
-// entryWalk is the word of Txn.Entry, reserved in every entry, that holds since when a walk has its
-// walker: the time and 1.
+// auxWalk in Aux[0]: Entry[entryWalk], which no walk needs, holds since when it has its walker.
+const auxWalk reg.Bits = 63_063
+
 const entryWalk = 7
 
 // countHit counts the hit of the cache that was asked.
@@ -264,9 +267,8 @@ func (u *Unit) countQuestion(t *emu.Txn, c *cause) {
 		if (q.Type == emu.TranslationReq || q.Type == emu.Translated) && t.Res.Status == emu.Blocked {
 			u.count(spec.GroupGeneral, spec.EventATSBlocked, 1, c)
 		}
-		if since := t.Entry[entryWalk]; since != 0 && u.perf.clock != nil && q.Type != emu.Job {
-			u.count(spec.GroupGeneral, spec.EventWalkOccupancy, u.perf.clock.Now()+1-since, c)
-			t.Entry[entryWalk] = 0
+		if q.Type != emu.Job && auxWalk.On(t.Aux[0]) && u.perf.clock != nil {
+			u.count(spec.GroupGeneral, spec.EventWalkOccupancy, u.perf.clock.Now()-t.Entry[entryWalk], c)
 		}
 	}
 }

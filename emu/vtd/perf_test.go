@@ -289,6 +289,21 @@ func TestWalkOccupancyIsTheTimeThatWalkersAreHeld(t *testing.T) {
 	require.Zero(t, r.counter(1))
 }
 
+func TestEntryFetchesAreNoPageWalks(t *testing.T) {
+	r := newRig(t, pms(1))
+	r.bind(sid, 0, spec.PGTTSecond, 7, func(e []uint64) { e[7] = 1 << 60 })
+	r.scalable()
+	m, c := timed(t, r, nil, 0)
+	r.use(0, spec.GroupGeneral, spec.EventWalkOccupancy, nil)
+	q := dma(emu.Read)
+	require.True(t, m.Issue(c.dev, 0, 0, &q))
+	for m.Step() {
+	}
+	require.EqualValues(t, 1, c.ended)
+	require.True(t, spec.FstsPPF.On(r.r32(spec.OffFSTS)), "reserved bits")
+	require.Zero(t, r.counter(0))
+}
+
 func TestClockEventsNeedAClock(t *testing.T) {
 	r := newRig(t, pms(1))
 	const want = spec.EventClocks | spec.EventWalkOccupancy
