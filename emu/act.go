@@ -15,6 +15,7 @@ const (
 	OpFill          // Cache, Key, Lg2, Attr, Data -> AnsOK; dropped if the transaction was marked; ends the miss status held for the cache
 	OpInvalidate    // Sel: drop entries, mark transactions in flight -> AnsOK
 	OpDrain         // -> AnsOK when every transaction marked so far has finished; an Invalidate by the zero Selector marks all
+	OpOrder         // -> AnsOK when every earlier posted write of the requester, messages included, has ended and is globally visible
 	OpDelay         // Delay (what takes time), N (count) -> AnsOK
 	OpAcquire       // Slot, Key -> AnsOK owner; AnsMerged the owner filled, In is the value; AnsRetry the owner ended without
 	OpRelease       // Slot -> AnsOK

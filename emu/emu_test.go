@@ -59,6 +59,32 @@ func TestMatches_ErrsOnTheSideOfTrue(t *testing.T) {
 	}
 }
 
+func TestMatches_ByWhatATransactionUses(t *testing.T) {
+	sel := func(c CacheSet) *Selector { return &Selector{Caches: c} }
+	irq := CacheInterrupt.Set()
+	x := Txn{Known: KnownLive}
+	require.True(t, x.Matches(sel(0)))
+	require.True(t, x.Matches(sel(AllCaches)))
+	require.True(t, x.Matches(sel(CacheWalk.Set())))
+	require.False(t, x.Matches(sel(irq)), "DMA uses no interrupt entry")
+	x.Uses = irq
+	require.True(t, x.Matches(sel(0)))
+	require.True(t, x.Matches(sel(irq)))
+	require.False(t, x.Matches(sel(AllCaches&^irq)))
+	x.Uses |= CacheEntry.Set() // an interrupt that is looked up through a device entry
+	require.True(t, x.Matches(sel(CacheEntry.Set())))
+
+	at := Selector{Caches: irq, Match: MatchAddress, First: 4, Last: 7}
+	require.True(t, x.Matches(&at), "the index is not known")
+	x.Known |= KnownIndex
+	for index, want := range map[uint32]bool{3: false, 4: true, 7: true, 8: false} {
+		x.Tag = MakeTag(5, index, NoPASID)
+		require.Equal(t, want, x.Matches(&at))
+	}
+	x.Known &^= KnownLive
+	require.False(t, x.Matches(sel(0)))
+}
+
 func TestState_RoundTripAndDamage(t *testing.T) {
 	var e Encoder
 	e.Section("part", 2)

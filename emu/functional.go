@@ -19,7 +19,8 @@ type Functional struct {
 	// Trace, if set, sees every question of every transaction after it was answered. For
 	// explanation; nil costs one test per step.
 	Trace func(t *Txn)
-	// OnMSI, if set, receives interrupt messages that no handler of OnIRQ claims.
+	// OnMSI, if set, receives interrupt messages that no handler of OnIRQ claims, from the unit and, as
+	// they leave it, from devices.
 	OnMSI func(addr PA, data uint32)
 	// OnATSInvalidate, if set, is asked for the answer of a device to an ATS invalidation; false is a
 	// time-out. Unset means there is no such device: a time-out.
@@ -66,7 +67,8 @@ func (absent) Stats() CacheStats                    { return CacheStats{} }
 // Unit returns the unit that is driven.
 func (f *Functional) Unit() Unit { return f.unit }
 
-// Translate answers q in r. It allocates nothing.
+// Translate answers q in r. If q is an interrupt message that the unit lets pass, the message is
+// delivered before it returns. It allocates nothing.
 func (f *Functional) Translate(q *Request, r *Result) {
 	if f.walked < walksInRow && f.Trace == nil && f.unit.Lookup(q, r) {
 		return
@@ -84,6 +86,9 @@ func (f *Functional) Translate(q *Request, r *Result) {
 	r.copy(&t.Res)
 	if t.Wake != 0 {
 		f.Wake(t.Wake)
+	}
+	if r.Status == Interrupt {
+		f.deliver(r.PA, r.Data)
 	}
 }
 

@@ -3,13 +3,6 @@ package emu
 // The CPU side of Functional: a processor whose stores are visible at once and cost nothing. The
 // methods are those of host.CPU.
 
-// MSIAddress is the doorbell that OnIRQ hands out. The value is that of the x86 interrupt range;
-// nothing depends on it but the units that know the range.
-const MSIAddress PA = 0xfee0_0000
-
-// firstVector keeps interrupt data away from 0, which a forgotten data register would send.
-const firstVector = 0x20
-
 // Load64 reads 8 bytes; a bus error reads as all ones.
 func (f *Functional) Load64(pa PA) uint64 {
 	var v [4]uint64
@@ -75,13 +68,15 @@ func (f *Functional) Poll(cond func() bool, _ uint64) bool { return cond() }
 // causes the interrupt.
 func (f *Functional) OnIRQ(handler func()) (PA, uint32) {
 	f.irq = append(f.irq, handler)
-	return MSIAddress, uint32(firstVector + len(f.irq) - 1)
+	return MSIAddress, uint32(FirstVector + len(f.irq) - 1)
 }
 
 func (f *Functional) deliver(addr PA, data uint32) {
-	if i := int(data) - firstVector; addr == MSIAddress && i >= 0 && i < len(f.irq) {
-		f.irq[i]()
-		return
+	if ok, _ := MSIReaches(addr, 0); ok {
+		if i, ok := MSIHandler(data, len(f.irq)); ok {
+			f.irq[i]()
+			return
+		}
 	}
 	if f.OnMSI != nil {
 		f.OnMSI(addr, data)

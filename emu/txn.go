@@ -28,6 +28,7 @@ type Txn struct {
 	// What an invalidation can match, as far as it is known. Set by the unit.
 	Tag   Tag
 	Known Known
+	Uses  CacheSet // caches whose entries t may have used; 0: all but CacheInterrupt
 
 	Req Request
 	Res Result
@@ -48,16 +49,24 @@ type Known uint8
 const (
 	KnownLive   Known = 1 << iota // has read memory or a cache: an invalidation may concern it
 	KnownDomain                   // Tag.Domain and Tag.Class are settled
+	KnownIndex                    // Tag.Domain is an index of the interrupt table, which MatchAddress compares
 )
 
 // Matches reports whether an invalidation by s concerns what t has read so far. It errs on the
-// side of true. The address is not looked at: until the leaf is read its size is unknown, and a
+// side of true. A selector without caches concerns transactions whatever they use. The address is
+// not looked at, but for the index of an interrupt: until the leaf is read its size is unknown, and a
 // walk to a neighbour may hold a table pointer that the invalidation must catch.
 func (t *Txn) Matches(s *Selector) bool {
 	if t.Known&KnownLive == 0 || t.Req.Type == Job {
 		return false
 	}
+	if s.Caches != 0 && s.Caches&t.uses() == 0 {
+		return false
+	}
 	if s.Match&MatchSource != 0 && (t.Req.Source^s.Source)&^s.SourceMask != 0 {
+		return false
+	}
+	if i := uint64(t.Tag.Domain()); t.Known&KnownIndex != 0 && s.Match&MatchAddress != 0 && (i < s.First || i > s.Last) {
 		return false
 	}
 	if t.Known&KnownDomain == 0 {
@@ -70,6 +79,14 @@ func (t *Txn) Matches(s *Selector) bool {
 		return false
 	}
 	return s.Match&MatchClass == 0 || s.Classes&(1<<t.Tag.Class()) != 0
+}
+
+// uses returns the caches whose entries t may have used.
+func (t *Txn) uses() CacheSet {
+	if t.Uses == 0 {
+		return AllCaches &^ CacheInterrupt.Set()
+	}
+	return t.Uses
 }
 
 // mayUsePASID reports whether t may have used what s drops of its PASID. Cached PASID entries are

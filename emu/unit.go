@@ -80,8 +80,9 @@ type StructKind uint8
 
 // The structures whose assembled value is observable.
 const (
-	StructDevice StructKind = iota // the entry of a device (context entry, DTE, STE)
-	StructPASID                    // the entry of a PASID (PASID-table entry, GCR3 slot, CD)
+	StructDevice    StructKind = iota // the entry of a device (context entry, DTE, STE)
+	StructPASID                       // the entry of a PASID (PASID-table entry, GCR3 slot, CD)
+	StructInterrupt                   // the entry of an interrupt (IRTE)
 )
 
 // Observer is told what a unit assembled from memory, at the moment it starts to use it. It must

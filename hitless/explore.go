@@ -55,6 +55,7 @@ type outcome struct {
 	status  emu.Status
 	code    uint16
 	pa      emu.PA
+	data    uint32
 	prov    emu.Provenance
 	after   bool
 	entries int32
@@ -183,7 +184,7 @@ func (x *explorer) step(w *walk) error {
 		case emu.OpFill:
 			x.fill(w)
 			return nil
-		case emu.OpDelay, emu.OpAcquire, emu.OpRelease:
+		case emu.OpDelay, emu.OpAcquire, emu.OpRelease, emu.OpOrder:
 			// Time has no meaning here, and nobody else holds a slot: the answer is OK.
 		case emu.OpDone:
 			x.done(w)
@@ -298,15 +299,15 @@ func (x *explorer) fill(w *walk) {
 // done notes how the request went, unless it can go that way already: that way was simpler.
 func (x *explorer) done(w *walk) {
 	r := &w.t.Res
-	o := outcome{status: r.Status, pa: r.PA, prov: r.Prov, after: w.after, entries: w.entries}
+	o := outcome{status: r.Status, pa: r.PA, data: r.Data, prov: r.Prov, after: w.after, entries: w.entries}
 	if r.Status == emu.Blocked {
-		o.code, o.pa = r.Fault.Code, 0
+		o.code, o.pa, o.data = r.Fault.Code, 0, 0
 	}
 	if x.told[o] {
 		return
 	}
 	x.told[o] = true
-	s := Seen{Status: o.status, Code: o.code, PA: o.pa, Prov: o.prov, After: o.after, Path: w.path, Hits: w.hits}
+	s := Seen{Status: o.status, Code: o.code, PA: o.pa, Data: o.data, Prov: o.prov, After: o.after, Path: w.path, Hits: w.hits}
 	for i := w.entries; i != none; i = x.history[i].prev {
 		s.Entries = append(s.Entries, x.history[i].last)
 	}

@@ -13,6 +13,7 @@ type Seen struct {
 	Status emu.Status
 	Code   uint16 // fault code, if blocked
 	PA     emu.PA
+	Data   uint32 // of an interrupt message
 	Prov   emu.Provenance
 	// Entries are the structures that the request assembled from memory, in order. What it found in a
 	// cache is not among them.
@@ -34,7 +35,7 @@ type Entry struct {
 
 // same reports whether two ways cannot be told apart by who made the request.
 func (s *Seen) same(o *Seen) bool {
-	return s.Status == o.Status && s.Code == o.Code && s.PA == o.PA && s.Prov == o.Prov
+	return s.Status == o.Status && s.Code == o.Code && s.PA == o.PA && s.Data == o.Data && s.Prov == o.Prov
 }
 
 // Report is what an exploration found. Its lists, and what its methods pick from All, have the

@@ -1,6 +1,9 @@
 package device
 
 import (
+	"encoding/binary"
+	"slices"
+
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/timing"
 )
@@ -35,10 +38,13 @@ type Player struct {
 	used   []bool
 	free   []uint32
 
+	messages []Message // interrupts that wait, oldest first
+
 	held   emu.Request // taken from the source, its time not yet come or the ingress full
 	heldAt uint64
 	holds  bool
 	armed  bool   // a timer is set
+	timer  uint64 // when the earliest comes
 	next   uint64 // earliest cycle of the next issue
 	count  uint64 // requests completed
 }
@@ -62,9 +68,10 @@ func (p *Player) InFlight() int { return len(p.flying) - len(p.free) }
 func (p *Player) Completed() uint64 { return p.count }
 
 // Idle reports that nothing is in flight and nothing is held back.
-func (p *Player) Idle() bool { return p.InFlight() == 0 && !p.holds }
+func (p *Player) Idle() bool { return p.InFlight() == 0 && !p.holds && len(p.messages) == 0 }
 
-// Each calls f for every request that has left the source and is not completed.
+// Each calls f for every request that has left the source and is not completed. Messages that wait are
+// not among them.
 func (p *Player) Each(f func(q *emu.Request)) {
 	for i := range p.flying {
 		if p.used[i] {
@@ -80,6 +87,18 @@ func (p *Player) Each(f func(q *emu.Request)) {
 func (p *Player) Kick() {
 	now := p.bus.Now()
 	for len(p.free) > 0 {
+		if len(p.messages) > 0 {
+			if p.next > now {
+				p.arm(p.next)
+				return
+			}
+			q := p.messages[0].Request()
+			if !p.issue(now, &q) {
+				return
+			}
+			p.messages = slices.Delete(p.messages, 0, 1)
+			continue
+		}
 		if !p.holds {
 			if p.heldAt, p.holds = p.source.Next(&p.held); !p.holds {
 				return
@@ -89,24 +108,32 @@ func (p *Player) Kick() {
 			p.arm(at)
 			return
 		}
-		tag := p.free[len(p.free)-1]
-		if !p.bus.Issue(p.dev, p.cfg.Unit, tag, &p.held) {
-			// The unit is full. Own completions kick; without any, look again later.
-			if p.InFlight() == 0 {
-				p.arm(now + retry)
-			}
+		if !p.issue(now, &p.held) {
 			return
 		}
 		p.holds = false
-		p.free = p.free[:len(p.free)-1]
-		p.flying[tag], p.used[tag] = p.held, true
-		p.next = now + p.cfg.Interval
 	}
 }
 
+// issue gives q to the unit under a free tag.
+func (p *Player) issue(now uint64, q *emu.Request) bool {
+	tag := p.free[len(p.free)-1]
+	if !p.bus.Issue(p.dev, p.cfg.Unit, tag, q) {
+		// The unit is full. Own completions kick; without any, look again later.
+		if p.InFlight() == 0 {
+			p.arm(now + retry)
+		}
+		return false
+	}
+	p.free = p.free[:len(p.free)-1]
+	p.flying[tag], p.used[tag] = *q, true
+	p.next = now + p.cfg.Interval
+	return true
+}
+
 func (p *Player) arm(at uint64) {
-	if !p.armed {
-		p.armed = true
+	if !p.armed || at < p.timer {
+		p.armed, p.timer = true, at
 		p.bus.Timer(p.dev, at, 0)
 	}
 }
@@ -131,7 +158,7 @@ func (p *Player) Complete(c *timing.Completion) {
 // Save implements timing.Client. A source that is a Queue is saved too; any other has to be put
 // back by who restores.
 func (p *Player) Save(e *emu.Encoder) {
-	e.Section("device.Player", 1)
+	e.Section("device.Player", 2)
 	e.U64(uint64(len(p.flying)))
 	e.Struct(p.flying)
 	e.U64(uint64(len(p.free)))
@@ -140,9 +167,10 @@ func (p *Player) Save(e *emu.Encoder) {
 	for _, b := range []bool{p.holds, p.armed} {
 		e.Bool(b)
 	}
-	for _, v := range []uint64{p.heldAt, p.next, p.count} {
+	for _, v := range []uint64{p.heldAt, p.timer, p.next, p.count, uint64(len(p.messages))} {
 		e.U64(v)
 	}
+	e.Struct(p.messages)
 	if q, ok := p.source.(*Queue); ok {
 		q.Save(e)
 	}
@@ -150,7 +178,7 @@ func (p *Player) Save(e *emu.Encoder) {
 
 // Restore implements timing.Client. The player must have been made with the same configuration.
 func (p *Player) Restore(d *emu.Decoder) error {
-	d.Section("device.Player", 1)
+	d.Section("device.Player", 2)
 	if n := d.U64(); n != uint64(len(p.flying)) {
 		d.Fail("%d requests outstanding, want %d", n, len(p.flying))
 		return d.Err()
@@ -175,7 +203,14 @@ func (p *Player) Restore(d *emu.Decoder) error {
 	}
 	d.Struct(&p.held)
 	p.holds, p.armed = d.Bool(), d.Bool()
-	p.heldAt, p.next, p.count = d.U64(), d.U64(), d.U64()
+	p.heldAt, p.timer, p.next, p.count = d.U64(), d.U64(), d.U64(), d.U64()
+	waiting := d.U64()
+	if waiting > uint64(d.Left()/binary.Size(Message{})) {
+		d.Fail("%d messages wait", waiting)
+		return d.Err()
+	}
+	p.messages = make([]Message, waiting)
+	d.Struct(p.messages)
 	if q, ok := p.source.(*Queue); ok {
 		return q.Restore(d)
 	}

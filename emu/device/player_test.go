@@ -144,6 +144,8 @@ func TestPlayer_RestoreGoesOn(t *testing.T) {
 		p := NewPlayer(b, Config{Outstanding: 4, Interval: 2}, filled(20, func(i int) uint64 { return uint64(5 * i) }), nil)
 		p.Kick()
 		b.run(cut)
+		p.Interrupt(vector)
+		p.Interrupt(Message{Source: 0x109, Addr: 0xfee0_1000, Data: 0x42})
 		var e emu.Encoder
 		p.Save(&e)
 
@@ -170,6 +172,45 @@ func TestPlayer_RestoreRefusesWhatDoesNotFit(t *testing.T) {
 		q := NewPlayer(&bus{}, Config{Outstanding: 4}, NewQueue(8), nil)
 		require.ErrorIs(t, q.Restore(emu.NewDecoder(e.Bytes()[:n])), emu.ErrState)
 	}
+}
+
+var vector = Message{Source: 0x108, Addr: 0xfee0_0000, Data: 0x41}
+
+func TestInterrupt_GoesBetweenWhatIsOutAndWhatIsNot(t *testing.T) {
+	b := &bus{latency: 10}
+	var order []emu.Request
+	p := NewPlayer(b, Config{Outstanding: 2}, filled(4, now), func(c *timing.Completion) { order = append(order, *c.Request) })
+	p.Kick() // two are out
+	p.Interrupt(vector)
+	p.Interrupt(vector) // it waits: once is enough
+	require.Equal(t, []Message{vector}, p.Pending())
+	require.False(t, p.Idle())
+	b.run(all)
+	require.True(t, p.Idle())
+	require.Len(t, order, 5)
+	for i, a := range []emu.IOVA{0, 1, 0xfee0_0000, 2, 3} {
+		require.Equal(t, a, order[i].Addr)
+	}
+	require.Equal(t, emu.Request{
+		Addr: 0xfee0_0000, Source: 0x108, PASID: emu.NoPASID, Len: 4, Access: emu.Write, Data: 0x41,
+	}, order[2])
+	p.Interrupt(vector) // nothing stands in its way
+	require.Empty(t, p.Pending())
+	b.run(all)
+	require.Len(t, order, 6)
+}
+
+// A timer for a request that is due much later does not hold a message up.
+func TestInterrupt_KeepsTheDistanceOfIssuesAndNoMore(t *testing.T) {
+	b := &bus{latency: 3}
+	q := NewQueue(2)
+	q.Put(&emu.Request{}, 0)
+	q.Put(&emu.Request{}, 1000)
+	p := NewPlayer(b, Config{Outstanding: 8, Interval: 25}, q, nil)
+	p.Kick()
+	p.Interrupt(vector)
+	b.run(all)
+	require.Equal(t, []uint64{0, 25, 1000}, b.issued)
 }
 
 func TestFunc_IsASource(t *testing.T) {

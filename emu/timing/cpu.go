@@ -20,7 +20,8 @@ type CPU struct {
 	posted  uint64          // cycle at which the last posted register write arrives
 	writes  []postedWrite
 	random  *clock.Stream
-	queue   []uint32 // interrupts that have arrived, as indices of Machine.msi
+	vectors []uint32 // handlers of this processor, as indices of Machine.msi
+	queue   []uint32 // interrupts that have arrived, likewise
 	inIRQ   bool
 	splits  bool // interrupts may fall between stores
 	yield   func(struct{}) bool

@@ -30,6 +30,9 @@ type Flight struct {
 	// registers: 0 if one is held.
 	Reg    [emu.NumSlotClasses]int16
 	Next   int32  // list of waiting or free flights
+	Ahead  int32  // Order: posted writes that have to end before it goes on
+	Seq    uint64 // order of issue
+	From   uint64 // Order: cycle from which it may go on; once answered: cycle at which its data is visible
 	Epoch  uint64 // Txn.Marked: number of the invalidation that marked it first
 	Issued uint64
 	Read   uint64 // time of the tag read

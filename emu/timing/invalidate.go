@@ -21,6 +21,9 @@ func (p *port) invalidateNow(s *emu.Selector) {
 		}
 	}
 	p.drainData = max(p.drainData, p.dataEnd)
+	if s.Caches == 0 || s.Caches.Has(emu.CacheInterrupt) {
+		p.drainData = max(p.drainData, p.irqEnd)
+	}
 	p.tagBusy = p.m.now + p.m.Params.Invalidate
 }
 

@@ -12,22 +12,28 @@ type msi struct {
 	handler func()
 }
 
-// firstVector keeps message data away from 0, which a forgotten data register would send.
-const firstVector = 0x20
-
 // OnIRQ registers a handler on this processor and returns the message that invokes it.
 func (c *CPU) OnIRQ(handler func()) (emu.PA, uint32) {
+	c.vectors = append(c.vectors, uint32(len(c.m.msi)))
 	c.m.msi = append(c.m.msi, msi{c, handler})
-	return emu.MSIAddress, uint32(firstVector + len(c.m.msi) - 1)
+	return emu.MSITo(c.id), uint32(emu.FirstVector + len(c.vectors) - 1)
 }
 
-// sendMSI starts the message (addr, data) on its way. Messages nobody registered are lost, as on a
-// real bus.
+// sendMSI starts the message (addr, data) on its way to the processors that own the address. What
+// none of them has a handler for is lost, as on a real bus.
 func (m *Machine) sendMSI(addr emu.PA, data uint32) {
-	if addr != emu.MSIAddress || data < firstVector || int(data-firstVector) >= len(m.msi) {
-		return
+	for _, c := range m.cpus {
+		reaches, only := emu.MSIReaches(addr, c.id)
+		if !reaches {
+			continue
+		}
+		if i, ok := emu.MSIHandler(data, len(c.vectors)); ok {
+			m.at(m.now+m.Params.MSI, prioProcessor, evMSI, c.vectors[i], 0)
+		}
+		if only {
+			return
+		}
 	}
-	m.at(m.now+m.Params.MSI, prioProcessor, evMSI, data-firstVector, 0)
 }
 
 // interrupt notes that message i has arrived. One that is pending already is not pending twice, as in

@@ -20,8 +20,11 @@ type port struct {
 	tagBusy   uint64 // cycle until which an invalidation occupies the tag port
 	mem       uint64 // cycle at which the memory port takes the next access
 	dataEnd   uint64 // cycle at which every DMA translated so far is globally visible
+	irqEnd    uint64 // cycle at which every interrupt of a device so far has arrived
+	issued    uint64 // requests taken in
 	drainData uint64 // cycle at which DMA that invalidations so far wait for is visible
 	marked    int32  // marked transactions in flight
+	ordering  int32  // flights that wait for an Order
 	drains    [numEngines]drain
 
 	merged        uint64
@@ -78,6 +81,8 @@ func (p *port) issue(dev, tag uint32, q *emu.Request) bool {
 	p.free = f.Next
 	p.used = max(p.used, i+1)
 	f.Device, f.Tag, f.Issued, f.Stall = dev, tag, m.now, 0
+	f.Seq = p.issued
+	p.issued++
 	f.Txn.Req = *q
 	f.Txn.Marked = false
 	f.State = flightArriving
@@ -174,6 +179,9 @@ func (p *port) begin(i int32) (done uint64, wait bool) {
 	case emu.OpDrain:
 		t.Ans = emu.AnsOK
 		return p.drain(i)
+	case emu.OpOrder:
+		t.Ans = emu.AnsOK
+		return p.order(i)
 	case emu.OpSend:
 		if a.Msg == emu.MsgATSInv {
 			m.at(m.now+m.Params.ATSRound/2, prioDevice, evATS, p.id, uint32(i))
@@ -198,7 +206,7 @@ func (p *port) answer(i int32) bool {
 	t := &f.Txn
 	a := &t.Act
 	switch a.Op {
-	case emu.OpAcquire, emu.OpDrain:
+	case emu.OpAcquire, emu.OpDrain, emu.OpOrder:
 		// answered by begin, or by who resumed it
 	case emu.OpFetch, emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
 		t.Ans = emu.MemoryAnswer(m.mem, t)
@@ -240,18 +248,26 @@ func (p *port) answer(i int32) bool {
 	return true
 }
 
-// respond sends the outcome of flight i, known at the present cycle, back to the requester. It
-// returns the cycle at which the data of the request, if it has any, is globally visible.
+// respond sends the outcome of flight i, known at the present cycle, back to the requester, and an
+// interrupt on to the processor. It returns the cycle at which the data of the request, if it has
+// any, is globally visible, or the interrupt has arrived.
 func (p *port) respond(i int32) uint64 {
 	m := p.m
 	f := &p.flights[i]
+	r := &f.Txn.Res
 	f.State = flightReturn
 	done := m.now
-	if f.Txn.Res.Status == emu.OK && f.Txn.Req.Type != emu.TranslationReq {
+	if r.Status == emu.OK && f.Txn.Req.Type != emu.TranslationReq {
 		done += m.Params.Data
 		p.dataEnd = max(p.dataEnd, done)
 	}
 	m.at(done+m.Params.Link, prioDevice, evReturn, p.id, uint32(i))
+	p.ended(f, done)
+	if r.Status == emu.Interrupt {
+		m.sendMSI(r.PA, r.Data)
+		done += m.Params.MSI
+		p.irqEnd = max(p.irqEnd, done)
+	}
 	return done
 }
 

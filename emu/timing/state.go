@@ -88,17 +88,17 @@ func (m *Machine) restore(d *emu.Decoder) error {
 // counters are the words of a port that a checkpoint keeps.
 func (p *port) counters() []*uint64 {
 	return []*uint64{
-		&p.ingress, &p.tagBusy, &p.mem, &p.dataEnd, &p.drainData,
+		&p.ingress, &p.tagBusy, &p.mem, &p.dataEnd, &p.irqEnd, &p.issued, &p.drainData,
 		&p.merged, &p.memReads, &p.walks, &p.maxStall, &p.invalidations,
 	}
 }
 
 func (p *port) save(e *emu.Encoder) {
-	e.Section("timing.port", 2)
+	e.Section("timing.port", 3)
 	p.unit.Save(e)
 	e.U64(uint64(len(p.flights)))
 	e.Struct(p.flights)
-	e.Struct([]int32{p.free, p.used, p.marked})
+	e.Struct([]int32{p.free, p.used, p.marked, p.ordering})
 	e.Struct(&p.drains)
 	for c := range p.slots {
 		s := &p.slots[c]
@@ -111,7 +111,7 @@ func (p *port) save(e *emu.Encoder) {
 }
 
 func (p *port) restore(d *emu.Decoder) error {
-	d.Section("timing.port", 2)
+	d.Section("timing.port", 3)
 	if err := p.unit.Restore(d); err != nil {
 		return err
 	}
@@ -120,9 +120,9 @@ func (p *port) restore(d *emu.Decoder) error {
 		return d.Err()
 	}
 	d.Struct(p.flights)
-	var w [3]int32
+	var w [4]int32
 	d.Struct(w[:])
-	p.free, p.used, p.marked = w[0], w[1], w[2]
+	p.free, p.used, p.marked, p.ordering = w[0], w[1], w[2], w[3]
 	d.Struct(&p.drains)
 	for c := range p.slots {
 		s := &p.slots[c]

@@ -9,7 +9,7 @@ import (
 // entries at toyTable, indexed by page; bit 0 is present, the rest the page it maps to. Register 0
 // is the doorbell of engine 0: writing a page number invalidates it, waits, stores the number to
 // toyStatus and sends the message in register 8 (address) and 16 (data). Register 24 is that of
-// engine 1, with its status behind the other's.
+// engine 1, with its status behind the other's. A 4-byte write is an interrupt message, passed as it is.
 type toy struct {
 	tlb     *iotlb.Cache
 	page    [2]uint64 // per engine
@@ -22,6 +22,7 @@ type toy struct {
 	late    uint32       // steps of a merged request until it fills the cache itself; 0: it does not
 	unknown bool         // requests do not know their domain
 	domain  uint32       // invalidate this domain; 0: the page
+	caches  emu.CacheSet // invalidate these; 0: the IOTLB
 	ats     emu.SourceID // ask this device to invalidate after the drain, the answer goes to status 63:32
 	written func()       // called when a register write arrives
 }
@@ -39,6 +40,7 @@ const (
 	toyFetched
 	toyFilled
 	toyLate
+	toyOrdered
 	toyInvalidated
 	toyDrain
 	toyDrained
@@ -114,7 +116,15 @@ func (u *toy) Step(t *emu.Txn) {
 		if u.unknown {
 			t.Known = emu.KnownLive
 		}
+		if t.Req.Len == 4 {
+			t.Uses = emu.CacheInterrupt.Set()
+			next(emu.OpOrder, toyOrdered)
+			return
+		}
 		next(emu.OpProbe, toyProbed)
+	case toyOrdered:
+		t.Res = emu.Result{Status: emu.Interrupt, PA: emu.PA(t.Req.Addr), Data: t.Req.Data}
+		next(emu.OpDone, 0)
 	case toyProbed:
 		if t.Ans == emu.AnsOK {
 			t.Res = toyResult(&t.Req, t.In[0])
@@ -167,6 +177,9 @@ func (u *toy) job(t *emu.Txn) {
 		a.Sel = emu.Selector{
 			Caches: emu.CacheIOTLB.Set(), Match: emu.MatchAddress,
 			First: page << 12, Last: page<<12 | 0xfff,
+		}
+		if u.caches != 0 {
+			a.Sel = emu.Selector{Caches: u.caches}
 		}
 		if u.domain != 0 {
 			a.Sel.Match, a.Sel.Domain = emu.MatchDomain, u.domain
