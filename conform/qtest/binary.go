@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -38,10 +37,7 @@ func (v Version) Less(w Version) bool {
 type Binary struct {
 	Path    string
 	Version Version
-
-	mu      sync.Mutex
 	helps   map[string]string
-	noAccel bool
 }
 
 // Find returns the QEMU for a system ("x86_64", "aarch64"): what Env names; else the one that .ci/qemu
@@ -123,8 +119,6 @@ func (b *Binary) ask(args ...string) (string, error) {
 // help returns what QEMU tells about an option, once asked.
 func (b *Binary) help(args ...string) (string, error) {
 	key := strings.Join(args, " ")
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if s, ok := b.helps[key]; ok {
 		return s, nil
 	}

@@ -27,8 +27,6 @@ type Process struct {
 	*Client
 	// Version is what this QEMU says it is.
 	Version Version
-	// Jumps: time cannot be stepped. It jumps to the next timer whenever nothing else is to be done.
-	Jumps bool
 
 	ram     memory
 	monitor *monitor
@@ -43,7 +41,7 @@ type Process struct {
 // files are what a process is given: its ends of two sockets, its memory and its log, as descriptors
 // from 3 on.
 type files struct {
-	qtest, qmp, ram, log, rom *os.File
+	qtest, qmp, ram, log *os.File
 }
 
 const (
@@ -51,10 +49,9 @@ const (
 	fdQMP
 	fdRAM
 	fdLog
-	fdROM
 )
 
-func (f *files) list() []*os.File { return []*os.File{f.qtest, f.qmp, f.ram, f.log, f.rom} }
+func (f *files) list() []*os.File { return []*os.File{f.qtest, f.qmp, f.ram, f.log} }
 
 func (f *files) close() {
 	for _, x := range f.list() {
@@ -71,17 +68,6 @@ func Start(c Config) (*Process, error) {
 	if c.Limit == 0 {
 		c.Limit = 10 * time.Second
 	}
-	p, err := start(c)
-	if !c.Binary.lacksAccelerator(err) {
-		return p, err
-	}
-	if c.Machine.Halt == nil {
-		return nil, &Error{Op: "start", Err: ErrUnsupported, Detail: "accelerator qtest"}
-	}
-	return start(c)
-}
-
-func start(c Config) (*Process, error) {
 	p := &Process{ended: make(chan struct{})}
 	var theirs files
 	defer theirs.close()
@@ -89,9 +75,7 @@ func start(c Config) (*Process, error) {
 		p.Close()
 		return nil, &Error{Op: "prepare", Err: err}
 	}
-	accel, jumps := c.Binary.accelerator()
-	p.Jumps = jumps
-	p.cmd = exec.Command(c.Binary.Path, append(accel, arguments(c)...)...)
+	p.cmd = exec.Command(c.Binary.Path, arguments(c)...)
 	p.cmd.ExtraFiles = theirs.list()
 	p.cmd.Stderr = &p.stderr
 	p.cmd.WaitDelay = time.Second
@@ -132,14 +116,7 @@ func (p *Process) prepare(c Config, theirs *files) (err error) {
 	if theirs.log, err = nameless("log"); err != nil {
 		return err
 	}
-	if err = p.log.open(theirs.log); err != nil {
-		return err
-	}
-	if theirs.rom, err = nameless("rom"); err != nil {
-		return err
-	}
-	_, err = theirs.rom.Write(c.Machine.Halt)
-	return err
+	return p.log.open(theirs.log)
 }
 
 // nameless returns a file that goes when the last user does, in memory if there is a place for that.
@@ -154,12 +131,10 @@ func nameless(what string) (*os.File, error) {
 	return f, os.Remove(f.Name())
 }
 
-// self names a file that the process was given.
-func self(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
-
 func arguments(c Config) []string {
+	self := func(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 	args := []string{
-		"-display", "none", "-nodefaults", "-no-user-config",
+		"-accel", "qtest", "-display", "none", "-nodefaults", "-no-user-config",
 		"-machine", c.Machine.Type + ",memory-backend=ram",
 		"-m", fmt.Sprintf("%dk", c.RAM>>10),
 		"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%d,mem-path=%s,share=on", c.RAM, self(fdRAM)),

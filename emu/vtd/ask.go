@@ -49,6 +49,11 @@ func release(t *emu.Txn, s emu.SlotClass, step emu.Step, next uint16) {
 	t.State = next
 }
 
+func order(t *emu.Txn, step emu.Step, next uint16) {
+	t.Act.Op, t.Act.Step = emu.OpOrder, step
+	t.State = next
+}
+
 func delay(t *emu.Txn, c emu.DelayClass, step emu.Step, next uint16) {
 	a := &t.Act
 	a.Op, a.Delay, a.N, a.Step = emu.OpDelay, c, 1, step

@@ -85,6 +85,7 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 	c.FSTS = spec.EcapFSTS.On(ecap) && spec.EcapSMTS.On(ecap)
 	c.FS1GP, c.FS5LP = c.FSTS && spec.CapFS1GP.On(cap), c.FSTS && spec.CapFS5LP.On(cap)
 	c.ESRTPS = spec.CapESRTPS.On(cap)
+	c.PI, c.ESIRTPS = spec.CapPI.On(cap), spec.CapESIRTPS.On(cap)
 
 	c.C, c.QI, c.DT = spec.EcapC.On(ecap), spec.EcapQI.On(ecap), spec.EcapDT.On(ecap)
 	c.PT, c.SC = spec.EcapPT.On(ecap), spec.EcapSC.On(ecap)
@@ -96,6 +97,11 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 	c.SMTS, c.SSTS, c.SSADS = spec.EcapSMTS.On(ecap), spec.EcapSSTS.On(ecap), spec.EcapSSADS.On(ecap)
 	c.SMPWCS, c.RPS, c.RPRIVS = spec.EcapSMPWCS.On(ecap), spec.EcapRPS.On(ecap), spec.EcapRPRIVS.On(ecap)
 	c.ADMS = spec.EcapADMS.On(ecap)
+	c.IR = spec.EcapIR.On(ecap) && c.QI
+	c.EIM, c.MHMV = spec.EcapEIM.On(ecap), uint8(spec.EcapMHMV.Of(ecap))
+	if !c.IR {
+		c.EIM, c.MHMV, c.PI, c.ESIRTPS = false, 0, false, false
+	}
 	if !c.SMTS { // the scalable-mode fields mean nothing then
 		c.SSTS, c.SSADS, c.SMPWCS, c.RPS, c.RPRIVS, c.PASID = false, false, false, false, false, false
 	}
@@ -114,7 +120,9 @@ type limits struct {
 	smctx    [2]uint64
 	dir      uint64
 	pasid    [4]uint64
-	walk     uint64 // bit lg2: a paging-structure cache for that region size exists
+	irte     [2][2][2]uint64 // reserved bits of interrupt entries by extended mode and posted format
+	pid      [2]uint64       // of the control word of posted-interrupt descriptors by extended mode
+	walk     uint64          // bit lg2: a paging-structure cache for that region size exists
 }
 
 // structCaps are capability bits that decide whether a field of a structure is reserved: those the
@@ -169,6 +177,7 @@ func (u *Unit) setLimits() {
 		l.pasid[2] |= spec.PasidEAFE.Mask()
 	}
 
+	u.setInterruptLimits()
 	for level := range 5 {
 		l.rsvd[level], l.fsRsvd[level] = u.ssReserved(level), u.fsReserved(level)
 	}

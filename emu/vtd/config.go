@@ -78,7 +78,7 @@ type Config struct {
 }
 
 // DefaultConfig is a present-day server unit without the features that are not modelled and
-// without device-TLB support. SRTP does not invalidate, so that a forgotten flush shows.
+// without device-TLB support. SRTP and SIRTP do not invalidate, so that a forgotten flush shows.
 func DefaultConfig() Config {
 	return Config{
 		VersionMajor: 5,
@@ -90,6 +90,7 @@ func DefaultConfig() Config {
 		FS1GP: true, FS5LP: true,
 		C: true, QI: true, PT: true, SC: true, IOTLBOffset: 0x500,
 		ERS: true, SRS: true, EAFS: true, PASID: true, PSS: 19,
+		IR: true, EIM: true, MHMV: 15, PI: true,
 		SMTS: true, SSTS: true, FSTS: true, SSADS: true, SMPWCS: true, RPS: true, RPRIVS: true, ADMS: true,
 		ContextCache: iotlb.Geometry{Sets: 16, Ways: 4},
 		PASIDCache:   iotlb.Geometry{Sets: 32, Ways: 4},
@@ -99,6 +100,7 @@ func DefaultConfig() Config {
 			{Lg2: 30, Geometry: iotlb.Geometry{Sets: 4, Ways: 4}},
 			{Lg2: 39, Geometry: iotlb.Geometry{Sets: 2, Ways: 4}},
 		},
+		InterruptCache: iotlb.Geometry{Sets: 16, Ways: 4},
 	}
 }
 

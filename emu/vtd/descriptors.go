@@ -28,7 +28,7 @@ func (u *Unit) setDescriptors() {
 	}
 	add(spec.DescContext, descType{begin: (*Unit).descContext, legal: legalContext})
 	add(spec.DescIOTLB, descType{begin: (*Unit).descIOTLB, legal: legalIOTLB, second: secondIOTLB})
-	add(spec.DescIEC, descType{begin: (*Unit).descIEC})
+	add(spec.DescIEC, descType{begin: (*Unit).descIEC, legal: legalIEC})
 	add(spec.DescWait, descType{begin: (*Unit).descWait})
 	u.desc[spec.DescWait].rsvd[0] |= spec.IwPD.Mask() // no page requests
 	if c.DT {
@@ -113,16 +113,15 @@ func secondPASIDCache(u *Unit, s *emu.Selector, d *[8]uint64) bool {
 	return true
 }
 
-// descIEC invalidates interrupt entries. There is no such cache; drivers may send it all the same.
+// legalIEC checks the index mask. Without interrupt remapping the descriptor does nothing, and drivers
+// may send it all the same.
+func legalIEC(u *Unit, d *[8]uint64) bool {
+	return !spec.IeG.On(d[0]) || !u.cfg.IR || spec.IeIM.Of(d[0]) <= uint64(u.cfg.MHMV)
+}
+
 func (u *Unit) descIEC(t *emu.Txn) {
 	w := t.Entry[0]
-	s := emu.Selector{Caches: emu.CacheInterrupt.Set()}
-	if spec.IeG.On(w) {
-		s.Match = emu.MatchAddress
-		first := spec.IeIIDX.Of(w) &^ ones(uint8(spec.IeIM.Of(w)))
-		s.First, s.Last = first, first|ones(uint8(spec.IeIM.Of(w)))
-	}
-	t.Act.Sel = s
+	selInterrupts(&t.Act.Sel, spec.IeG.On(w), spec.IeIIDX.Of(w), spec.IeIM.Of(w))
 	invalidate(t, StepQueueInvalidate, stQueueNext)
 }
 

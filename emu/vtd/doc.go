@@ -4,24 +4,26 @@
 // memory. It never reads memory itself; it asks an executor (see package emu). Modelled are legacy
 // and scalable mode with first-stage, second-stage translation and pass-through, the invalidation queue and the
 // register-based interface, fault recording, event interrupts, protected memory regions, ATS
-// requests and device-TLB invalidation, and caching mode. docs/vtd.md lists what is advertised,
-// what is modelled, and what is not.
+// requests and device-TLB invalidation, caching mode, interrupt remapping and posting. docs/vtd.md
+// lists what is advertised, what is modelled, and what is not.
 //
 // # State machine
 //
 // A transaction's State names the step that will consume the next answer. Each step is a method of
 // Unit named after what it does in the specification; step.go is the table. The files follow the
 // order of the specification: translate.go (front end), legacy.go and scalable.go (entries), tlb.go
-// (IOTLB), firststage.go and secondstage.go (paging), then fault.go, event.go, queue.go, gcmd.go.
+// (IOTLB), firststage.go and secondstage.go (paging), interrupt.go and posted.go, then fault.go,
+// event.go, queue.go, gcmd.go.
 //
 // # Cached values
 //
 // What the unit puts into its caches is opaque to everyone else:
 //
-//	CacheEntry   W0, W1 the first 16 bytes of the entry; W2 version; W3 flags
-//	CachePASID   W0..W2 the first 24 bytes of the entry; W3 flags
-//	CacheIOTLB   W0 page | lg2 11:6 | rights 5:0; W1 attributes; W2 version; W3 leaf address
-//	CacheWalk    W0 table | level 11:8 | rights 5:0; W2 version
+//	CacheEntry      W0, W1 the first 16 bytes of the entry; W2 version; W3 flags
+//	CachePASID      W0..W2 the first 24 bytes of the entry; W3 flags
+//	CacheIOTLB      W0 page | lg2 11:6 | rights 5:0; W1 attributes; W2 version; W3 leaf address
+//	CacheWalk       W0 table | level 11:8 | rights 5:0; W2 version
+//	CacheInterrupt  W0, W1 the entry
 //
 // The version is that of the entry in force when the value was made (see ContextVersion). Flags and
 // attributes are in values.go.

@@ -84,11 +84,14 @@ func (u *Unit) hasRecord(s emu.SourceID) bool {
 	return false
 }
 
-// recordOf composes the record, 11.4.14. PP and PV are those of the request, not of RID_PASID.
+// recordOf composes the record, 11.4.14. PP and PV are those of the request, not of RID_PASID. For an
+// interrupt the record has source and index only, and index 0 if none was settled.
 func recordOf(t *emu.Txn) spec.FaultRecord {
 	q, f := &t.Req, &t.Res.Fault
 	hi := spec.FrSID.Put(uint64(q.Source)) | spec.FrFR.Put(uint64(f.Code)) | spec.FrF.Put(1)
 	switch {
+	case t.Tag.Class() == ClassInterrupt:
+		return spec.FaultRecord{spec.FrIndex.Put(uint64(t.Tag.Domain())), hi}
 	case q.Type == emu.PageRequest:
 		hi |= spec.FrT2.Put(1)
 	case q.Access&emu.Atomic != 0:

@@ -18,6 +18,15 @@ const (
 	FaultSSReserved        = 0x0c
 	FaultBlockedATS        = 0x0d
 	FaultOutputRange       = 0x0e
+	FaultIRRequest         = 0x20
+	FaultIRIndex           = 0x21
+	FaultIRTEAbsent        = 0x22
+	FaultIRTERead          = 0x23
+	FaultIRTEReserved      = 0x24
+	FaultCompatibility     = 0x25
+	FaultIRTESource        = 0x26
+	FaultPIDAccess         = 0x27
+	FaultPIDReserved       = 0x28
 	FaultIllegalInterrupt  = 0x29
 	FaultTTM               = 0x30
 	FaultLegacyPASID       = 0x31
@@ -71,7 +80,7 @@ const (
 	FaultAbortMode     = 0x100 // TTM=11
 	FaultProtected     = 0x101 // protected memory region
 	FaultDisabled      = 0x102 // ATS or page request while TES=0
-	FaultNoRemapping   = 0x103 // interrupt while IRES=1
+	FaultNoRemapping   = 0x103 // interrupt while IRES=1 in a snapshot of a unit without interrupt remapping
 	FaultNoPageRequest = 0x104 // page request with PRE=1
 )
 
@@ -96,6 +105,15 @@ var faults = map[uint16]faultInfo{
 	FaultSSReserved:        {"LSL.2 reserved bits in second-stage entry", true, false},
 	FaultBlockedATS:        {"LCT.5 device-TLB request blocked by TT", true, false},
 	FaultOutputRange:       {"LGN.4 output in interrupt range", true, false},
+	FaultIRRequest:         {"reserved bits in interrupt request", false, false},
+	FaultIRIndex:           {"interrupt index beyond table", false, false},
+	FaultIRTEAbsent:        {"IRTE not present", true, false},
+	FaultIRTERead:          {"IRTE read error", false, false},
+	FaultIRTEReserved:      {"reserved bits in IRTE", true, false},
+	FaultCompatibility:     {"compatibility-format interrupt blocked", false, false},
+	FaultIRTESource:        {"interrupt source verification failed", true, false},
+	FaultPIDAccess:         {"posted-interrupt descriptor access error", true, false},
+	FaultPIDReserved:       {"reserved bits in posted-interrupt descriptor", true, false},
 	FaultIllegalInterrupt:  {"illegal request to interrupt range", false, false},
 	FaultTTM:               {"RTA.1 invalid translation table mode", false, false},
 	FaultLegacyPASID:       {"RTA.2 request with PASID in legacy mode", false, false},

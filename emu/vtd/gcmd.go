@@ -10,6 +10,7 @@ import (
 // write of GCMD (11.4.4.1); if it changes several, this is the order.
 const (
 	cmdSRTP = iota + 1
+	cmdSIRTP
 	cmdWBF
 	cmdQIE
 	cmdIRE
@@ -31,12 +32,19 @@ func (u *Unit) writeGCMD(v uint32) emu.Wake {
 	if u.cfg.QI {
 		levels |= spec.GcmdQIE.Mask()
 	}
-	// Interrupt remapping is not modelled: what a snapshot left on can only be turned off.
+	// Without interrupt remapping, what a snapshot left on can only be turned off.
 	levels |= u.reg.Get(rGSTS) & (spec.GstsIRES.Mask() | spec.GstsCFIS.Mask())
+	if u.cfg.IR {
+		levels |= spec.GcmdIRE.Mask() | spec.GcmdCFI.Mask()
+	}
 	u.s.Levels = uint32(w & levels)
 	if spec.GcmdSRTP.On(w) {
 		u.reg.ClearBits(rGSTS, spec.GstsRTPS.Mask())
 		u.s.Shots |= uint32(spec.GcmdSRTP.Mask())
+	}
+	if spec.GcmdSIRTP.On(w) && u.cfg.IR {
+		u.reg.ClearBits(rGSTS, spec.GstsIRTPS.Mask())
+		u.s.Shots |= uint32(spec.GcmdSIRTP.Mask())
 	}
 	if spec.GcmdWBF.On(w) && u.cfg.RWBF {
 		u.reg.SetBits(rGSTS, spec.GstsWBFS.Mask())
@@ -52,6 +60,8 @@ func (u *Unit) pendingCommand() uint64 {
 	switch {
 	case spec.GcmdSRTP.On(shots):
 		return cmdSRTP
+	case spec.GcmdSIRTP.On(shots):
+		return cmdSIRTP
 	case spec.GcmdWBF.On(shots):
 		return cmdWBF
 	case spec.GcmdQIE.On(changed):
@@ -96,6 +106,18 @@ func (u *Unit) commandBegun(t *emu.Txn) {
 			invalidate(t, StepCommandFlush, stCommandMarked)
 			return
 		}
+	case cmdSIRTP:
+		u.s.Shots &^= uint32(spec.GcmdSIRTP.Mask())
+		u.s.IRTA = u.reg.Get(rIRTA)
+		if u.cfg.ESIRTPS {
+			t.Act.Sel = emu.Selector{Caches: emu.CacheInterrupt.Set()}
+			invalidate(t, StepCommandFlush, stCommandMarked)
+			return
+		}
+	case cmdIRE: // interrupts in flight end before the switch
+		t.Act.Sel = inFlightInterrupts
+		invalidate(t, StepCommandDrain, stCommandMarked)
+		return
 	case cmdQIE:
 		if u.status(spec.GstsQIES) && u.s.QueueBusy {
 			u.s.QueueStop = true
@@ -139,6 +161,10 @@ func (u *Unit) commandDone(t *emu.Txn) {
 		if !spec.GcmdSRTP.On(uint64(u.s.Shots)) { // not asked for again meanwhile
 			u.reg.SetBits(rGSTS, spec.GstsRTPS.Mask())
 		}
+	case cmdSIRTP:
+		if !spec.GcmdSIRTP.On(uint64(u.s.Shots)) {
+			u.reg.SetBits(rGSTS, spec.GstsIRTPS.Mask())
+		}
 	case cmdWBF:
 		u.s.Shots &^= uint32(spec.GcmdWBF.Mask())
 		u.reg.ClearBits(rGSTS, spec.GstsWBFS.Mask())
@@ -151,9 +177,9 @@ func (u *Unit) commandDone(t *emu.Txn) {
 			u.reg.Set(rIQH, 0)
 		}
 	case cmdIRE:
-		u.level(spec.GstsIRES, false)
+		u.level(spec.GstsIRES, !u.status(spec.GstsIRES))
 	case cmdCFI:
-		u.level(spec.GstsCFIS, false)
+		u.level(spec.GstsCFIS, !u.status(spec.GstsCFIS))
 	case cmdTE:
 		u.level(spec.GstsTES, !u.status(spec.GstsTES))
 		u.setMode()

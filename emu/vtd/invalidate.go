@@ -12,6 +12,20 @@ const (
 	allCaches  = 1<<emu.CacheEntry | 1<<emu.CachePASID | tlbCaches | walkCaches
 )
 
+// inFlightInterrupts marks the interrupt requests in flight and drops nothing: no entry has the class.
+var inFlightInterrupts = emu.Selector{
+	Caches: emu.CacheInterrupt.Set(), Match: emu.MatchClass, Classes: 1 << ClassInterrupt,
+}
+
+// selInterrupts selects interrupt entries: all, or an aligned block of 2^im from an index on.
+func selInterrupts(s *emu.Selector, selective bool, index, im uint64) {
+	*s = emu.Selector{Caches: emu.CacheInterrupt.Set()}
+	if selective {
+		m := ones(uint8(im))
+		s.Match, s.First, s.Last = emu.MatchAddress, index&^m, index|m
+	}
+}
+
 // fmMask returns the function bits that do not matter: from bit 2 downwards.
 func fmMask(fm uint64) emu.SourceID { return emu.SourceID(7 &^ (7 >> fm)) }
 

@@ -63,9 +63,8 @@ func (u *Unit) Load(img emu.RegImage) error {
 			u.reg.Set(i, v)
 		}
 	}
-	irta, _ := m.get(spec.OffIRTA, 8)
 	gsts := u.reg.Get(rGSTS)
-	u.s = state{Root: u.reg.Get(rRTADDR), IRTA: irta, Levels: uint32(gsts & levelBits)}
+	u.s = state{Root: u.reg.Get(rRTADDR), IRTA: u.reg.Get(rIRTA), Levels: uint32(gsts & levelBits)}
 	u.s.NextFault = u.freeRecord()
 	u.setMode()
 	if u.cfg.PMS { // which counters are enabled no register tells
@@ -115,6 +114,9 @@ func (u *Unit) freeRecord() uint32 {
 // register and field. A use of it ends in a fault.
 func (u *Unit) Unmodelled() []string {
 	n := append(unmodelled(&spec.CAPLayout, u.adv.cap, u.cap), unmodelled(&spec.ECAPLayout, u.adv.ecap, u.ecap)...)
-	on := u.reg.Get(rGSTS) & (spec.GstsIRES.Mask() | spec.GstsCFIS.Mask() | spec.GstsAFLS.Mask())
+	on := u.reg.Get(rGSTS) & spec.GstsAFLS.Mask()
+	if !u.cfg.IR {
+		on = u.reg.Get(rGSTS) & (spec.GstsIRES.Mask() | spec.GstsCFIS.Mask() | spec.GstsAFLS.Mask())
+	}
 	return append(n, unmodelled(&spec.GSTSLayout, on, 0)...)
 }

@@ -366,15 +366,28 @@ func TestVTDQuirk50_SecondStageInputsAreLimitedByWidthAndMGAW(t *testing.T) {
 }
 
 func TestVTDQuirk52_UpperMessageAddressNeedsEIM(t *testing.T) {
-	r := newRig(t)
-	r.w32(spec.OffFEUADDR, 1)
-	require.Zero(t, r.r32(spec.OffFEUADDR))
-	var to emu.PA
-	r.f.OnMSI = func(a emu.PA, _ uint32) { to = a }
-	r.unmask()
-	r.legacy()
-	r.access(sid, iova, emu.Read)
-	require.EqualValues(t, msiTo, to)
+	for _, eim := range []bool{false, true} {
+		r := newRig(t, func(c *vtd.Config) { c.EIM = eim })
+		upper := uint64(0)
+		if eim {
+			upper = 0x0001_0200 // destination 10200h and the low byte of the address
+		}
+		for _, off := range []uint32{spec.OffFEUADDR, spec.OffIEUADDR} {
+			r.w32(off, 0x0001_0200)
+			require.Equal(t, upper, r.r32(off))
+		}
+		var to []emu.PA
+		r.f.OnMSI = func(a emu.PA, _ uint32) { to = append(to, a) }
+		r.unmask()
+		r.setIRTA(4, eim)
+		r.command(spec.GcmdIRE, true) // compatibility format is blocked, but not for the unit itself
+		r.legacy()
+		r.access(sid, iova, emu.Read)
+		r.queue(false)
+		lo, hi := wait(1, r.status())
+		r.submit(lo|spec.IwIF.Mask(), hi)
+		require.Equal(t, []emu.PA{emu.PA(upper<<32 | msiTo), emu.PA(upper<<32 | msiTo)}, to)
+	}
 }
 
 func TestVTDQuirk55_Version6HasNoRegisterBasedInvalidation(t *testing.T) {

@@ -36,6 +36,7 @@ const (
 	rIEADDR
 	rIEUADDR
 	rIQERCD
+	rIRTA
 	rIVA
 	rIOTLB
 	rFRCD // the first of two per fault record
@@ -73,6 +74,10 @@ func (u *Unit) registers() []reg.Reg {
 	rw := func(name string, off uint32, size uint8, mask uint64, e reg.Effect, l *reg.Layout) reg.Reg {
 		return reg.Reg{Name: name, Off: off, Size: size, RW: mask, Effect: e, Layout: l}
 	}
+	upper := uint64(0) // reserved without EIM
+	if c.EIM {
+		upper = 0xffff_ffff
+	}
 	event := func(name string, off uint32, e reg.Effect) []reg.Reg {
 		ctl := rw(name+"CTL_REG", off, 4, spec.EventIM.Mask(), e, &spec.FECTLLayout)
 		ctl.Reset = spec.EventIM.Put(1)
@@ -80,7 +85,7 @@ func (u *Unit) registers() []reg.Reg {
 			ctl,
 			rw(name+"DATA_REG", off+4, 4, spec.EventData.Mask(), effNone, nil),
 			rw(name+"ADDR_REG", off+8, 4, spec.EventAddr.Mask(), effNone, nil),
-			ro(name+"UADDR_REG", off+12, 4, 0, nil), // reserved without EIM
+			rw(name+"UADDR_REG", off+12, 4, upper, effNone, nil),
 		}
 	}
 	const ivaMask = 1<<12 - 1 - 0xf80 // AM and IH
@@ -114,6 +119,7 @@ func (u *Unit) registers() []reg.Reg {
 	t = append(t, event("IE", spec.OffIECTL, effIECTL)...)
 	t = append(t,
 		reg.Reg{Name: "IQERCD_REG", Off: spec.OffIQERCD, Size: 8, Sticky: ^uint64(0), Layout: &spec.IQERCDLayout},
+		rw("IRTA_REG", spec.OffIRTA, 8, spec.IrtaIRTA.Mask()|spec.IrtaEIME.PutBool(c.EIM)|spec.IrtaS.Mask(), effNone, &spec.IRTALayout),
 		reg.Reg{Name: "IVA_REG", Off: c.IOTLBOffset + spec.OffIVA, Size: 8, WO: true,
 			RW: spec.IvaADDR.Mask() | ivaMask, Layout: &spec.IVALayout},
 		reg.Reg{Name: "IOTLB_REG", Off: c.IOTLBOffset + spec.OffIOTLB, Size: 8, Reset: spec.IotlbIAIG.Put(spec.GranGlobal),
@@ -139,6 +145,9 @@ func (u *Unit) registers() []reg.Reg {
 	}
 	if !c.QI {
 		drop(t, rIQH, rIQT, rIQA, rICS, rIECTL, rIEDATA, rIEADDR, rIQERCD)
+	}
+	if !c.IR {
+		drop(t, rIRTA)
 	}
 	if c.VersionMajor >= 6 { // 11.4.6: register-based invalidation is gone
 		drop(t, rCCMD, rIVA, rIOTLB)

@@ -30,8 +30,8 @@ func TestCapabilitiesAreComposedFromTheConfiguration(t *testing.T) {
 	require.EqualValues(t, c.IOTLBOffset, spec.EcapIRO.Of(ecap)*16)
 	require.True(t, spec.EcapSMTS.On(ecap))
 	for name, b := range map[string]bool{
-		"IR": spec.EcapIR.On(ecap), "EIM": spec.EcapEIM.On(ecap), "PRS": spec.EcapPRS.On(ecap),
-		"NEST": spec.EcapNEST.On(ecap), "PMS": spec.EcapPMS.On(ecap), "PI": spec.CapPI.On(cap), "AFL": spec.CapAFL.On(cap),
+		"PRS":  spec.EcapPRS.On(ecap),
+		"NEST": spec.EcapNEST.On(ecap), "PMS": spec.EcapPMS.On(ecap), "AFL": spec.CapAFL.On(cap),
 		"ECMDS": spec.CapECMDS.On(cap),
 	} {
 		require.False(t, b, "%s is not modelled and must not be advertised", name)
@@ -40,7 +40,7 @@ func TestCapabilitiesAreComposedFromTheConfiguration(t *testing.T) {
 
 func TestRegistersNotModelledReadZero(t *testing.T) {
 	r := newRig(t)
-	for _, off := range []uint32{spec.OffAFLOG, spec.OffIRTA, spec.OffPQA, spec.OffPECTL, spec.OffMTRRCAP, spec.OffPERFCAP, spec.OffECMD} {
+	for _, off := range []uint32{spec.OffAFLOG, spec.OffPQA, spec.OffPECTL, spec.OffMTRRCAP, spec.OffPERFCAP, spec.OffECMD} {
 		r.w64(off&^7, ^uint64(0))
 		require.Zero(t, r.r32(off), "%#x", off)
 	}

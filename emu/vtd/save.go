@@ -24,6 +24,7 @@ func (u *Unit) Save(e *emu.Encoder) {
 	u.pasid.Save(e)
 	u.iotlb.Save(e)
 	u.walk.Save(e)
+	u.intr.Save(e)
 }
 
 func (u *Unit) registerVersion() uint64 { return u.reg.Get(rVER) }
@@ -66,7 +67,7 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 	u.s = s
 	u.setMode()
 	u.setPerf()
-	for _, restore := range []func(*emu.Decoder) error{u.ctx.Restore, u.pasid.Restore, u.iotlb.Restore, u.walk.Restore} {
+	for _, restore := range []func(*emu.Decoder) error{u.ctx.Restore, u.pasid.Restore, u.iotlb.Restore, u.walk.Restore, u.intr.Restore} {
 		if err := restore(d); err != nil {
 			return err
 		}

@@ -131,19 +131,30 @@ func TestFeaturesOfASnapshotThatAreNotModelledDoNotBreakDMA(t *testing.T) {
 	r.put(ctx, r.get(ctx)|spec.SMCtxPRE.Mask())
 	r.scalable()
 	img := image(r.u)
-	img[2].Value |= spec.EcapPRS.Mask() | spec.EcapIR.Mask() | spec.EcapEIM.Mask() | spec.EcapFSTS.Mask() | spec.EcapNEST.Mask()
-	img[3].Value |= spec.GstsIRES.Mask() << 32
+	img[2].Value |= spec.EcapPRS.Mask() | spec.EcapFSTS.Mask() | spec.EcapNEST.Mask()
 	require.NoError(t, r.u.Load(img))
-	require.Equal(t, []string{"ECAP.IR", "ECAP.EIM", "ECAP.NEST", "ECAP.PRS", "GSTS.IRES"}, r.u.Unmodelled())
+	require.Equal(t, []string{"ECAP.NEST", "ECAP.PRS"}, r.u.Unmodelled())
 	r.ok(r.access(sid, iova, emu.Read), 0x5000)
 	q := dma(emu.Read)
 	q.Type = emu.PageRequest
 	res := r.do(q)
 	r.faults(res, vtd.FaultNoPageRequest)
 	require.Contains(t, r.u.FaultName(res.Fault.Code), "not modelled")
-	// Interrupt remapping can be turned off, not on.
+}
+
+// A snapshot that contradicts itself: interrupt remapping is on, and the unit has none.
+func TestInterruptRemappingOfASnapshotWithoutItCanOnlyBeTurnedOff(t *testing.T) {
+	r := newRig(t, noInterrupts)
+	img := image(r.u)
+	img[3].Value |= spec.GstsIRES.Mask() << 32
+	require.NoError(t, r.u.Load(img))
+	require.Equal(t, []string{"GSTS.IRES"}, r.u.Unmodelled())
+	res := r.irq(sid, msiTo, 0x31)
+	r.faults(res, vtd.FaultNoRemapping)
+	require.True(t, res.Fault.Quiet)
 	r.command(spec.GcmdIRE, false)
 	require.False(t, spec.GstsIRES.On(r.r32(spec.OffGSTS)))
 	r.command(spec.GcmdIRE, true)
 	require.False(t, spec.GstsIRES.On(r.r32(spec.OffGSTS)))
+	require.Equal(t, emu.Interrupt, r.irq(sid, msiTo, 0x31).Status)
 }

@@ -37,6 +37,17 @@ const (
 	stFSUpdated
 	stFSDescend
 	stTLBFilled
+	stIRTEProbed
+	stIRTEWalker
+	stIRTE
+	stIRTEFilled
+	stIRTEReady
+	stIRQOrdered
+	stPostOrdered
+	stPID
+	stPIRSet
+	stPIDControl
+	stPIDNotified
 	stFaultFilled
 	stFaultRecord
 	stCommandNext
@@ -82,7 +93,7 @@ func (u *Unit) Start(t *emu.Txn, q *emu.Request) {
 	r.Access, r.Type, r.Job, r.Data = q.Access, q.Type, q.Job, q.Data
 	// A translation sets what is in Act, In and Frame before it looks at it.
 	t.Ans, t.Marked, t.State, t.Wake = emu.AnsOK, false, stFrontEnd, 0
-	t.Tag, t.Known = 0, 0
+	t.Tag, t.Known, t.Uses = 0, 0, 0
 	t.Res = emu.Result{}
 	t.Entry = [8]uint64{}
 	t.At, t.Ver, t.Aux = 0, 0, [4]uint64{}
@@ -130,6 +141,17 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stFSUpdated:      (*Unit).fsUpdated,
 	stFSDescend:      (*Unit).fsDescend,
 	stTLBFilled:      (*Unit).tlbFilled,
+	stIRTEProbed:     (*Unit).irteProbed,
+	stIRTEWalker:     (*Unit).fetchIRTE,
+	stIRTE:           (*Unit).irteFetched,
+	stIRTEFilled:     (*Unit).irteFilled,
+	stIRTEReady:      (*Unit).irteReady,
+	stIRQOrdered:     (*Unit).interruptOrdered,
+	stPostOrdered:    (*Unit).postOrdered,
+	stPID:            (*Unit).pidFetched,
+	stPIRSet:         (*Unit).pirSet,
+	stPIDControl:     (*Unit).pidNotify,
+	stPIDNotified:    (*Unit).pidNotified,
 	stFaultFilled:    (*Unit).faultFilled,
 	stFaultRecord:    (*Unit).faultRecord,
 	stCommandNext:    (*Unit).commandNext,

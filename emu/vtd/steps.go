@@ -11,6 +11,16 @@ const (
 	StepNone emu.Step = iota
 	StepFrontEnd
 	StepInterruptRange
+	StepInterruptIndex
+	StepInterruptCache
+	StepIRTE
+	StepInterruptFill
+	StepInterruptSource
+	StepInterruptOrder
+	StepIRQMessage
+	StepPID
+	StepPIR
+	StepPIDNotify
 	StepContextCache
 	StepContextMiss
 	StepWalker
@@ -59,6 +69,16 @@ var steps = [numSteps]emu.StepInfo{
 	StepNone:            {Name: "none"},
 	StepFrontEnd:        {Name: "request", Clause: "3.4.2"},
 	StepInterruptRange:  {Name: "interrupt address range", Clause: "3.14"},
+	StepInterruptIndex:  {Name: "interrupt index", Clause: "5.1.3"},
+	StepInterruptCache:  {Name: "interrupt-entry cache look-up", Clause: "6.2.6"},
+	StepIRTE:            {Name: "interrupt-remapping table entry", Clause: "9.10"},
+	StepInterruptFill:   {Name: "interrupt-entry cache fill", Clause: "6.2.6"},
+	StepInterruptSource: {Name: "source verification", Clause: "5.1.4"},
+	StepInterruptOrder:  {Name: "behind earlier writes of the source", Clause: "5.1.4"},
+	StepIRQMessage:      {Name: "interrupt message", Clause: "5.1.4"},
+	StepPID:             {Name: "posted-interrupt descriptor", Clause: "5.2.3"},
+	StepPIR:             {Name: "posted interrupt request", Clause: "5.2.3"},
+	StepPIDNotify:       {Name: "outstanding notification", Clause: "5.2.3"},
 	StepContextCache:    {Name: "context-cache look-up", Clause: "6.2.2.1"},
 	StepContextMiss:     {Name: "context-cache miss", Clause: "6.2.2.1"},
 	StepWalker:          {Name: "walker", Clause: "6.2"},

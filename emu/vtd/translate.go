@@ -50,7 +50,7 @@ func (u *Unit) frontEnd(t *emu.Txn) {
 			u.interrupt(t)
 			return
 		}
-		if u.mode != modeOff {
+		if u.mode != modeOff || u.status(spec.GstsIRES) {
 			u.fault(t, FaultIllegalInterrupt, StepInterruptRange, 0)
 			return
 		}
@@ -80,18 +80,6 @@ func (u *Unit) frontEnd(t *emu.Txn) {
 	t.Aux[1] = u.s.Root & spec.RtaddrRTA.Mask()
 	t.Known = emu.KnownLive
 	u.probeContext(t)
-}
-
-// interrupt passes an interrupt message on. Interrupt remapping is not modelled: with IRES=1, which
-// only a snapshot can set, the message is blocked.
-func (u *Unit) interrupt(t *emu.Txn) {
-	if u.status(spec.GstsIRES) {
-		u.fault(t, FaultNoRemapping, StepInterruptRange, 0)
-		return
-	}
-	r := &t.Res
-	r.Status, r.PA, r.Data, r.Perm, r.Lg2 = emu.Interrupt, emu.PA(t.Req.Addr), t.Req.Data, emu.Write, 64
-	done(t, StepInterruptRange)
 }
 
 // remappingOff answers while TES=0: addresses pass, but for protected regions and requests that

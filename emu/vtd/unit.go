@@ -38,6 +38,7 @@ type Unit struct {
 	pasid *pasid.Cache
 	iotlb *iotlb.Cache
 	walk  *iotlb.Walk
+	intr  *iotlb.Cache // interrupt entries by index
 
 	desc [spec.NumDescTypes]descType
 }
@@ -45,7 +46,7 @@ type Unit struct {
 // state is what a unit remembers besides its registers and caches. It is plain data for Save.
 type state struct {
 	Root       uint64 // RTADDR as latched by SRTP
-	IRTA       uint64 // IRTA of a snapshot; interrupt remapping is not modelled
+	IRTA       uint64 // IRTA as latched by SIRTP
 	Levels     uint32 // levels that GCMD last asked for
 	Shots      uint32 // one-shot commands not yet begun
 	NextFault  uint32 // fault record to use next
@@ -102,6 +103,9 @@ func (u *Unit) buildCaches() (err error) {
 	if u.walk, err = iotlb.NewWalk(c.Walk); err != nil {
 		return fail("Walk")
 	}
+	if u.intr, err = iotlb.New(c.InterruptCache); err != nil {
+		return fail("InterruptCache")
+	}
 	return nil
 }
 
@@ -149,6 +153,8 @@ func (u *Unit) Cache(id emu.CacheID) emu.Cache {
 		return u.iotlb.AsCache()
 	case emu.CacheWalk:
 		return u.walk.AsCache()
+	case emu.CacheInterrupt:
+		return u.intr.AsCache()
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ const (
 	ClassFS     emu.Class = 2 // first stage: domain, PASID
 	ClassNested emu.Class = 3 // nested: domain, PASID
 	ClassPT     emu.Class = 4 // pass-through: domain, PASID; never in the IOTLB here
+	// ClassInterrupt is of interrupt requests. No cached entry has it.
+	ClassInterrupt emu.Class = 5
 )
 
 // Flags, W3 of context-cache and PASID-cache values.

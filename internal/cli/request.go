@@ -101,6 +101,8 @@ func resultName(s emu.Status) string {
 		return "ok"
 	case emu.Interrupt:
 		return "interrupt"
+	case emu.Posted:
+		return "posted"
 	}
 	return "fault"
 }
@@ -115,7 +117,7 @@ func fill(t *report.Translation, u emu.Unit, r *emu.Result) {
 		if r.Lg2 < 64 {
 			t.PageSize = hexOf(1 << r.Lg2)
 		}
-	case emu.Interrupt:
+	case emu.Interrupt, emu.Posted:
 		t.PA = hexOf(uint64(r.PA))
 	default:
 		t.Fault = u.FaultName(r.Fault.Code)

@@ -4,7 +4,6 @@ package qemutest
 import (
 	"errors"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +19,12 @@ const RequireEnv = "IOMMULAB_REQUIRE_QEMU"
 func Binary(t testing.TB, system string) *qtest.Binary {
 	t.Helper()
 	b, err := qtest.Find(system)
-	Need(t, err, system)
+	switch {
+	case errors.Is(err, qtest.ErrNoQEMU) && os.Getenv(RequireEnv) == "":
+		t.Skipf("skipped: %v", err)
+	case err != nil:
+		t.Fatal(err)
+	}
 	return b
 }
 
@@ -28,25 +32,24 @@ func Binary(t testing.TB, system string) *qtest.Binary {
 func VTD(t testing.TB, o qemu.Options) *qemu.VTD {
 	t.Helper()
 	if o.Binary == nil {
-		o.Binary = Binary(t, qtest.Q35.System)
+		o.Binary = Binary(t, "x86_64")
 	}
 	v, err := qemu.Open(o)
-	Need(t, err, o.Mode.String())
+	switch {
+	case errors.Is(err, qtest.ErrUnsupported) && !required(o.Mode.String()):
+		t.Skipf("skipped: %v", err)
+	case err != nil:
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { v.Close() })
 	return v
 }
 
-// Need ends the test if there is an error: it skips if there is no QEMU or none that can do what is
-// needed, and this is not required; it fails otherwise.
-func Need(t testing.TB, err error, what string) {
-	t.Helper()
-	required := os.Getenv(RequireEnv)
-	switch {
-	case err == nil:
-	case errors.Is(err, qtest.ErrNoQEMU) && required == "",
-		errors.Is(err, qtest.ErrUnsupported) && required != "1" && !slices.Contains(strings.Split(required, ","), what):
-		t.Skipf("skipped: %v", err)
-	default:
-		t.Fatal(err)
+func required(mode string) bool {
+	for m := range strings.SplitSeq(os.Getenv(RequireEnv), ",") {
+		if m == "1" || m == mode {
+			return true
+		}
 	}
+	return false
 }

@@ -147,17 +147,18 @@ const (
 
 // Fault recording register, 11.4.14.
 const (
-	FrFI   reg.Bits = 63_012
-	FrSID  reg.Bits = 79_064
-	FrT2   reg.Bits = 92_092
-	FrPRIV reg.Bits = 93_093
-	FrEXE  reg.Bits = 94_094
-	FrPP   reg.Bits = 95_095
-	FrFR   reg.Bits = 103_096
-	FrPV   reg.Bits = 123_104
-	FrAT   reg.Bits = 125_124
-	FrT1   reg.Bits = 126_126
-	FrF    reg.Bits = 127_127
+	FrFI    reg.Bits = 63_012
+	FrIndex reg.Bits = 63_048 // part of FI: interrupt index
+	FrSID   reg.Bits = 79_064
+	FrT2    reg.Bits = 92_092
+	FrPRIV  reg.Bits = 93_093
+	FrEXE   reg.Bits = 94_094
+	FrPP    reg.Bits = 95_095
+	FrFR    reg.Bits = 103_096
+	FrPV    reg.Bits = 123_104
+	FrAT    reg.Bits = 125_124
+	FrT1    reg.Bits = 126_126
+	FrF     reg.Bits = 127_127
 )
 
 // FaultRecord is the contents of a fault recording register.

@@ -6,7 +6,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
-	hw "github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
 )
@@ -121,8 +120,7 @@ func TestQueue_ATSDeviceIsToldOfTheRange(t *testing.T) {
 }
 
 func TestRegisterInvalidation_RejectedAndTimeout(t *testing.T) {
-	noQueue := func(c *hw.Config) { legacy(c); c.QI = false }
-	r := start(t, noQueue)
+	r := start(t, legacy, noQueue)
 	a := r.mapped(0x10000, target)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	iotlb := r.d.caps.iro + spec.OffIOTLB

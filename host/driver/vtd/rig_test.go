@@ -108,6 +108,11 @@ func legacy(c *hw.Config) {
 	c.ADMS = false
 }
 
+// noQueue is a unit that has none; interrupt remapping needs one.
+func noQueue(c *hw.Config) {
+	c.QI, c.IR, c.EIM, c.PI, c.MHMV = false, false, false, false, 0
+}
+
 func withATS(c *hw.Config) { c.DT = true }
 
 // machine builds a unit and a processor.
