@@ -39,7 +39,7 @@ const (
 // The buffer as the DMA engine addresses it: the tags, and room for what is read.
 const (
 	eduBuffer = 0x4_0000
-	eduRoom   = eduBuffer + 0xff8
+	eduRoom   = eduBuffer + 0xff0 // older devices do not reach the last bytes
 )
 
 // eduTime is how long a DMA takes in virtual time.
@@ -50,15 +50,20 @@ const eduTime = 100_000_000
 // after reset.
 const readBack = 0xfee7_f000
 
-// transfer puts a DMA of n bytes on the list.
-func (e *edu) transfer(b *qtest.Batch, source, target uint64, n int, command uint64) {
+// transfer puts a DMA of n bytes on the list, and with step also its time.
+func (e *edu) transfer(b *qtest.Batch, step bool, source, target uint64, n int, command uint64) {
 	b.Write(e.pci.BAR+eduSource, 8, source)
 	b.Write(e.pci.BAR+eduTarget, 8, target)
 	b.Write(e.pci.BAR+eduCount, 8, uint64(n))
 	b.Write(e.pci.BAR+eduStart, 4, command|eduRun)
-	b.Step(eduTime)
-	b.Read(e.pci.BAR+eduStart, 4) // has it ended?
+	if step {
+		b.Step(eduTime)
+	}
+	e.status(b)
 }
+
+// status asks whether the engine runs.
+func (e *edu) status(b *qtest.Batch) { b.Read(e.pci.BAR+eduStart, 4) }
 
 // tags is the content of the buffer.
 func tags() []byte {
@@ -68,11 +73,6 @@ func tags() []byte {
 		p = append(p, t[:]...)
 	}
 	return p
-}
-
-// load puts the tags into the buffer, from memory at pa, while nothing is translated.
-func (e *edu) load(b *qtest.Batch, pa uint64) {
-	e.transfer(b, pa, eduBuffer, conform.Tags*8, 0)
 }
 
 // tagAt finds a tag in the buffer.

@@ -23,7 +23,7 @@ var modes = [...]struct {
 }{
 	Legacy:      {"legacy", nil},
 	SecondStage: {"scalable-second-stage", [][]string{{"scalable-mode", "x-scalable-mode"}}},
-	FirstStage:  {"scalable-first-stage", [][]string{{"scalable-mode", "x-scalable-mode"}, {"fsts", "x-fls", "x-flts"}}},
+	FirstStage:  {"scalable-first-stage", [][]string{{"scalable-mode", "x-scalable-mode"}, {"fsts", "x-flts"}}},
 }
 
 // Modes are all there are.

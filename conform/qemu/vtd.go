@@ -32,6 +32,7 @@ type VTD struct {
 	pci   []qtest.PCI
 	edu   []*edu
 	ram   uint64
+	limit time.Duration // for a DMA
 	batch qtest.Batch
 	seen  seen
 }
@@ -72,6 +73,9 @@ func Open(o Options) (*VTD, error) {
 	if o.RAM == 0 {
 		o.RAM = 8 << 20
 	}
+	if o.Limit == 0 {
+		o.Limit = 10 * time.Second
+	}
 	p, err := qtest.Start(qtest.Config{
 		Binary: b, Machine: &qtest.Q35, RAM: o.RAM, Limit: o.Limit, Events: vtdEvents,
 		Args: append([]string{"-device", unit}, vtdArgs...),
@@ -80,7 +84,7 @@ func Open(o Options) (*VTD, error) {
 		return nil, err
 	}
 	v := &VTD{
-		p: p, m: &qtest.Q35, base: qtest.Q35.IOMMUs["intel-iommu"], pci: vtdDevices, ram: uint64(o.RAM),
+		p: p, m: &qtest.Q35, base: qtest.Q35.IOMMUs["intel-iommu"], pci: vtdDevices, ram: uint64(o.RAM), limit: o.Limit,
 		name: fmt.Sprintf("QEMU %v VT-d %v", p.Version, o.Mode),
 	}
 	if err := v.prepare(); err != nil {
@@ -111,10 +115,12 @@ func (v *VTD) prepare() error {
 		if e.msi, err = v.p.Capability(v.m, f.BDF, 0x05); err != nil {
 			return err
 		}
-		e.load(&v.batch, lowest)
+		if err := v.transfer(e, lowest, eduBuffer, conform.Tags*8, 0); err != nil {
+			return err
+		}
 		v.edu = append(v.edu, e)
 	}
-	if err := v.run(); err != nil {
+	if err := v.end(); err != nil {
 		return err
 	}
 	return v.Reset()
@@ -129,6 +135,9 @@ func (v *VTD) run() error {
 
 // Name returns release and mode.
 func (v *VTD) Name() string { return v.name }
+
+// Version returns the release of QEMU.
+func (v *VTD) Version() qtest.Version { return v.p.Version }
 
 // Machine returns what there is.
 func (v *VTD) Machine() conform.Machine {
@@ -223,12 +232,19 @@ func (v *VTD) DMA(d *conform.DMA) (conform.Outcome, error) {
 		if err != nil {
 			return out, err
 		}
-		e.transfer(&v.batch, tag, uint64(d.Addr), 8, eduToMemory)
+		err = v.transfer(e, tag, uint64(d.Addr), 8, eduToMemory)
+		if err != nil {
+			return out, err
+		}
 	} else {
-		e.transfer(&v.batch, uint64(d.Addr), eduRoom, 8, 0)
-		e.transfer(&v.batch, eduRoom, readBack, 8, eduToMemory)
+		if err := v.transfer(e, uint64(d.Addr), eduRoom, 8, 0); err != nil {
+			return out, err
+		}
+		if err := v.transfer(e, eduRoom, readBack, 8, eduToMemory); err != nil {
+			return out, err
+		}
 	}
-	if err := v.transfers(); err != nil {
+	if err := v.end(); err != nil {
 		return out, err
 	}
 	out.OK = !v.seen.refused
@@ -238,14 +254,36 @@ func (v *VTD) DMA(d *conform.DMA) (conform.Outcome, error) {
 	return out, v.takeBack(d.Data)
 }
 
-// transfers runs the list, and requires that the engine has come to an end.
-func (v *VTD) transfers() error {
+// transfer lets an engine copy n bytes. Where time can be stepped it only goes on the list: end does it.
+func (v *VTD) transfer(e *edu, source, target uint64, n int, command uint64) error {
+	e.transfer(&v.batch, !v.p.Jumps, source, target, n, command)
+	if !v.p.Jumps {
+		return nil
+	}
+	for begin := time.Now(); ; {
+		vals, err := v.p.Do(&v.batch)
+		v.batch.Reset()
+		switch {
+		case err != nil:
+			return err
+		case vals[len(vals)-1]&eduRun == 0:
+			return nil
+		case time.Since(begin) > v.limit:
+			return v.broken("edu", "still running")
+		}
+		e.status(&v.batch)
+	}
+}
+
+// end runs the list, requires that the engines have come to an end, and looks at what was logged.
+func (v *VTD) end() error {
 	vals, err := v.p.Do(&v.batch)
+	n := v.batch.Len()
 	v.batch.Reset()
 	if err != nil {
 		return err
 	}
-	if vals[len(vals)-1]&eduRun != 0 {
+	if n > 0 && vals[n-1]&eduRun != 0 {
 		return v.broken("edu", "still running")
 	}
 	return v.look()
@@ -305,8 +343,13 @@ func (v *VTD) Messages() ([]conform.Message, error) {
 	return list, nil
 }
 
-// Step lets time pass.
-func (v *VTD) Step(ns uint64) error { return v.p.Step(ns) }
+// Step lets time pass, where it does not do so by itself.
+func (v *VTD) Step(ns uint64) error {
+	if v.p.Jumps {
+		return v.p.Err()
+	}
+	return v.p.Step(ns)
+}
 
 // Close ends QEMU.
 func (v *VTD) Close() error { return v.p.Close() }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -37,7 +38,10 @@ func (v Version) Less(w Version) bool {
 type Binary struct {
 	Path    string
 	Version Version
+
+	mu      sync.Mutex
 	helps   map[string]string
+	noAccel bool
 }
 
 // Find returns the QEMU for a system ("x86_64", "aarch64"): what Env names; else the one that .ci/qemu
@@ -119,6 +123,8 @@ func (b *Binary) ask(args ...string) (string, error) {
 // help returns what QEMU tells about an option, once asked.
 func (b *Binary) help(args ...string) (string, error) {
 	key := strings.Join(args, " ")
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if s, ok := b.helps[key]; ok {
 		return s, nil
 	}

@@ -17,12 +17,36 @@ import (
 // fakeEnv makes this test binary play QEMU, badly.
 const fakeEnv = "QTEST_FAKE_QEMU"
 
+// parentEnv makes it start such a QEMU, tell its number, and wait.
+const parentEnv = "QTEST_PARENT"
+
 func TestMain(m *testing.M) {
 	if how := os.Getenv(fakeEnv); how != "" {
 		fake(how)
 		os.Exit(0)
 	}
+	if how := os.Getenv(parentEnv); how != "" {
+		parent(how)
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+func parent(how string) {
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Setenv(fakeEnv, how)
+	}
+	if err != nil {
+		panic(err)
+	}
+	p, err := Start(Config{Binary: &Binary{Path: self}, Machine: &Q35, RAM: 1 << 20, Limit: forever})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(p.cmd.Process.Pid)
+	_, err = p.Read(0, 4)
+	panic(err)
 }
 
 const forever = time.Hour

@@ -13,6 +13,9 @@ type Machine struct {
 	IOMMUs map[string]uint64
 	// Hole is where nothing answers, for 4 GiB, if there is little RAM.
 	Hole uint64
+	// Halt is firmware that halts the processor, for builds of QEMU that have no other way to keep it
+	// still; nil where that is not done.
+	Halt []byte
 }
 
 // Q35 is the PC with PCI Express. Its legacy timers are off, which nobody here serves.
@@ -22,6 +25,14 @@ var Q35 = Machine{
 	BARs:   0xe000_0000,
 	IOMMUs: map[string]uint64{"intel-iommu": 0xfed9_0000, "amd-iommu": 0xfed8_0000},
 	Hole:   0x40_0000_0000,
+	Halt:   haltPC(),
+}
+
+// haltPC is a firmware of 64 KiB. A PC begins 16 bytes below its end.
+func haltPC() []byte {
+	rom := make([]byte, 64<<10)
+	copy(rom[len(rom)-16:], []byte{0xfa, 0xf4, 0xeb, 0xfd}) // cli; again: hlt; jmp again
+	return rom
 }
 
 // Virt is the Arm machine without a counterpart in silicon.

@@ -27,6 +27,8 @@ type Process struct {
 	*Client
 	// Version is what this QEMU says it is.
 	Version Version
+	// Jumps: time cannot be stepped. It jumps to the next timer whenever nothing else is to be done.
+	Jumps bool
 
 	ram     memory
 	monitor *monitor
@@ -41,7 +43,7 @@ type Process struct {
 // files are what a process is given: its ends of two sockets, its memory and its log, as descriptors
 // from 3 on.
 type files struct {
-	qtest, qmp, ram, log *os.File
+	qtest, qmp, ram, log, rom *os.File
 }
 
 const (
@@ -49,9 +51,10 @@ const (
 	fdQMP
 	fdRAM
 	fdLog
+	fdROM
 )
 
-func (f *files) list() []*os.File { return []*os.File{f.qtest, f.qmp, f.ram, f.log} }
+func (f *files) list() []*os.File { return []*os.File{f.qtest, f.qmp, f.ram, f.log, f.rom} }
 
 func (f *files) close() {
 	for _, x := range f.list() {
@@ -68,6 +71,17 @@ func Start(c Config) (*Process, error) {
 	if c.Limit == 0 {
 		c.Limit = 10 * time.Second
 	}
+	p, err := start(c)
+	if !c.Binary.lacksAccelerator(err) {
+		return p, err
+	}
+	if c.Machine.Halt == nil {
+		return nil, &Error{Op: "start", Err: ErrUnsupported, Detail: "accelerator qtest"}
+	}
+	return start(c)
+}
+
+func start(c Config) (*Process, error) {
 	p := &Process{ended: make(chan struct{})}
 	var theirs files
 	defer theirs.close()
@@ -75,7 +89,9 @@ func Start(c Config) (*Process, error) {
 		p.Close()
 		return nil, &Error{Op: "prepare", Err: err}
 	}
-	p.cmd = exec.Command(c.Binary.Path, arguments(c)...)
+	accel, jumps := c.Binary.accelerator()
+	p.Jumps = jumps
+	p.cmd = exec.Command(c.Binary.Path, append(accel, arguments(c)...)...)
 	p.cmd.ExtraFiles = theirs.list()
 	p.cmd.Stderr = &p.stderr
 	p.cmd.WaitDelay = time.Second
@@ -116,7 +132,14 @@ func (p *Process) prepare(c Config, theirs *files) (err error) {
 	if theirs.log, err = nameless("log"); err != nil {
 		return err
 	}
-	return p.log.open(theirs.log)
+	if err = p.log.open(theirs.log); err != nil {
+		return err
+	}
+	if theirs.rom, err = nameless("rom"); err != nil {
+		return err
+	}
+	_, err = theirs.rom.Write(c.Machine.Halt)
+	return err
 }
 
 // nameless returns a file that goes when the last user does, in memory if there is a place for that.
@@ -131,10 +154,12 @@ func nameless(what string) (*os.File, error) {
 	return f, os.Remove(f.Name())
 }
 
+// self names a file that the process was given.
+func self(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
 func arguments(c Config) []string {
-	self := func(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 	args := []string{
-		"-accel", "qtest", "-display", "none", "-nodefaults", "-no-user-config",
+		"-display", "none", "-nodefaults", "-no-user-config",
 		"-machine", c.Machine.Type + ",memory-backend=ram",
 		"-m", fmt.Sprintf("%dk", c.RAM>>10),
 		"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%d,mem-path=%s,share=on", c.RAM, self(fdRAM)),

@@ -1,7 +1,9 @@
 package qtest
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -117,6 +119,24 @@ func TestProcess_CloseFromOutsideEndsACall(t *testing.T) {
 	require.ErrorIs(t, p.StoreRAM(0, make([]byte, 1)), ErrClosed)
 	require.ErrorIs(t, p.ClearRAM(), ErrClosed)
 	gone(t, p)
+}
+
+// A QEMU does not outlive who started it, whatever the end.
+func TestProcess_DiesWithItsParent(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), parentEnv+"=hang")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	require.NoError(t, err)
+	require.NotEmpty(t, group(t, pid))
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	require.Eventually(t, func() bool { return len(group(t, pid)) == 0 }, 5*time.Second, 5*time.Millisecond)
 }
 
 func TestProcess_RAMHasBounds(t *testing.T) {

@@ -184,3 +184,31 @@ func TestQEMU_AMDUnitAnswers(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, uint64(0x20_0000|8<<56), v)
 }
+
+func TestQEMU_ArmMachine(t *testing.T) {
+	b := qemutest.Binary(t, "aarch64")
+	m := qtest.Virt
+	m.Type += ",iommu=smmuv3"
+	p, err := qtest.Start(qtest.Config{Binary: b, Machine: &m, RAM: 16 << 20, Args: []string{"-device", "edu,addr=3"}})
+	qemutest.Need(t, err, "arm")
+	defer p.Close()
+	list := []qtest.PCI{{BDF: 0x18, ID: 0x11e8_1234, BAR: m.BARs}}
+	var batch qtest.Batch
+	m.Enumerate(&batch, list)
+	_, err = p.Do(&batch)
+	require.NoError(t, err)
+	require.NoError(t, p.CheckPCI(&m, list))
+	require.NoError(t, p.StoreRAM(0x1000, []byte{1, 2, 3, 4}))
+	v, err := p.Read(m.RAM+0x1000, 4)
+	require.NoError(t, err)
+	require.EqualValues(t, 0x0403_0201, v)
+	idr0, err := p.Read(m.IOMMUs["smmuv3"], 4)
+	require.NoError(t, err)
+	require.NotZero(t, idr0&2, "S1P")
+	require.NoError(t, p.Log(func([]byte) {}))
+	_, err = p.Read(m.Hole, 4)
+	require.NoError(t, err)
+	lines := 0
+	require.NoError(t, p.Log(func([]byte) { lines++ }))
+	require.Equal(t, 1, lines)
+}

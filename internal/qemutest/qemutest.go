@@ -4,6 +4,7 @@ package qemutest
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,12 +20,7 @@ const RequireEnv = "IOMMULAB_REQUIRE_QEMU"
 func Binary(t testing.TB, system string) *qtest.Binary {
 	t.Helper()
 	b, err := qtest.Find(system)
-	switch {
-	case errors.Is(err, qtest.ErrNoQEMU) && os.Getenv(RequireEnv) == "":
-		t.Skipf("skipped: %v", err)
-	case err != nil:
-		t.Fatal(err)
-	}
+	Need(t, err, system)
 	return b
 }
 
@@ -32,24 +28,25 @@ func Binary(t testing.TB, system string) *qtest.Binary {
 func VTD(t testing.TB, o qemu.Options) *qemu.VTD {
 	t.Helper()
 	if o.Binary == nil {
-		o.Binary = Binary(t, "x86_64")
+		o.Binary = Binary(t, qtest.Q35.System)
 	}
 	v, err := qemu.Open(o)
-	switch {
-	case errors.Is(err, qtest.ErrUnsupported) && !required(o.Mode.String()):
-		t.Skipf("skipped: %v", err)
-	case err != nil:
-		t.Fatal(err)
-	}
+	Need(t, err, o.Mode.String())
 	t.Cleanup(func() { v.Close() })
 	return v
 }
 
-func required(mode string) bool {
-	for m := range strings.SplitSeq(os.Getenv(RequireEnv), ",") {
-		if m == "1" || m == mode {
-			return true
-		}
+// Need ends the test if there is an error: it skips if there is no QEMU or none that can do what is
+// needed, and this is not required; it fails otherwise.
+func Need(t testing.TB, err error, what string) {
+	t.Helper()
+	required := os.Getenv(RequireEnv)
+	switch {
+	case err == nil:
+	case errors.Is(err, qtest.ErrNoQEMU) && required == "",
+		errors.Is(err, qtest.ErrUnsupported) && required != "1" && !slices.Contains(strings.Split(required, ","), what):
+		t.Skipf("skipped: %v", err)
+	default:
+		t.Fatal(err)
 	}
-	return false
 }
