@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Env names the environment variable that names the QEMU to use: a program, or a folder with programs
-// named as QEMU names them.
+// Env names the environment variable that names the QEMU to use: a folder with programs named as QEMU
+// names them, or the one for x86_64, with others beside it.
 const Env = "IOMMULAB_QEMU"
 
 // Version is a release of QEMU.
@@ -53,6 +53,8 @@ func Find(system string) (*Binary, error) {
 	if v := os.Getenv(Env); v != "" {
 		if st, err := os.Stat(v); err == nil && st.IsDir() {
 			v = filepath.Join(v, name)
+		} else if system != Q35.System {
+			v = filepath.Join(filepath.Dir(v), name)
 		}
 		return Open(v)
 	}

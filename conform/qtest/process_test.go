@@ -205,6 +205,9 @@ func TestFind_LooksInOrder(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, last.Path)
 	}
+	t.Setenv(Env, want)
+	_, err = Find("aarch64")
+	require.ErrorIs(t, err, ErrNoQEMU, "that is for another system")
 	t.Setenv(Env, filepath.Join(dir, "nothing"))
 	_, err = Find("x86_64")
 	require.ErrorIs(t, err, ErrNoQEMU, "what was named is not replaced by something else")
