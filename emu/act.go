@@ -13,14 +13,14 @@ const (
 	OpAtomicOr      // Addr, Size 8, Data[0] bits -> AnsOK with In[0] the old value, or AnsError
 	OpProbe         // Cache, Key -> AnsOK with In the value, or AnsMiss
 	OpFill          // Cache, Key, Lg2, Attr, Data -> AnsOK; dropped if the transaction was marked; ends the miss status held for the cache
-	OpInvalidate    // Sel: drop entries, mark transactions in flight -> AnsOK
+	OpInvalidate    // Sel: drop entries, mark other transactions in flight -> AnsOK
 	OpDrain         // -> AnsOK when every transaction marked so far has finished; an Invalidate by the zero Selector marks all
 	OpOrder         // -> AnsOK when every earlier posted write of the requester, messages included, has ended and is globally visible
 	OpDelay         // Delay (what takes time), N (count) -> AnsOK
 	OpAcquire       // Slot, Key -> AnsOK owner; AnsMerged the owner filled, In is the value; AnsRetry the owner ended without
 	OpRelease       // Slot -> AnsOK
 	OpPark          // -> AnsOK when the engine is woken again (engines only)
-	OpSend          // Msg, Addr, Data -> AnsOK, or AnsTimeout for messages that are answered
+	OpSend          // Msg, Addr, Data -> AnsOK: the message is on its way
 	OpDone          // the transaction has ended and holds no slot any more; Txn.Res is the outcome
 )
 
@@ -29,12 +29,11 @@ type Answer uint8
 
 // The answers.
 const (
-	AnsOK      Answer = iota
-	AnsMiss           // Probe: not present; CAS: not swapped
-	AnsError          // the memory access failed on the bus
-	AnsMerged         // Acquire: the owner of the key released a value, now in In
-	AnsRetry          // Acquire: the owner of the key released none; look again
-	AnsTimeout        // Send: the peer did not answer in time
+	AnsOK     Answer = iota
+	AnsMiss          // Probe: not present; CAS: not swapped
+	AnsError         // the memory access failed on the bus
+	AnsMerged        // Acquire: the owner of the key released a value, now in In
+	AnsRetry         // Acquire: the owner of the key released none; look again
 )
 
 // DelayClass names what an OpDelay waits for; the timing preset gives the cycles.
@@ -71,7 +70,7 @@ type MsgClass uint8
 // Message classes.
 const (
 	MsgMSI         MsgClass = iota // posted write of Data[0] (4 bytes) to Addr, behind earlier posted writes
-	MsgATSInv                      // ATS invalidation request: Key.Addr requester, Key.Tag its PASID, Data[0] message body (PCIe 10.3.1: address 63:12, S 11, G 0) -> completion or time-out
+	MsgATSInv                      // ATS invalidation request: Key.Addr requester, Key.Tag its PASID, N the ITag, Data[0] message body (PCIe 10.3.1: address 63:12, S 11, G 0); its end comes by ATSUnit.ATSEnded
 	MsgATSReply                    // translation completion to the device
 	MsgPRGResponse                 // page-request group response: Key.Addr requester, Key.Tag its PASID, Data[0] group index 8:0, response code 15:12
 )
@@ -96,7 +95,7 @@ type Act struct {
 	Msg    MsgClass   // Send
 	Follow bool       // Fetch: a further part of the structure whose first part was just read
 	Step   Step
-	N      uint32 // Delay: how often the class's latency is paid
+	N      uint32 // Delay: how often the class's latency is paid; Send of MsgATSInv: the ITag
 	Attr   uint32 // Fill: the domain that owns the entry, for caches keyed by source
 	Addr   PA
 	Key    Key

@@ -78,6 +78,7 @@ const (
 	MatchSource        // (source ^ Selector.Source) &^ Selector.SourceMask == 0
 	MatchAddress       // the entry's span intersects [First, Last]
 	MatchClass         // the entry's class is in Selector.Classes
+	MatchType          // transactions of Selector.Type, those on their way to the unit included; no entry of a cache
 )
 
 // Selector says what an invalidation drops. The zero Match drops everything in Caches.
@@ -91,6 +92,7 @@ type Selector struct {
 	SourceMask SourceID // bits of the source that do not matter
 	First      uint64   // inclusive; addresses, or interrupt indices
 	Last       uint64   // inclusive
+	Type       ReqType
 }
 
 // Cache is one cache of a unit, as executors answer Probe, Fill and Invalidate from it.

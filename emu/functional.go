@@ -6,6 +6,7 @@ package emu
 // (see functional_cpu.go), so host software runs on it unchanged.
 type Functional struct {
 	unit  Unit
+	ats   ATSUnit // unit, if it is one
 	mem   Memory
 	cache [8]Cache // by CacheID, none missing
 	txn   Txn      // the translation in progress
@@ -25,6 +26,8 @@ type Functional struct {
 	// OnATSInvalidate, if set, is asked for the answer of a device to an ATS invalidation; false is a
 	// time-out. Unset means there is no such device: a time-out.
 	OnATSInvalidate func(t *Txn) bool
+	// OnPRGResponse, if set, receives page request group responses.
+	OnPRGResponse func(t *Txn)
 }
 
 type engineState uint8
@@ -44,6 +47,7 @@ type engineSlot struct {
 // NewFunctional returns an executor for u on memory m.
 func NewFunctional(u Unit, m Memory) *Functional {
 	f := &Functional{unit: u, mem: m}
+	f.ats, _ = u.(ATSUnit)
 	for i := range f.cache {
 		f.cache[i] = absent{}
 	}
@@ -100,7 +104,7 @@ const walksInRow = 4
 // copy is *r = *s. It moves field by field what was stored field by field: a wider load would have
 // to wait until the stores have left the processor's store buffer.
 func (r *Result) copy(s *Result) {
-	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched = s.PA, s.Data, s.Status, s.Lg2, s.Perm, s.Touched
+	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched, r.Snoop = s.PA, s.Data, s.Status, s.Lg2, s.Perm, s.Touched, s.Snoop
 	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = s.Prov.Entry, s.Prov.Fill, s.Prov.Leaf, s.Prov.Leaf2
 	r.Fault = s.Fault
 }
@@ -212,21 +216,27 @@ func (f *Functional) answer(t *Txn) Answer {
 			}
 		}
 	case OpSend:
-		return f.send(t)
+		f.send(t)
 	}
 	return AnsOK
 }
 
-func (f *Functional) send(t *Txn) Answer {
-	switch t.Act.Msg {
+func (f *Functional) send(t *Txn) {
+	a := &t.Act
+	switch a.Msg {
 	case MsgMSI:
-		f.deliver(t.Act.Addr, uint32(t.Act.Data[0]))
+		f.deliver(a.Addr, uint32(a.Data[0]))
 	case MsgATSInv:
-		if f.OnATSInvalidate == nil || !f.OnATSInvalidate(t) {
-			return AnsTimeout
+		source, itag := SourceID(a.Key.Addr), uint8(a.N)
+		completed := f.OnATSInvalidate != nil && f.OnATSInvalidate(t)
+		if f.ats != nil {
+			f.Wake(f.ats.ATSEnded(source, itag, completed))
+		}
+	case MsgPRGResponse:
+		if f.OnPRGResponse != nil {
+			f.OnPRGResponse(t)
 		}
 	}
-	return AnsOK
 }
 
 // MemoryAnswer performs the memory operation that t asks for (Fetch, Store, CAS, AtomicOr) on m,

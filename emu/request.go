@@ -104,6 +104,7 @@ type Result struct {
 	Lg2     uint8    // log2 bytes of the translation's page; 64 for pass-through
 	Perm    Access   // rights the translation grants
 	Touched CacheSet // caches that were looked up on the way
+	Snoop   bool     // translation completion: requests that use it must snoop (N)
 	Fault   Fault    // valid when Status == Blocked
 	Prov    Provenance
 }
@@ -114,6 +115,7 @@ type Fault struct {
 	Step    Step   // the step of the specification that raised it
 	Quiet   bool   // not recorded, by rule (fault processing disabled, unrecorded class)
 	Dropped bool   // should have been recorded, but the log had no room
+	Abort   bool   // completed as Completer Abort (CA), not as Unsupported Request (UR)
 	Source  SourceID
 	PASID   PASID
 	Addr    IOVA

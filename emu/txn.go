@@ -57,6 +57,9 @@ const (
 // not looked at, but for the index of an interrupt: until the leaf is read its size is unknown, and a
 // walk to a neighbour may hold a table pointer that the invalidation must catch.
 func (t *Txn) Matches(s *Selector) bool {
+	if s.Match&MatchType != 0 {
+		return t.Req.Type == s.Type
+	}
 	if t.Known&KnownLive == 0 || t.Req.Type == Job {
 		return false
 	}

@@ -177,15 +177,15 @@ func TestInvalidate_MarksWhoseDomainIsUnknown(t *testing.T) {
 type endpoint struct {
 	counter
 	source emu.SourceID
-	silent bool
+	answer ATSAnswer
 	asked  []uint64
 	now    func() uint64
 }
 
 func (e *endpoint) Requester() emu.SourceID { return e.source }
-func (e *endpoint) InvalidateATS(*emu.Txn) bool {
+func (e *endpoint) InvalidateATS(int, *emu.ATSInvalidation) ATSAnswer {
 	e.asked = append(e.asked, e.now())
-	return !e.silent
+	return e.answer
 }
 
 func TestATSInvalidation_AsksTheRequesterOnly(t *testing.T) {
@@ -194,17 +194,20 @@ func TestATSInvalidation_AsksTheRequesterOnly(t *testing.T) {
 		name   string
 		source emu.SourceID
 		asked  [3]int
-		ans    emu.Answer
+		ended  uint64
 		cost   uint64
 	}{
-		{"answers", 0x20, [3]int{0, 1, 0}, emu.AnsOK, p.ATSRound},
-		{"is silent", 0x30, [3]int{0, 0, 1}, emu.AnsTimeout, p.ATSTimeout},
-		{"is not there", 0x40, [3]int{}, emu.AnsTimeout, p.ATSTimeout},
+		{"answers", 0x20, [3]int{0, 1, 0}, toyCompleted, p.ATSRound},
+		{"is silent", 0x30, [3]int{0, 0, 1}, toyTimedOut, p.ATSTimeout},
+		{"is not there", 0x40, [3]int{}, toyTimedOut, p.ATSTimeout},
 	} {
 		b := newBench(p, tlb)
 		var ends [3]*endpoint
 		for i := range ends {
-			ends[i] = &endpoint{source: emu.SourceID(0x10 * (i + 1)), silent: i == 2, now: b.Now}
+			ends[i] = &endpoint{source: emu.SourceID(0x10 * (i + 1)), answer: ATSCompleted, now: b.Now}
+			if i == 2 {
+				ends[i].answer = ATSIgnored
+			}
 			b.AddClient(ends[i])
 		}
 		b.u.ats = c.source
@@ -212,12 +215,61 @@ func TestATSInvalidation_AsksTheRequesterOnly(t *testing.T) {
 		b.bell(0, 0, 5)
 		b.drain()
 		require.Equal(t, p.Invalidate+c.cost+p.Mem, at[0], c.name)
-		require.EqualValues(t, 5|uint64(c.ans)<<32, b.cpu.Load64(toyStatus), c.name)
+		require.EqualValues(t, 5|c.ended<<32, b.cpu.Load64(toyStatus), c.name)
 		for i, e := range ends {
 			require.Len(t, e.asked, c.asked[i], c.name)
 			for _, at := range e.asked {
-				require.Equal(t, p.Invalidate+p.ATSRound/2, at, "%s: half a round trip away", c.name)
+				require.Equal(t, p.Invalidate+p.Link, at, "%s: a link away", c.name)
 			}
 		}
+	}
+}
+
+// A device that has to wait for its own requests answers later, at the earliest after the round trip.
+func TestATSInvalidation_PendingIsCompletedLater(t *testing.T) {
+	p := params()
+	for _, c := range []struct {
+		after uint64 // cycles from arrival at the device to its completion
+		ended uint64
+		cost  uint64
+		stray int
+	}{
+		{0, toyCompleted, p.ATSRound, 0},
+		{p.ATSRound, toyCompleted, p.Link + p.ATSRound + p.Link, 0},
+		{p.ATSTimeout, toyTimedOut, p.ATSTimeout, 1},
+	} {
+		b := newBench(p, tlb)
+		e := &endpoint{source: 0x20, answer: ATSPending, now: b.Now}
+		b.AddClient(e)
+		b.u.ats = 0x20
+		at := b.statusTimes()
+		b.bell(0, 0, 5)
+		b.RunUntil(p.Invalidate + p.Link + c.after)
+		require.Len(t, e.asked, 1)
+		b.CompleteATS(0, 0)
+		b.drain()
+		require.Equal(t, p.Invalidate+c.cost+p.Mem, at[0], "after %d", c.after)
+		require.EqualValues(t, 5|c.ended<<32, b.cpu.Load64(toyStatus))
+		require.Len(t, b.u.stray, c.stray, "a completion after the time-out is one that nobody waits for")
+	}
+}
+
+// A drain of page requests waits for those that are on their way to the unit, and for nothing else.
+func TestDrain_ByTypeWaitsForWhatIsOnTheLink(t *testing.T) {
+	p := params()
+	for _, typ := range []emu.ReqType{emu.PageRequest, emu.Untranslated} {
+		b := newBench(p, tlb)
+		b.u.pages = true
+		at := b.statusTimes()
+		b.Issue(b.dev, 0, 0, &emu.Request{Addr: 0x1000, PASID: emu.NoPASID, Type: typ, Access: emu.Read})
+		b.bell(1, 0, 5)
+		b.drain()
+		if end := b.c.done[0].Done - p.Link; typ == emu.PageRequest {
+			require.Equal(t, end+p.Mem, at[0])
+		} else {
+			require.Equal(t, 1+p.Mem, at[0])
+		}
+		require.Zero(t, b.UnitStats(0).Invalidations, "nothing is invalidated")
+		require.Zero(t, b.ports[0].marked)
 	}
 }

@@ -2,23 +2,32 @@ package timing
 
 import "github.com/iommulab/iommulab/emu"
 
-// invalidateNow drops the entries that match s and marks the transactions in flight that may have
-// used one of them: their fills will be dropped, and a Drain waits for them. It does so also for
-// caches that the unit does not have.
-func (p *port) invalidateNow(s *emu.Selector) {
-	p.invalidations++
-	for i, c := range p.cache {
-		if c != nil && s.Caches.Has(emu.CacheID(i)) {
-			c.Invalidate(s)
+// invalidateNow drops the entries that match s, for flight asker, and marks the other transactions in
+// flight that may have used one of them: their fills will be dropped, and a Drain waits for them. It
+// does so also for caches that the unit does not have. A selector by type (MatchType) concerns no entries and no data;
+// it marks what is on its way to the unit too.
+func (p *port) invalidateNow(asker int32, s *emu.Selector) {
+	p.epoch++
+	byType := s.Match&emu.MatchType != 0
+	if !byType {
+		p.invalidations++
+		for i, c := range p.cache {
+			if c != nil && s.Caches.Has(emu.CacheID(i)) {
+				c.Invalidate(s)
+			}
 		}
 	}
 	for i := int32(numEngines); i < p.used; i++ {
 		f := &p.flights[i]
-		if (f.State == flightRunning || f.State == flightWaiting) && !f.Txn.Marked && f.Txn.Matches(s) {
+		live := f.State == flightRunning || f.State == flightWaiting || byType && f.State == flightArriving
+		if live && i != asker && !f.Txn.Marked && f.Txn.Matches(s) {
 			f.Txn.Marked = true
-			f.Epoch = p.invalidations
+			f.Epoch = p.epoch
 			p.marked++
 		}
+	}
+	if byType {
+		return
 	}
 	p.drainData = max(p.drainData, p.dataEnd)
 	if s.Caches == 0 || s.Caches.Has(emu.CacheInterrupt) {
@@ -41,7 +50,7 @@ func (p *port) drain(e int32) (done uint64, wait bool) {
 	if p.marked == 0 {
 		return max(p.m.now, p.drainData), false
 	}
-	p.drains[e] = drain{Epoch: p.invalidations, Data: p.drainData, Left: p.marked}
+	p.drains[e] = drain{Epoch: p.epoch, Data: p.drainData, Left: p.marked}
 	p.flights[e].State = flightWaiting
 	return 0, true
 }

@@ -17,7 +17,8 @@ const (
 	evRegister              // A processor, B buffer slot: a posted register write arrives
 	evMSI                   // A message: arrives at its processor
 	evTimer                 // A client, B argument
-	evATS                   // A unit, B flight: an ATS invalidation request reaches its device
+	evMessage               // A slot of messages: reaches its device
+	evATSEnd                // A unit, B request: the end of an ATS invalidation request, see atsEnds
 )
 
 // Order within one cycle: what processors did comes before what hardware does in it.
@@ -41,7 +42,12 @@ type Machine struct {
 	msi    []msi
 	multi  bool
 
-	completion Completion
+	messages []message // on their way to devices
+
+	// One at a time: in the machine, so that they are not allocated for each call.
+	completion   Completion
+	invalidation emu.ATSInvalidation
+	response     emu.PRGResponse
 
 	// Trace, if set, sees every question after it was answered. unit is the number of the unit.
 	Trace func(now uint64, unit int, t *emu.Txn)
@@ -154,8 +160,10 @@ func (m *Machine) step() bool {
 		m.interrupt(e.A)
 	case evTimer:
 		m.client[e.A].Timer(e.B)
-	case evATS:
-		m.ports[e.A].atsArrives(int32(e.B))
+	case evMessage:
+		m.arrived(e.A)
+	case evATSEnd:
+		m.ports[e.A].atsEnded(e.B)
 	default:
 		panic(fmt.Sprintf("timing: event kind %d has no handler", e.Kind))
 	}

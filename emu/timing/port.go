@@ -26,12 +26,14 @@ type port struct {
 	marked    int32  // marked transactions in flight
 	ordering  int32  // flights that wait for an Order
 	drains    [numEngines]drain
+	ats       [emu.MaxITags]atsRequest
 
 	merged        uint64
 	memReads      uint64
 	walks         uint64
 	maxStall      uint64
-	invalidations uint64 // executed; the number of the last one is the epoch
+	invalidations uint64 // executed
+	epoch         uint64 // of marks: number of the last invalidation, or marking by type
 }
 
 func newPort(m *Machine, id uint32, u emu.Unit, n int) *port {
@@ -104,11 +106,13 @@ func (p *port) read(i int32) {
 		}
 	}
 	f.Read = m.now
-	if p.unit.Lookup(&f.Txn.Req, &f.Txn.Res) {
+	marked := f.Txn.Marked // on its way here, see invalidateNow
+	if !marked && p.unit.Lookup(&f.Txn.Req, &f.Txn.Res) {
 		p.respond(i)
 		return
 	}
 	p.unit.Start(&f.Txn, &f.Txn.Req)
+	f.Txn.Marked = marked
 	f.State = flightRunning
 	p.advance(i)
 }
@@ -169,6 +173,9 @@ func (p *port) begin(i int32) (done uint64, wait bool) {
 		}
 		return m.now + m.Params.Fill, false
 	case emu.OpInvalidate:
+		if a.Sel.Match&emu.MatchType != 0 {
+			return m.now, false // no cache is concerned
+		}
 		return m.now + m.Params.Invalidate, false
 	case emu.OpDelay:
 		return m.now + uint64(max(a.N, 1))*m.Params.delay(a.Delay), false
@@ -182,11 +189,6 @@ func (p *port) begin(i int32) (done uint64, wait bool) {
 	case emu.OpOrder:
 		t.Ans = emu.AnsOK
 		return p.order(i)
-	case emu.OpSend:
-		if a.Msg == emu.MsgATSInv {
-			m.at(m.now+m.Params.ATSRound/2, prioDevice, evATS, p.id, uint32(i))
-			return 0, true
-		}
 	}
 	return m.now, false
 }
@@ -227,10 +229,11 @@ func (p *port) answer(i int32) bool {
 		p.release(i, a.Slot, nil)
 		t.Ans = emu.AnsOK
 	case emu.OpInvalidate:
-		p.invalidateNow(&a.Sel)
+		p.invalidateNow(i, &a.Sel)
 		t.Ans = emu.AnsOK
 	case emu.OpSend:
-		p.send(t)
+		p.send(&t.Act)
+		t.Ans = emu.AnsOK
 	case emu.OpPark:
 		return p.park(i)
 	case emu.OpDone:
@@ -248,6 +251,18 @@ func (p *port) answer(i int32) bool {
 	return true
 }
 
+// send gives the message in a its start.
+func (p *port) send(a *emu.Act) {
+	switch a.Msg {
+	case emu.MsgMSI:
+		p.m.sendMSI(a.Addr, uint32(a.Data[0]))
+	case emu.MsgATSInv:
+		p.sendATS(a)
+	case emu.MsgPRGResponse:
+		p.m.post(p, a)
+	}
+}
+
 // respond sends the outcome of flight i, known at the present cycle, back to the requester, and an
 // interrupt on to the processor. It returns the cycle at which the data of the request, if it has
 // any, is globally visible, or the interrupt has arrived.
@@ -257,7 +272,7 @@ func (p *port) respond(i int32) uint64 {
 	r := &f.Txn.Res
 	f.State = flightReturn
 	done := m.now
-	if r.Status == emu.OK && f.Txn.Req.Type != emu.TranslationReq {
+	if t := f.Txn.Req.Type; r.Status == emu.OK && t != emu.TranslationReq && t != emu.PageRequest {
 		done += m.Params.Data
 		p.dataEnd = max(p.dataEnd, done)
 	}
@@ -275,7 +290,7 @@ func (p *port) respond(i int32) uint64 {
 func (p *port) deliver(i int32) {
 	f := &p.flights[i]
 	p.maxStall = max(p.maxStall, f.Stall)
-	c := &p.m.completion // one at a time: in the machine, so that it is not allocated for each
+	c := &p.m.completion
 	*c = Completion{
 		Tag: f.Tag, Request: &f.Txn.Req, Result: &f.Txn.Res,
 		Issued: f.Issued, Read: f.Read, Done: p.m.now, Stall: f.Stall,

@@ -17,14 +17,14 @@ type Saver interface {
 // in Go variables is not part of it; one that is taken inside an interrupt handler goes on inside
 // one.
 func (m *Machine) Save(e *emu.Encoder) {
-	e.Section("timing.Machine", 2)
+	e.Section("timing.Machine", 3)
 	e.Sealed(m.save)
 }
 
 // Restore reads back what Save wrote, into a machine that was put together in the same way. Damage
 // is found before anything is changed; after any other error the machine is in no defined state.
 func (m *Machine) Restore(d *emu.Decoder) error {
-	d.Section("timing.Machine", 2)
+	d.Section("timing.Machine", 3)
 	return d.Sealed(m.restore)
 }
 
@@ -46,6 +46,8 @@ func (m *Machine) save(e *emu.Encoder) {
 	for _, c := range m.cpus {
 		c.save(e)
 	}
+	e.U64(uint64(len(m.messages)))
+	e.Struct(m.messages)
 	for _, c := range m.client {
 		c.Save(e)
 	}
@@ -77,6 +79,13 @@ func (m *Machine) restore(d *emu.Decoder) error {
 			return err
 		}
 	}
+	if n := d.U64(); n > uint64(d.Left()/binary.Size(message{})) {
+		d.Fail("%d messages on their way", n)
+		return d.Err()
+	} else {
+		m.messages = make([]message, n)
+	}
+	d.Struct(m.messages)
 	for _, c := range m.client {
 		if err := c.Restore(d); err != nil {
 			return err
@@ -89,7 +98,7 @@ func (m *Machine) restore(d *emu.Decoder) error {
 func (p *port) counters() []*uint64 {
 	return []*uint64{
 		&p.ingress, &p.tagBusy, &p.mem, &p.dataEnd, &p.irqEnd, &p.issued, &p.drainData,
-		&p.merged, &p.memReads, &p.walks, &p.maxStall, &p.invalidations,
+		&p.merged, &p.memReads, &p.walks, &p.maxStall, &p.invalidations, &p.epoch,
 	}
 }
 
@@ -100,6 +109,7 @@ func (p *port) save(e *emu.Encoder) {
 	e.Struct(p.flights)
 	e.Struct([]int32{p.free, p.used, p.marked, p.ordering})
 	e.Struct(&p.drains)
+	e.Struct(&p.ats)
 	for c := range p.slots {
 		s := &p.slots[c]
 		e.Struct([]int32{s.Free, s.First, s.Last})
@@ -124,6 +134,7 @@ func (p *port) restore(d *emu.Decoder) error {
 	d.Struct(w[:])
 	p.free, p.used, p.marked, p.ordering = w[0], w[1], w[2], w[3]
 	d.Struct(&p.drains)
+	d.Struct(&p.ats)
 	for c := range p.slots {
 		s := &p.slots[c]
 		var w [3]int32

@@ -16,6 +16,8 @@ type toy struct {
 	msiAddr uint64
 	msiData uint64
 	jobs    int
+	ended   [2]uint64 // per engine: its ATS invalidation
+	stray   []emu.SourceID
 
 	// What a test changes; no part of a checkpoint.
 	gap     uint32       // steps between an invalidation and its drain
@@ -23,7 +25,8 @@ type toy struct {
 	unknown bool         // requests do not know their domain
 	domain  uint32       // invalidate this domain; 0: the page
 	caches  emu.CacheSet // invalidate these; 0: the IOTLB
-	ats     emu.SourceID // ask this device to invalidate after the drain, the answer goes to status 63:32
+	ats     emu.SourceID // ask this device to invalidate after the drain, how it ended goes to status 63:32
+	pages   bool         // the invalidation waits for page requests instead
 	written func()       // called when a register write arrives
 }
 
@@ -44,9 +47,17 @@ const (
 	toyInvalidated
 	toyDrain
 	toyDrained
+	toyAsked
 	toyAnswered
 	toyStored
 	toySent
+)
+
+// How an ATS invalidation ended.
+const (
+	toyWaits = iota
+	toyCompleted
+	toyTimedOut
 )
 
 func newToy(g iotlb.Geometry) *toy {
@@ -72,6 +83,19 @@ func (u *toy) WriteReg(off uint32, _ uint8, v uint64) emu.Wake {
 	case 16:
 		u.msiData = v
 	}
+	return 0
+}
+
+func (u *toy) ATSEnded(_ emu.SourceID, itag uint8, completed bool) emu.Wake {
+	u.ended[itag] = toyTimedOut
+	if completed {
+		u.ended[itag] = toyCompleted
+	}
+	return emu.Engine(itag).Set()
+}
+
+func (u *toy) UnexpectedATSCompletion(source emu.SourceID) emu.Wake {
+	u.stray = append(u.stray, source)
 	return 0
 }
 
@@ -184,6 +208,9 @@ func (u *toy) job(t *emu.Txn) {
 		if u.domain != 0 {
 			a.Sel.Match, a.Sel.Domain = emu.MatchDomain, u.domain
 		}
+		if u.pages {
+			a.Sel = emu.Selector{Match: emu.MatchType, Type: emu.PageRequest}
+		}
 		next(emu.OpInvalidate, toyInvalidated)
 	case toyInvalidated:
 		next(emu.OpDrain, toyDrained)
@@ -196,14 +223,21 @@ func (u *toy) job(t *emu.Txn) {
 	case toyDrained:
 		t.Aux[0] = page
 		if u.ats != 0 {
-			a.Msg, a.Key.Addr = emu.MsgATSInv, uint64(u.ats)
-			next(emu.OpSend, toyAnswered)
+			u.ended[t.Req.Job] = toyWaits
+			a.Msg, a.Key.Addr, a.N = emu.MsgATSInv, uint64(u.ats), uint32(t.Req.Job)
+			next(emu.OpSend, toyAsked)
 			return
 		}
 		a.Addr, a.Size, a.Data = toyStatus+emu.PA(t.Req.Job)*8, 8, t.Aux
 		next(emu.OpStore, toyStored)
+	case toyAsked:
+		next(emu.OpPark, toyAsked)
+		if u.ended[t.Req.Job] == toyWaits {
+			return
+		}
+		fallthrough
 	case toyAnswered:
-		t.Aux[0] |= uint64(t.Ans) << 32
+		t.Aux[0] |= u.ended[t.Req.Job] << 32
 		a.Addr, a.Size, a.Data = toyStatus+emu.PA(t.Req.Job)*8, 8, t.Aux
 		next(emu.OpStore, toyStored)
 	case toyStored:
@@ -227,7 +261,7 @@ func (u *toy) Describe(emu.Step) emu.StepInfo { return emu.StepInfo{} }
 func (u *toy) FaultName(uint16) string        { return "" }
 func (u *toy) Observe(emu.Observer)           {}
 func (u *toy) Save(e *emu.Encoder) {
-	for _, v := range []uint64{u.page[0], u.page[1], u.msiAddr, u.msiData, uint64(u.jobs)} {
+	for _, v := range []uint64{u.page[0], u.page[1], u.msiAddr, u.msiData, uint64(u.jobs), u.ended[0], u.ended[1]} {
 		e.U64(v)
 	}
 	if u.tlb != nil {
@@ -237,6 +271,7 @@ func (u *toy) Save(e *emu.Encoder) {
 
 func (u *toy) Restore(d *emu.Decoder) error {
 	u.page, u.msiAddr, u.msiData, u.jobs = [2]uint64{d.U64(), d.U64()}, d.U64(), d.U64(), int(d.U64())
+	u.ended = [2]uint64{d.U64(), d.U64()}
 	if u.tlb != nil {
 		return u.tlb.Restore(d)
 	}

@@ -63,7 +63,8 @@ func (c *Config) ecapWord() uint64 {
 		spec.EcapFSTS.PutBool(c.FSTS) |
 		spec.EcapPMS.PutBool(c.PMS) |
 		spec.EcapADMS.PutBool(c.ADMS) |
-		spec.EcapPTRS.PutBool(c.PTRS)
+		spec.EcapPTRS.PutBool(c.PTRS) |
+		spec.EcapSMS.PutBool(c.SMS)
 }
 
 // adopt sets the capability fields from registers, as far as they are modelled.
@@ -105,6 +106,9 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 	if !c.SMTS { // the scalable-mode fields mean nothing then
 		c.SSTS, c.SSADS, c.SMPWCS, c.RPS, c.RPRIVS, c.PASID = false, false, false, false, false, false
 	}
+	c.PRS = spec.EcapPRS.On(ecap) && c.DT && c.SMTS
+	c.PDS, c.SMS = spec.EcapPDS.On(ecap) && c.DT && c.SMTS, spec.EcapSMS.On(ecap) && c.PRS
+	c.PTRS = spec.EcapPTRS.On(ecap) && c.DT && c.PASID
 }
 
 // limits is what translation needs of the capabilities, worked out once.
@@ -151,8 +155,13 @@ func (u *Unit) setLimits() {
 	l.ctx = [2]uint64{r[0], r[1] | spec.CtxDID.Put(did)}
 	r = spec.SMContextLayout.Reserved([]uint64{^uint64(0), ^uint64(0)})
 	l.smctx = [2]uint64{r[0] | l.hawMask, r[1]}
-	if !u.structCap(spec.EcapRPRIVS) {
-		l.smctx[1] |= spec.SMCtxRIDPRIV.Mask()
+	for _, f := range []struct{ cap, field reg.Bits }{
+		{spec.EcapDT, spec.SMCtxDTE}, {spec.EcapPASID, spec.SMCtxPASIDE}, {spec.EcapPRS, spec.SMCtxPRE},
+		{spec.EcapPTRS, spec.SMCtxEPTR}, {spec.EcapRPS, spec.SMCtxRIDPASID}, {spec.EcapRPRIVS, spec.SMCtxRIDPRIV},
+	} {
+		if !u.structCap(f.cap) {
+			l.smctx[f.field.Word()] |= f.field.Mask()
+		}
 	}
 	l.dir = spec.PASIDDirLayout.Reserved([]uint64{^uint64(0)})[0] | l.hawMask
 	r = spec.PASIDLayout.Reserved([]uint64{^uint64(0), ^uint64(0), ^uint64(0)})

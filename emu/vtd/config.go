@@ -63,6 +63,7 @@ type Config struct {
 	PMS         bool   // performance monitoring, with enhanced commands (CAP.ECMDS)
 	ADMS        bool   // abort-DMA mode
 	PTRS        bool   // PASID in translated requests
+	SMS         bool   // stop markers
 
 	Perf PerfConfig // PERFCAP_REG and its blocks; used with PMS
 
@@ -108,7 +109,7 @@ func DefaultConfig() Config {
 func (c *Config) NoScalable() {
 	c.NoFirstStage()
 	c.SMTS, c.SSTS, c.SSADS, c.SMPWCS, c.RPS, c.RPRIVS = false, false, false, false, false, false
-	c.PASID, c.PRS, c.PDS, c.PTRS = false, false, false, false
+	c.PASID, c.PRS, c.PDS, c.PTRS, c.SMS = false, false, false, false, false
 }
 
 // NoFirstStage takes first-stage and nested translation away, and every capability that needs them.
@@ -150,7 +151,7 @@ func (c *Config) Check() error {
 		return bad("SMTS", "scalable mode needs QI")
 	case c.DT && !c.QI:
 		return bad("DT", "device-TLB needs QI")
-	case !c.SMTS && (c.SSTS || c.FSTS || c.NEST || c.SSADS || c.EAFS || c.SMPWCS || c.RPS || c.RPRIVS || c.PASID || c.PRS || c.PDS || c.PTRS):
+	case !c.SMTS && (c.SSTS || c.FSTS || c.NEST || c.SSADS || c.EAFS || c.SMPWCS || c.RPS || c.RPRIVS || c.PASID || c.PRS || c.PDS || c.PTRS || c.SMS):
 		return bad("SMTS", "scalable-mode fields without scalable mode")
 	case c.NEST && !(c.FSTS && c.SSTS):
 		return bad("NEST", "nested translation needs FSTS and SSTS")
@@ -158,6 +159,12 @@ func (c *Config) Check() error {
 		return bad("FSTS", "first-stage fields without first stage")
 	case c.PRS && !c.DT:
 		return bad("PRS", "page requests need DT")
+	case c.SMS && !c.PRS:
+		return bad("SMS", "stop markers need PRS")
+	case c.PDS && !c.DT:
+		return bad("PDS", "page-request drain needs DT")
+	case c.PTRS && !(c.DT && c.PASID):
+		return bad("PTRS", "PASID in translated requests needs DT and PASID")
 	case c.IR && !c.QI:
 		return bad("IR", "interrupt remapping needs QI")
 	case (c.EIM || c.PI || c.ESIRTPS || c.MHMV != 0) && !c.IR:

@@ -30,7 +30,9 @@ func (u *Unit) setDescriptors() {
 	add(spec.DescIOTLB, descType{begin: (*Unit).descIOTLB, legal: legalIOTLB, second: secondIOTLB})
 	add(spec.DescIEC, descType{begin: (*Unit).descIEC, legal: legalIEC})
 	add(spec.DescWait, descType{begin: (*Unit).descWait})
-	u.desc[spec.DescWait].rsvd[0] |= spec.IwPD.Mask() // no page requests
+	if !c.PDS {
+		u.desc[spec.DescWait].rsvd[0] |= spec.IwPD.Mask()
+	}
 	if c.DT {
 		add(spec.DescDevTLB, descType{begin: (*Unit).descDevTLB})
 		if !c.DIT {
@@ -47,6 +49,9 @@ func (u *Unit) setDescriptors() {
 		if !c.DIT {
 			u.desc[spec.DescPASIDDevTLB].rsvd[0] |= spec.PdPFSIDLo.Mask() | spec.PdPFSIDHi.Mask()
 		}
+	}
+	if c.PRS {
+		add(spec.DescPageGroup, descType{begin: (*Unit).descPageGroup, wide: true})
 	}
 }
 
@@ -123,40 +128,4 @@ func (u *Unit) descIEC(t *emu.Txn) {
 	w := t.Entry[0]
 	selInterrupts(&t.Act.Sel, spec.IeG.On(w), spec.IeIIDX.Of(w), spec.IeIM.Of(w))
 	invalidate(t, StepQueueInvalidate, stQueueNext)
-}
-
-// The message of an ATS invalidation request (PCIe 10.3.1), as OpSend carries it in Data[0]:
-// address in 63:12, S in bit 11, G in bit 0. The PASID is in the tag of Act.Key.
-const (
-	atsS = 1 << 11
-	atsG = 1 << 0
-)
-
-func (u *Unit) descDevTLB(t *emu.Txn) {
-	w, a := t.Entry[0], t.Entry[1]
-	msg := a & addrMask
-	if spec.DtS.On(a) {
-		msg |= atsS
-	}
-	sendInvalidation(t, spec.DtSID.Of(w), emu.NoPASID, msg)
-}
-
-func (u *Unit) descPASIDDevTLB(t *emu.Txn) {
-	w, a := t.Entry[0], t.Entry[1]
-	msg := a & addrMask
-	if spec.PdS.On(a) {
-		msg |= atsS
-	}
-	if spec.PdG.On(a) {
-		msg |= atsG
-	}
-	sendInvalidation(t, spec.PdSID.Of(w), emu.PASID(spec.PdPASID.Of(w)), msg)
-}
-
-func sendInvalidation(t *emu.Txn, sid uint64, p emu.PASID, msg uint64) {
-	a := &t.Act
-	a.Op, a.Msg, a.Step = emu.OpSend, emu.MsgATSInv, StepQueueDevTLB
-	a.Key = emu.Key{Tag: emu.MakeTag(0, 0, p), Addr: sid}
-	a.Data = [4]uint64{msg}
-	t.State = stQueueDevTLB
 }

@@ -2,9 +2,10 @@
 //
 // It is programmed as hardware is: through its register window and through tables and queues in
 // memory. It never reads memory itself; it asks an executor (see package emu). Modelled are legacy
-// and scalable mode with first-stage, second-stage translation and pass-through, the invalidation queue and the
-// register-based interface, fault recording, event interrupts, protected memory regions, ATS
-// requests and device-TLB invalidation, caching mode, interrupt remapping and posting. docs/vtd.md
+// and scalable mode with first-stage, second-stage translation and pass-through, the invalidation
+// queue and the register-based interface, fault recording, event interrupts, protected memory
+// regions, ATS requests, device-TLB invalidation and page requests, caching mode, interrupt
+// remapping and posting. docs/vtd.md
 // lists what is advertised, what is modelled, and what is not.
 //
 // # State machine
@@ -12,8 +13,8 @@
 // A transaction's State names the step that will consume the next answer. Each step is a method of
 // Unit named after what it does in the specification; step.go is the table. The files follow the
 // order of the specification: translate.go (front end), legacy.go and scalable.go (entries), tlb.go
-// (IOTLB), firststage.go and secondstage.go (paging), interrupt.go and posted.go, then fault.go,
-// event.go, queue.go, gcmd.go.
+// (IOTLB), firststage.go and secondstage.go (paging), ats.go (device-TLBs), prq.go (page requests),
+// interrupt.go and posted.go, then fault.go, event.go, queue.go, gcmd.go.
 //
 // # Cached values
 //

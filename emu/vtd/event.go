@@ -18,6 +18,7 @@ type event struct {
 var (
 	faultEvent = event{rFECTL, rFEDATA, rFEADDR, rFEUADDR, rFSTS, fsEvents, EngineFaultEvent}
 	iqEvent    = event{rIECTL, rIEDATA, rIEADDR, rIEUADDR, rICS, spec.IcsIWC, EngineIQEvent}
+	pageEvent  = event{rPECTL, rPEDATA, rPEADDR, rPEUADDR, rPRS, prsEvents, EnginePageEvent}
 )
 
 // eventCondition holds the message pending; the engine sends it unless it is masked.
@@ -53,6 +54,8 @@ func (u *Unit) eventNext(t *emu.Txn) {
 	switch t.Req.Job {
 	case EngineIQEvent:
 		e = &iqEvent
+	case EnginePageEvent:
+		e = &pageEvent
 	case EnginePerfEvent:
 		e = &u.perf.event
 	}

@@ -19,23 +19,23 @@ func (u *Unit) setFault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
 
 func (u *Unit) faultFilled(t *emu.Txn) { u.raise(t) }
 
-// raise decides what becomes of the fault in t.Res: a translation request that may be retried ends
-// without rights (4.2.2), a fault suppressed by FPD (7.2.1) or without a number is not recorded, any
-// other is.
+// raise decides what becomes of the fault in t.Res (table 30): a translation request that may be
+// retried ends without rights, and is not recorded but for one reason; a fault suppressed by FPD
+// (7.1.1) or without a number is not recorded, any other is.
 func (u *Unit) raise(t *emu.Txn) {
 	f, r := &t.Res.Fault, &t.Res
 	info := faults[f.Code]
-	if info.recoverable && t.Req.Type == emu.TranslationReq {
-		r.Status, r.PA, r.Perm, r.Lg2 = emu.OK, emu.PA(t.Req.Addr), 0, emu.PageShift
-		step := f.Step
-		*f = emu.Fault{}
-		done(t, step)
-		return
+	recovers := info.recoverable && t.Req.Type == emu.TranslationReq
+	if recovers {
+		withoutRights(&t.Req, r)
+	} else {
+		r.Status = emu.Blocked
+		f.Abort = aborted(&t.Req, f.Code)
 	}
-	r.Status = emu.Blocked
-	f.Quiet = f.Code > 0xff || info.qualified && auxFPD.On(t.Aux[0])
+	f.Quiet = f.Code > 0xff || info.qualified && auxFPD.On(t.Aux[0]) || stopMarker(&t.Req) ||
+		recovers && f.Code != FaultFSUpdate
 	if f.Quiet {
-		done(t, f.Step)
+		u.faulted(t, f.Step)
 		return
 	}
 	delay(t, emu.DelayFault, StepFaultRecord, stFaultRecord)
@@ -43,7 +43,7 @@ func (u *Unit) raise(t *emu.Txn) {
 
 func (u *Unit) faultRecord(t *emu.Txn) {
 	t.Res.Fault.Dropped = !u.log(t)
-	done(t, StepFaultRecord)
+	u.faulted(t, StepFaultRecord)
 }
 
 // log writes the fault to a recording register, 7.3.1. It returns false if the fault was dropped.
@@ -149,8 +149,7 @@ func (u *Unit) writeFSTS(c *reg.Change) emu.Wake {
 	return 0
 }
 
-// UnexpectedATSCompletion tells the unit that an ATS invalidation completion arrived from source
-// that answers no request of its (6.5.2.10): FSTS.ICE.
+// UnexpectedATSCompletion implements emu.ATSUnit: FSTS.ICE (6.5.2.10).
 func (u *Unit) UnexpectedATSCompletion(source emu.SourceID) emu.Wake {
 	if u.fsts(spec.FstsICE) {
 		return 0

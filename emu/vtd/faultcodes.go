@@ -31,6 +31,7 @@ const (
 	FaultTTM               = 0x30
 	FaultLegacyPASID       = 0x31
 	FaultLegacyPageRequest = 0x32
+	FaultAbortMode         = 0x33
 	FaultRootReadSM        = 0x38
 	FaultRootAbsentSM      = 0x39
 	FaultRootReservedSM    = 0x3a
@@ -43,6 +44,7 @@ const (
 	FaultPASIDRange        = 0x46
 	FaultBlockedPRS        = 0x47
 	FaultRIDPASID          = 0x48
+	FaultNoEPTR            = 0x49
 	FaultPASIDDirRead      = 0x50
 	FaultPASIDDirAbsent    = 0x51
 	FaultPASIDDirReserved  = 0x52
@@ -70,6 +72,7 @@ const (
 	FaultWriteSM           = 0x85
 	FaultReadSM            = 0x86
 	FaultOutputRangeSM     = 0x87
+	FaultPASIDSize         = 0x89
 	FaultFSNoncoherent     = 0x90
 	FaultFSUpdate          = 0x91
 )
@@ -77,11 +80,12 @@ const (
 // Reasons to block a request that the specification gives no number: they are never recorded. Those
 // named No... are uses of what this unit does not model.
 const (
-	FaultAbortMode     = 0x100 // TTM=11
-	FaultProtected     = 0x101 // protected memory region
-	FaultDisabled      = 0x102 // ATS or page request while TES=0
-	FaultNoRemapping   = 0x103 // interrupt while IRES=1 in a snapshot of a unit without interrupt remapping
-	FaultNoPageRequest = 0x104 // page request with PRE=1
+	FaultProtected       = 0x101 // protected memory region
+	FaultDisabled        = 0x102 // ATS or page request while TES=0
+	FaultNoRemapping     = 0x103 // interrupt while IRES=1 in a snapshot of a unit without interrupt remapping
+	FaultPageOverflow    = 0x105 // page request while the queue was full, or PRO=1
+	FaultPageWrite       = 0x106 // page request that could not be written to the queue
+	FaultTranslatedPASID = 0x107 // translated request with PASID without PTRS
 )
 
 type faultInfo struct {
@@ -94,7 +98,7 @@ var faults = map[uint16]faultInfo{
 	FaultRootAbsent:        {"LRT.2 root entry not present", false, false},
 	FaultContextAbsent:     {"LCT.2 context entry not present", true, false},
 	FaultContextInvalid:    {"LCT.4 context entry invalid", true, false},
-	FaultWidth:             {"LGN.1 address beyond width", true, false},
+	FaultWidth:             {"LGN.1 address beyond width", true, true},
 	FaultWrite:             {"LGN.2 write without permission", true, true},
 	FaultRead:              {"LGN.3 read without permission", true, true},
 	FaultSSRead:            {"LSL.1 second-stage entry read error", true, false},
@@ -118,6 +122,7 @@ var faults = map[uint16]faultInfo{
 	FaultTTM:               {"RTA.1 invalid translation table mode", false, false},
 	FaultLegacyPASID:       {"RTA.2 request with PASID in legacy mode", false, false},
 	FaultLegacyPageRequest: {"RTA.3 page request in legacy mode", false, false},
+	FaultAbortMode:         {"RTA.4 abort-DMA mode", false, false},
 	FaultRootReadSM:        {"SRT.1 root entry read error", false, false},
 	FaultRootAbsentSM:      {"SRT.2 root entry not present", false, false},
 	FaultRootReservedSM:    {"SRT.3 reserved bits in root entry", false, false},
@@ -129,42 +134,45 @@ var faults = map[uint16]faultInfo{
 	FaultBlockedPASID:      {"SCT.6 request with PASID with PASIDE=0", true, false},
 	FaultPASIDRange:        {"SCT.7 PASID beyond directory", true, false},
 	FaultBlockedPRS:        {"SCT.8 page request with PRE=0", true, false},
-	FaultRIDPASID:          {"SCT.9 RID_PASID beyond directory", true, false},
+	FaultRIDPASID:          {"SCT.9 request with the PASID that is RID_PASID", true, false},
+	FaultNoEPTR:            {"SCT.10 translated request with PASID with EPTR=0", true, false},
 	FaultPASIDDirRead:      {"SPD.1 PASID directory read error", false, false},
-	FaultPASIDDirAbsent:    {"SPD.2 PASID directory entry not present", true, false},
+	FaultPASIDDirAbsent:    {"SPD.2 PASID directory entry not present", true, true},
 	FaultPASIDDirReserved:  {"SPD.3 reserved bits in PASID directory entry", true, false},
 	FaultPASIDRead:         {"SPT.1 PASID table read error", false, false},
 	FaultPASIDAbsent:       {"SPT.2 PASID entry not present", true, true},
 	FaultPASIDReserved:     {"SPT.3 reserved bits in PASID entry", true, false},
 	FaultPASIDInvalid:      {"SPT.4 PASID entry invalid", true, false},
-	FaultExecDisabled:      {"SPT.5 execute request with ERE=0", true, false},
-	FaultPrivDisabled:      {"SPT.6 supervisor request with SRE=0", true, false},
-	FaultFSRead:            {"SFS.1 first-stage entry read error", true, false},
+	FaultExecDisabled:      {"SPT.5 execute request with ERE=0", true, true},
+	FaultPrivDisabled:      {"SPT.6 supervisor request with SRE=0", true, true},
+	FaultFSRead:            {"SFS.1 first-stage entry read error", true, true},
 	FaultFSAbsent:          {"SFS.2 first-stage entry not present", true, true},
-	FaultFSReserved:        {"SFS.3 reserved bits in first-stage entry", true, false},
-	FaultFSTopRead:         {"SFS.4 top first-stage entry read error", true, false},
+	FaultFSReserved:        {"SFS.3 reserved bits in first-stage entry", true, true},
+	FaultFSTopRead:         {"SFS.4 top first-stage entry read error", true, true},
 	FaultSSReadSM:          {"SSS.1 second-stage entry read error", true, false},
 	FaultSSAbsent:          {"SSS.2 second-stage entry not present", true, true},
 	FaultSSReservedSM:      {"SSS.3 reserved bits in second-stage entry", true, false},
 	FaultSSTopRead:         {"SSS.4 top second-stage entry read error", true, false},
 	FaultSSNoncoherent:     {"SSS.5 accessed/dirty update by a non-coherent walk", true, false},
 	FaultSSUpdate:          {"SSS.6 accessed/dirty update failed", true, false},
-	FaultCanonical:         {"SGN.1 address not canonical", true, false},
+	FaultCanonical:         {"SGN.1 address not canonical", true, true},
 	FaultUser:              {"SGN.2 user access to a supervisor page", true, true},
 	FaultExec:              {"SGN.3 execute without permission", true, true},
-	FaultHAW:               {"SGN.4 address beyond host width", true, false},
-	FaultWidthSM:           {"SGN.5 address beyond second-stage width", true, false},
+	FaultHAW:               {"SGN.4 address beyond host width", true, true},
+	FaultWidthSM:           {"SGN.5 address beyond second-stage width", true, true},
 	FaultWriteSM:           {"SGN.6 write without permission", true, true},
 	FaultReadSM:            {"SGN.7 read without permission", true, true},
 	FaultOutputRangeSM:     {"SGN.8 output in interrupt range", true, false},
-	FaultFSNoncoherent:     {"SFS.9 accessed/dirty update by a non-coherent walk", true, false},
-	FaultFSUpdate:          {"SFS.10 accessed/dirty update failed", true, false},
+	FaultPASIDSize:         {"SGN.10 PASID beyond PSS", true, false},
+	FaultFSNoncoherent:     {"SFS.9 accessed/dirty update by a non-coherent walk", true, true},
+	FaultFSUpdate:          {"SFS.10 accessed/dirty update failed", true, true},
 
-	FaultAbortMode:     {"aborted: abort-DMA mode", false, false},
-	FaultProtected:     {"blocked: protected memory region", false, false},
-	FaultDisabled:      {"blocked: translation is off", false, false},
-	FaultNoRemapping:   {"not modelled: interrupt remapping", false, false},
-	FaultNoPageRequest: {"not modelled: page requests", false, false},
+	FaultProtected:       {"blocked: protected memory region", false, false},
+	FaultDisabled:        {"blocked: translation is off", false, false},
+	FaultNoRemapping:     {"not modelled: interrupt remapping", false, false},
+	FaultPageOverflow:    {"dropped: page-request queue overflow", false, false},
+	FaultPageWrite:       {"dropped: page-request queue cannot be written", false, false},
+	FaultTranslatedPASID: {"blocked: translated request with PASID without PTRS", false, false},
 }
 
 // FaultName implements emu.Unit.

@@ -70,6 +70,19 @@ func busError(r *rig, at emu.PA, n uint64) { r.m.AddBusError(at, at+emu.PA(n)-1,
 
 func dt(c *vtd.Config) { c.DT = true }
 
+// pri is a unit that takes page requests, ptrs one that takes translated requests with PASID.
+func pri(c *vtd.Config) {
+	c.DT, c.DIT, c.PRS, c.PDS, c.SMS, c.NWFS = true, true, true, true, true, true
+}
+func ptrs(c *vtd.Config) { pri(c); c.PTRS = true }
+
+// requests lets sid make device-TLB and page requests.
+func requests(r *rig) {
+	r.pasidEntry(sid, 0)
+	at := r.smContext(sid)
+	r.put(at, r.get(at)|spec.SMCtxDTE.Mask()|spec.SMCtxPRE.Mask())
+}
+
 func TestLegacyFaultReasons(t *testing.T) {
 	ctx := func(e [2]uint64) func(*rig) { return func(r *rig) { r.put(r.context(sid), e[0], e[1]) } }
 	entry := func(tt, aw uint64) [2]uint64 { return legacyEntry(tt, 0x80000, aw, 7) }
@@ -189,19 +202,41 @@ func TestScalableFaultReasons(t *testing.T) {
 		{name: "context third word", code: 0x42, setup: edit(func(r *rig) emu.PA { return r.smContext(sid) }, 2, 1)},
 		{name: "RID_PRIV without RPRIVS", code: 0x42, setup: ctx(0, spec.SMCtxRIDPRIV.Mask()),
 			config: func(c *vtd.Config) { c.RPRIVS = false }},
-		{name: "DTE without DT", code: 0x43, setup: ctx(spec.SMCtxDTE.Mask(), 0)},
-		{name: "PASIDE without PASID", code: 0x43, setup: ctx(0, 0), config: func(c *vtd.Config) { c.PASID = false }},
-		{name: "PRE without PRS", code: 0x43, setup: ctx(spec.SMCtxPRE.Mask(), 0)},
+		{name: "DTE without DT", code: 0x42, setup: ctx(spec.SMCtxDTE.Mask(), 0)},
+		{name: "PASIDE without PASID", code: 0x42, setup: ctx(0, 0), config: func(c *vtd.Config) { c.PASID = false }},
+		{name: "PRE without PRS", code: 0x42, config: dt, setup: ctx(spec.SMCtxDTE.Mask()|spec.SMCtxPRE.Mask(), 0)},
+		{name: "EPTR without PTRS", code: 0x42, config: pri, setup: ctx(spec.SMCtxEPTR.Mask(), 0)},
+		{name: "RID_PASID without RPS", code: 0x42, setup: ctx(0, 5), config: func(c *vtd.Config) { c.RPS = false }},
+		{name: "PRE without DTE", code: 0x43, config: pri, setup: ctx(spec.SMCtxPRE.Mask(), 0)},
+		{name: "RID_PASID beyond PDTS", code: 0x43, setup: ctx(0, 1<<13)},
+		{name: "EPTR without PASIDE", code: 0x43, config: ptrs, setup: func(r *rig) {
+			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1)|spec.SMCtxEPTR.Put(1))
+		}},
 		{name: "translation request with DTE=0", code: 0x44, setup: mapped(0, ssRW), config: dt, q: emu.Request{Type: emu.TranslationReq}},
 		{name: "translated request with DTE=0", code: 0x44, setup: mapped(0, ssRW), config: dt, q: emu.Request{Type: emu.Translated}},
 		{name: "PASID with PASIDE=0", code: 0x45, q: emu.Request{PASID: p}, setup: func(r *rig) {
 			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1))
 		}},
 		{name: "PASID beyond PDTS", code: 0x46, setup: mapped(0, ssRW), q: emu.Request{PASID: 1 << 13}},
-		{name: "PASID beyond PSS", code: 0x46, setup: ctx(spec.SMCtxPDTS.Put(7), 0), q: emu.Request{PASID: 1 << 16},
+		{name: "page request beyond PDTS", code: 0x46, config: pri, setup: requests, q: emu.Request{Type: emu.PageRequest, PASID: 1 << 13}},
+		{name: "page request with PASIDE=0", code: 0x45, config: pri, q: emu.Request{Type: emu.PageRequest, PASID: p}, setup: func(r *rig) {
+			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1)|spec.SMCtxDTE.Put(1)|spec.SMCtxPRE.Put(1))
+		}},
+		{name: "PASID beyond PSS", code: 0x89, setup: ctx(spec.SMCtxPDTS.Put(7), 0), q: emu.Request{PASID: 1 << 16},
 			config: func(c *vtd.Config) { c.PSS = 15 }},
 		{name: "page request with PRE=0", code: 0x47, setup: mapped(0, ssRW), q: emu.Request{Type: emu.PageRequest}},
-		{name: "RID_PASID beyond PDTS", code: 0x48, setup: ctx(0, 1<<13)},
+		{name: "page request with PRE=0, DTE=1", code: 0x47, config: pri, setup: ctx(spec.SMCtxDTE.Mask(), 0), q: emu.Request{Type: emu.PageRequest}},
+		{name: "PASID that is RID_PASID", code: 0x48, setup: ctx(0, 0x45), q: emu.Request{PASID: p}},
+		{name: "page request with RID_PASID", code: 0x48, config: pri, q: emu.Request{Type: emu.PageRequest, PASID: p},
+			setup: ctx(spec.SMCtxDTE.Mask()|spec.SMCtxPRE.Mask(), 0x45)},
+		{name: "translated request with PASID and EPTR=0", code: 0x49, config: ptrs, setup: requests,
+			q: emu.Request{Type: emu.Translated, PASID: p}},
+		{name: "translated request with PASID without PTRS", code: vtd.FaultTranslatedPASID, config: pri, setup: requests,
+			q: emu.Request{Type: emu.Translated, PASID: p}},
+		{name: "page request, directory entry not present", code: 0x51, config: pri, q: emu.Request{Type: emu.PageRequest}, setup: func(r *rig) {
+			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1)|spec.SMCtxDTE.Put(1)|spec.SMCtxPRE.Put(1))
+		}},
+		{name: "page request, entry not present", code: 0x59, config: pri, setup: requests, q: emu.Request{Type: emu.PageRequest}},
 		{name: "directory not readable", code: 0x50, setup: unreadable(dir, 8)},
 		{name: "directory entry not present", code: 0x51, setup: func(r *rig) {
 			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1))
@@ -288,5 +323,7 @@ func TestNothingIsTranslatedWhileOff(t *testing.T) {
 	r.ok(res, iova)
 	require.EqualValues(t, 64, res.Lg2)
 	r.ok(r.pasidAccess(5, 0xfee0_0000, emu.Write), 0xfee0_0000)
-	r.faults(r.do(emu.Request{Source: sid, PASID: emu.NoPASID, Type: emu.TranslationReq}), vtd.FaultDisabled)
+	for _, typ := range []emu.ReqType{emu.TranslationReq, emu.Translated, emu.PageRequest} {
+		r.faults(r.do(emu.Request{Source: sid, PASID: emu.NoPASID, Type: typ, Data: emu.MakePRG(1, true)}), vtd.FaultDisabled)
+	}
 }

@@ -105,11 +105,12 @@ func (u *Unit) fsHit(t *emu.Txn) bool {
 	}
 	lg2 := uint8(tlbLg2.Of(v[0]))
 	pa := v[0]&tlbPage.Mask() | t.Frame[0].In&ones(lg2)
-	if interruptRange(pa) {
+	if outputInterrupt(q, pa, lg2) {
 		u.fault(t, FaultOutputRangeSM, StepOutputRange, leaf)
 		return true
 	}
 	u.answer(t, pa, lg2, perm, v[2], leaf)
+	u.completion(t, false)
 	done(t, StepIOTLB)
 	return true
 }
@@ -291,11 +292,12 @@ func (u *Unit) fsTranslated(t *emu.Txn) {
 	have := f.Perm & fsRights(f.Entry)
 	page := f.Entry & spec.FSADDR.Mask() &^ ones(f.Lg2)
 	pa := page | f.In&ones(f.Lg2)
-	if interruptRange(pa) {
+	if outputInterrupt(&t.Req, pa, f.Lg2) {
 		u.fault(t, FaultOutputRangeSM, StepOutputRange, f.At)
 		return
 	}
 	u.answer(t, pa, f.Lg2, fsGrant(t, have), t.Aux[2], f.At)
+	u.completion(t, false)
 	if u.iotlb == nil {
 		done(t, StepFSLeaf)
 		return

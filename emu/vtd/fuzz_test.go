@@ -47,7 +47,7 @@ func (in *input) request() emu.Request {
 	v := in.u64()
 	q := emu.Request{
 		Source: emu.SourceID(v & 0x3ff), Addr: emu.IOVA(in.u64()), PASID: emu.NoPASID,
-		Len: uint32(v >> 16 & 15), Access: emu.Access(v >> 24), Type: emu.ReqType(v >> 32 & 3),
+		Len: uint32(v >> 16 & 15), Access: emu.Access(v >> 24), Type: emu.ReqType(v >> 32 & 3), Data: uint32(v >> 34 & 0x3ff),
 	}
 	if v>>40&1 != 0 {
 		q.PASID = emu.PASID(v >> 44)
@@ -62,6 +62,7 @@ func fuzzConfig(kind uint8) func(*vtd.Config) {
 		if kind&4 != 0 { // counters too, that overflow soon
 			pms(2, narrow)(c)
 		}
+		c.PRS, c.PDS, c.SMS, c.PTRS = c.DT, c.DT && kind&4 != 0, c.DT && kind&8 != 0, c.DT && kind&1 != 0
 		if kind&64 != 0 {
 			c.NoScalable()
 		}
@@ -81,6 +82,7 @@ func FuzzRegisters(f *testing.F) {
 	f.Add(uint8(0), word(spec.OffGCMD|4<<32, spec.GcmdTE.Mask()|spec.GcmdSRTP.Mask()|spec.GcmdQIE.Mask(), 1<<63))
 	f.Add(uint8(3), word(spec.OffIQA|8<<32, 0x10_0007, spec.OffGCMD|4<<32, spec.GcmdQIE.Mask(), spec.OffIQT|8<<32, 0x7fff0))
 	f.Add(uint8(9), word(spec.OffCCMD|8<<32, ^uint64(0), 0x508|8<<32, ^uint64(0), spec.OffPMEN|4<<32, ^uint64(0)))
+	f.Add(uint8(7), word(spec.OffPQA|8<<32, 0x20_0007, spec.OffPQT|8<<32, 0x7ffe0, spec.OffPRS|4<<32, 3, spec.OffPECTL|4<<32, 0))
 	f.Add(uint8(255), word(0x600|8<<32, ^uint64(0), 0xffff_fffc|255<<32, ^uint64(0)))
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
 		in := &input{b[:min(len(b), 4096)]}
@@ -95,6 +97,7 @@ func FuzzRegisters(f *testing.F) {
 				r.do(in.request())
 			case v>>62 != 0:
 				r.f.Wake(r.u.UnexpectedATSCompletion(emu.SourceID(v)))
+				r.f.Wake(r.u.ATSEnded(emu.SourceID(v), uint8(v>>16), v>>24&1 != 0))
 			case v>>61 != 0:
 				r.u.Reset(emu.ResetKind(v >> 40 & 1))
 			default:
@@ -111,7 +114,7 @@ func FuzzRegisters(f *testing.F) {
 func FuzzQueue(f *testing.F) {
 	w, a := wait(1, 0x9000)
 	for _, lo := range []uint64{w, ccInv(3, 7, 8, 3), iotlbInv(3, 7), pcInv(1, 7, 5), 0, ^uint64(0),
-		spec.PutDescType(spec.DescDevTLB), spec.PutDescType(spec.DescPASIDDevTLB), spec.PutDescType(spec.DescPASIDIOTLB) | spec.PiG.Put(3)} {
+		spec.PutDescType(spec.DescDevTLB), spec.PutDescType(spec.DescPASIDDevTLB), spec.PutDescType(spec.DescPageGroup) | spec.PgPP.Put(1), w | spec.IwPD.Mask(), spec.PutDescType(spec.DescPASIDIOTLB) | spec.PiG.Put(3)} {
 		var b []byte
 		for _, v := range []uint64{lo, a, 0, 0, w | spec.IwIF.Mask(), a, 0, 0} {
 			b = binary.LittleEndian.AppendUint64(b, v)
@@ -195,6 +198,54 @@ func FuzzWalk(f *testing.F) {
 			}
 			if res.Status == emu.OK && res.Perm != 0 && res.PA&^(1<<48-1) != 0 {
 				t.Fatalf("%+v: output %#x is beyond the host width", q, res.PA)
+			}
+		}
+	})
+}
+
+// Whatever software does to the page-request queue: a page request is written where PQT stood, or it
+// is not and PQT stays; and who is last of a group is answered once, by hardware or not at all.
+func FuzzPageRequests(f *testing.F) {
+	f.Add(uint8(0), []byte("\x00\x01\x02\x03\x04\x05\x06\x07page requests"))
+	full := make([]byte, 1200)
+	for i := range full {
+		full[i] = byte(i * 41)
+	}
+	f.Add(uint8(1), full)
+	f.Add(uint8(2), make([]byte, 400))
+	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
+		r := newPRQ(t, uint64(kind&1))
+		if kind&2 != 0 {
+			busError(r.rig, r.at+emu.PA(kind)<<5, 64)
+		}
+		in := &input{b[:min(len(b), 1<<14)]}
+		for len(in.b) > 0 {
+			r.guard(t)
+			op, v := in.u8(), in.u64()
+			if op >= 0x80 {
+				reg := []uint32{spec.OffPQH, spec.OffPQT, spec.OffPRS, spec.OffPECTL, spec.OffPQA, spec.OffPEDATA, spec.OffGCMD, spec.OffPQA + 4}[op&7]
+				if reg == spec.OffPQA { // mostly where there is memory
+					v = uint64(r.at) | v&7
+				}
+				r.f.WriteReg(0, reg, 4+op>>3&4, v)
+				continue
+			}
+			size := uint64(emu.PageSize) << spec.PqaPQS.Of(r.r64(spec.OffPQA))
+			at := emu.PA(r.r64(spec.OffPQA)&spec.PqaPQA.Mask() + r.r64(spec.OffPQT)%size)
+			tail, answered := r.r64(spec.OffPQT), len(r.sent)
+			q := emu.Request{Source: sid, Addr: emu.IOVA(v &^ 0xfff), PASID: emu.PASID(v & 7), Access: emu.Access(op), Type: emu.PageRequest, Data: uint32(v & 0x3ff)}
+			on := spec.GstsTES.On(r.r32(spec.OffGSTS))
+			res := r.do(q)
+			_, last := q.PRG()
+			switch {
+			case res.Status == emu.OK:
+				if got := r.get(at + 8); got&^0xfff != uint64(q.Addr) || r.r64(spec.OffPQT) != (tail%size+32)%size || len(r.sent) != answered {
+					t.Fatalf("%+v at %#x: %#x, PQT %#x to %#x", q, at, got, tail, r.r64(spec.OffPQT))
+				}
+			case r.r64(spec.OffPQT) != tail:
+				t.Fatalf("%+v was not written, PQT %#x to %#x", q, tail, r.r64(spec.OffPQT))
+			case len(r.sent)-answered != map[bool]int{true: 1}[on && last && q.Access&emu.RW != 0]:
+				t.Fatalf("%+v got %d answers", q, len(r.sent)-answered)
 			}
 		}
 	})

@@ -43,7 +43,7 @@ func (c *crew) answer(t *emu.Txn) (done bool) {
 			}
 		}
 		for _, o := range c.active {
-			o.Marked = o.Marked || o.Matches(&a.Sel)
+			o.Marked = o.Marked || o != t && o.Matches(&a.Sel)
 		}
 	}
 	return a.Op == emu.OpDone

@@ -69,8 +69,8 @@ func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	h := hit{ctx: ctx, touched: 1<<emu.CacheEntry | 1<<emu.CachePASID}
-	p, priv, top := u.smPASID(q, (*spec.SMContextEntry)(&v))
-	if uint64(p) >= top || q.PASID != emu.NoPASID && !spec.SMCtxPASIDE.On(v[0]) {
+	p, priv, c := u.smPASID(q, (*spec.SMContextEntry)(&v))
+	if c != 0 {
 		return false
 	}
 	key = pasidKey(q.Source, p)

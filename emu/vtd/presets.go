@@ -59,7 +59,6 @@ func Preset(name string) (Config, error) {
 func (c *Config) onlyModelled() {
 	c.IR, c.EIM, c.PI, c.MHMV, c.ESIRTPS = false, false, false, 0, false
 	c.FSTS, c.FS1GP, c.FS5LP, c.EAFS, c.NEST = false, false, false, false, false
-	c.PRS, c.PDS, c.PTRS = false, false, false
 	c.Walk2, c.Stage2, c.InterruptCache = nil, iotlb.Geometry{}, iotlb.Geometry{}
 }
 
@@ -68,7 +67,7 @@ func full() Config {
 	c.DT, c.DIT, c.NWFS = true, true, true
 	c.IR, c.EIM, c.PI, c.MHMV = true, true, true, 15
 	c.FSTS, c.FS1GP, c.FS5LP, c.EAFS, c.NEST = true, true, true, true, true
-	c.PRS, c.PDS, c.PTRS = true, true, true
+	c.PRS, c.PDS, c.PTRS, c.SMS = true, true, true, true
 	c.PMS, c.Perf = true, DefaultPerf()
 	c.Walk2 = append([]iotlb.Level(nil), c.Walk...)
 	c.Stage2 = iotlb.Geometry{Sets: 16, Ways: 4}
@@ -88,7 +87,7 @@ func version6() Config {
 	c := full()
 	c.VersionMajor, c.HAW = 6, 52
 	c.FaultOffset, c.FaultRecords, c.MAMV = 0x400, 1, 0x2d
-	c.ERS, c.PRS, c.PASID, c.RPRIVS, c.PMS, c.ADMS, c.PTRS = false, false, false, false, false, false, false
+	c.ERS, c.PRS, c.SMS, c.PASID, c.RPRIVS, c.PMS, c.ADMS, c.PTRS = false, false, false, false, false, false, false, false
 	return c
 }
 
@@ -96,6 +95,7 @@ func version6() Config {
 func noScalableMode(c *Config) {
 	c.SMTS, c.SSTS, c.FSTS, c.NEST, c.SSADS, c.EAFS, c.SMPWCS = false, false, false, false, false, false, false
 	c.FS1GP, c.FS5LP, c.RPS, c.RPRIVS, c.PASID, c.PSS, c.PRS, c.PDS, c.PTRS = false, false, false, false, false, 0, false, false, false
+	c.SMS = false
 	c.ERS, c.SRS, c.NWFS, c.DIT, c.ADMS, c.PMS = false, false, false, false, false, false
 	c.PASIDCache, c.Walk2, c.Stage2 = iotlb.Geometry{}, nil, iotlb.Geometry{}
 }

@@ -2,12 +2,12 @@ package vtd
 
 import (
 	"github.com/iommulab/iommulab/emu"
-	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
 // The invalidation queue, 6.5.2. Descriptors are executed one after the other, in order; a fence
-// (FN) therefore holds by itself. IQH moves on when a descriptor was fetched and found valid.
+// (FN) therefore holds by itself. Device-TLB invalidations are sent and go on by themselves until
+// the next wait (see ats.go). IQH moves on when a descriptor was fetched and found valid.
 
 // queueDoorbell wakes the engine if the queue is on.
 func (u *Unit) queueDoorbell() emu.Wake {
@@ -50,7 +50,7 @@ func (u *Unit) queueNext(t *emu.Txn) {
 func (u *Unit) queueState(iqa, tail uint64) uint64 {
 	wide := spec.IqaDW.On(iqa)
 	switch {
-	case wide && !u.cfg.SMTS && !u.cfg.ADMS, !wide && u.ttm() == spec.TTMScalable && u.cfg.SMTS:
+	case wide && !u.cfg.SMTS && !u.cfg.ADMS, !wide && u.validTTM() && u.ttm() != spec.TTMLegacy:
 		return spec.IQEIWidth
 	case wide && tail%spec.DescSize256 != 0:
 		return spec.IQEITailAlign
@@ -83,11 +83,8 @@ func (u *Unit) queueDecoded(t *emu.Txn) {
 	d := &u.desc[spec.DescType(w[0])]
 	size := uint64(t.Act.Size)
 	switch {
-	case d.begin == nil:
+	case d.begin == nil, d.wide && (size != spec.DescSize256 || u.ttm() == spec.TTMLegacy): // table 26
 		u.queueError(t, spec.IQEIType)
-		return
-	case d.wide && size != spec.DescSize256:
-		u.queueError(t, spec.IQEIWidth)
 		return
 	case w[0]&d.rsvd[0]|w[1]&d.rsvd[1]|w[2]|w[3] != 0, d.legal != nil && !d.legal(u, w):
 		u.queueError(t, spec.IQEIReserved)
@@ -111,36 +108,30 @@ func (u *Unit) queueSecond(t *emu.Txn) {
 	invalidate(t, StepQueueInvalidate, stQueueNext)
 }
 
-// queueDevTLB takes the answer of a device. While hardware waits for one it goes on fetching, so
-// by the time it gives up the descriptors up to the tail, or up to a fence, have been fetched:
-// they are executed, but waits among them never complete (6.5.2.10).
-func (u *Unit) queueDevTLB(t *emu.Txn) {
-	if t.Ans == emu.AnsTimeout && !u.s.TimedOut {
-		u.s.TimedOut = true
-		u.s.TimeoutSID = uint16(t.Act.Key.Addr)
-		u.s.TimeoutEnd = u.reg.Get(rIQT)
-	}
-	u.queueNext(t)
-}
-
 // timeoutError sets ITE and stops.
 func (u *Unit) timeoutError(t *emu.Txn) {
+	t.Wake |= u.timeoutStatus()
+	u.queueEnd(t)
+}
+
+// timeoutStatus sets ITE and names the device.
+func (u *Unit) timeoutStatus() emu.Wake {
 	u.s.TimedOut = false
-	v := u.reg.Get(rIQERCD) &^ spec.IqercdITESID.Mask()
-	u.reg.Set(rIQERCD, v|spec.IqercdITESID.Put(uint64(u.s.TimeoutSID)))
-	u.queueStatus(t, spec.FstsITE)
+	if !u.fsts(spec.FstsITE) {
+		v := u.reg.Get(rIQERCD) &^ spec.IqercdITESID.Mask()
+		u.reg.Set(rIQERCD, v|spec.IqercdITESID.Put(uint64(u.s.TimeoutSID)))
+	}
+	return u.faultStatus(spec.FstsITE)
 }
 
 // queueError sets IQE and stops. IQH stays at the descriptor concerned.
 func (u *Unit) queueError(t *emu.Txn, iqei uint64) {
-	u.s.TimedOut = false
 	v := u.reg.Get(rIQERCD) &^ spec.IqercdIQEI.Mask()
 	u.reg.Set(rIQERCD, v|spec.IqercdIQEI.Put(iqei))
-	u.queueStatus(t, spec.FstsIQE)
-}
-
-func (u *Unit) queueStatus(t *emu.Txn, b reg.Bits) {
-	t.Wake |= u.faultStatus(b)
+	t.Wake |= u.faultStatus(spec.FstsIQE)
+	if u.s.TimedOut {
+		t.Wake |= u.timeoutStatus()
+	}
 	u.queueEnd(t)
 }
 
@@ -153,18 +144,36 @@ func (u *Unit) queueEnd(t *emu.Txn) {
 	done(t, StepQueueStop)
 }
 
-// descWait executes a wait descriptor, 6.5.2.8: everything before it is complete once what was
-// marked in flight has ended.
+// descWait executes a wait descriptor, 6.5.2.8: everything before it is complete once the devices
+// have answered and what was marked in flight has ended. With PD so have the page requests received
+// up to then (7.7), which the answers of devices have pushed ahead of them.
 func (u *Unit) descWait(t *emu.Txn) {
-	if u.s.TimedOut { // aborted for good
-		if spec.IwFN.On(t.Entry[0]) {
-			u.timeoutError(t)
-			return
-		}
+	switch {
+	case u.s.TimedOut && spec.IwFN.On(t.Entry[0]): // aborted for good
+		u.timeoutError(t)
+	case u.s.TimedOut:
 		u.queueNext(t)
-		return
+	case u.outstanding(anyDevice) > 0:
+		u.queueWait(t)
+	case spec.IwPD.On(t.Entry[0]):
+		t.Act.Sel = emu.Selector{Match: emu.MatchType, Type: emu.PageRequest}
+		invalidate(t, StepPageDrain, stWaitMarked)
+	default:
+		u.waitMarked(t)
 	}
-	drain(t, StepWaitDrain, stWaitDrained)
+}
+
+func (u *Unit) waitMarked(t *emu.Txn) { drain(t, StepWaitDrain, stWaitDrained) }
+
+// queueWait parks the engine until a device-TLB invalidation ends, and tries the descriptor again.
+func (u *Unit) queueWait(t *emu.Txn) {
+	u.s.QueueWaits = true
+	park(t, StepQueueDevTLB, stQueueAgain)
+}
+
+func (u *Unit) queueAgain(t *emu.Txn) {
+	u.s.QueueWaits = false
+	u.desc[spec.DescType(t.Entry[0])].begin(u, t)
 }
 
 func (u *Unit) waitDrained(t *emu.Txn) {

@@ -59,7 +59,11 @@ func TestQueueErrors(t *testing.T) {
 		{name: "type 85 is not type 5", iqei: 3, lo: ww | 1<<9},
 		{name: "device-TLB without DT", iqei: 3, lo: spec.PutDescType(spec.DescDevTLB)},
 		{name: "PASID cache without SMTS", iqei: 3, lo: pcInv(spec.GranPCGlobal, 0, 0), config: (*vtd.Config).NoScalable},
-		{name: "page group response without PRS", iqei: 3, wide: true, lo: spec.PutDescType(spec.DescPageGroup)},
+		{name: "PASID cache in a narrow descriptor", iqei: 3, lo: pcInv(spec.GranPCGlobal, 0, 0)},
+		{name: "PASID cache in legacy mode", iqei: 3, wide: true, lo: pcInv(spec.GranPCGlobal, 0, 0)},
+		{name: "page group response in a narrow descriptor", iqei: 3, config: pri, lo: spec.PutDescType(spec.DescPageGroup)},
+		{name: "page group response in legacy mode", iqei: 3, config: pri, wide: true, lo: spec.PutDescType(spec.DescPageGroup)},
+		{name: "page group response without PRS", iqei: 3, wide: true, ttm: spec.TTMScalable, lo: spec.PutDescType(spec.DescPageGroup)},
 		{name: "wait bit 8", iqei: 4, lo: ww | 1<<8, hi: wa},
 		{name: "wait bit 12", iqei: 4, lo: ww | 1<<12, hi: wa},
 		{name: "wait PD without PDS", iqei: 4, lo: ww | spec.IwPD.Mask(), hi: wa},
@@ -74,16 +78,20 @@ func TestQueueErrors(t *testing.T) {
 		{name: "IOTLB AM beyond MAMV", iqei: 4, lo: iotlbInv(3, 0), hi: 0x1f},
 		{name: "IOTLB page without PSI", iqei: 4, lo: iotlbInv(3, 0), config: func(c *vtd.Config) { c.PSI = false }},
 		{name: "interrupt entry bit 26", iqei: 4, lo: spec.PutDescType(spec.DescIEC) | 1<<26},
-		{name: "PASID cache granularity 2", iqei: 4, wide: true, lo: pcInv(2, 0, 0)},
-		{name: "PASID cache bit 52", iqei: 4, wide: true, lo: pcInv(0, 0, 0) | 1<<52},
-		{name: "PASID IOTLB granularity 1", iqei: 4, wide: true, lo: spec.PutDescType(spec.DescPASIDIOTLB) | spec.PiG.Put(1)},
+		{name: "PASID cache granularity 2", iqei: 4, wide: true, ttm: spec.TTMScalable, lo: pcInv(2, 0, 0)},
+		{name: "PASID cache bit 52", iqei: 4, wide: true, ttm: spec.TTMScalable, lo: pcInv(0, 0, 0) | 1<<52},
+		{name: "page group response bit 5", iqei: 4, wide: true, ttm: spec.TTMScalable, config: pri, lo: spec.PutDescType(spec.DescPageGroup) | 1<<5},
+		{name: "page group response bit 52", iqei: 4, wide: true, ttm: spec.TTMScalable, config: pri, lo: spec.PutDescType(spec.DescPageGroup) | 1<<52},
+		{name: "page group response bit 76", iqei: 4, wide: true, ttm: spec.TTMScalable, config: pri, lo: spec.PutDescType(spec.DescPageGroup), hi: 1 << 12},
+		{name: "page group response third word", iqei: 4, wide: true, ttm: spec.TTMScalable, config: pri, lo: spec.PutDescType(spec.DescPageGroup),
+			after: func(r *rig) { r.put(r.iq+16, 1) }},
+		{name: "PASID IOTLB granularity 1", iqei: 4, wide: true, ttm: spec.TTMScalable, lo: spec.PutDescType(spec.DescPASIDIOTLB) | spec.PiG.Put(1)},
 		{name: "PFSID without DIT", iqei: 4, config: dt, lo: spec.PutDescType(spec.DescDevTLB) | spec.DtPFSIDHi.Put(1)},
 		{name: "upper half of a wide descriptor", iqei: 4, wide: true, lo: ww, hi: wa,
 			after: func(r *rig) { r.put(r.iq+24, 1) }},
 		{name: "wide descriptors without scalable mode", iqei: 5, wide: true, lo: ww, hi: wa,
 			config: func(c *vtd.Config) { c.NoScalable(); c.ADMS = false }},
 		{name: "narrow descriptors in scalable mode", iqei: 5, lo: ww, hi: wa, ttm: spec.TTMScalable},
-		{name: "PASID cache in a narrow descriptor", iqei: 5, lo: pcInv(spec.GranPCGlobal, 0, 0)},
 		{name: "tail not aligned", iqei: 6, wide: true, lo: ww, hi: wa, after: func(r *rig) { r.tail = 16 }},
 		{name: "table mode reserved", iqei: 7, lo: ww, hi: wa, ttm: spec.TTMReserved},
 	} {
@@ -178,6 +186,7 @@ func TestInvalidationReachesWhatItNames(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
+			r.setRoot(spec.TTMScalable)
 			r.queue(true)
 			tlb := r.u.Cache(emu.CacheIOTLB)
 			keys := []emu.Key{
@@ -240,6 +249,7 @@ func TestDeviceTLBInvalidation(t *testing.T) {
 	r := newRig(t, dt)
 	var got []emu.Act
 	r.f.OnATSInvalidate = func(t *emu.Txn) bool { got = append(got, t.Act); return true }
+	r.setRoot(spec.TTMScalable)
 	r.queue(true)
 	r.push(spec.PutDescType(spec.DescDevTLB)|spec.DtSID.Put(uint64(sid))|spec.DtMIP.Put(4), spec.AllAddressS|1)
 	r.push(spec.PutDescType(spec.DescPASIDDevTLB)|spec.PdSID.Put(uint64(sid))|spec.PdPASID.Put(5), iova|spec.PdS.Mask()|spec.PdG.Mask())

@@ -282,7 +282,7 @@ func TestVTDQuirk20_RecordShowsThePASIDOfTheRequest(t *testing.T) {
 	r := newRig(t)
 	r.pasidEntry(sid, 0x45)
 	at := r.smContext(sid)
-	r.put(at, r.get(at), 0x45) // RID_PASID
+	r.put(at, r.get(at), 0x46) // RID_PASID
 	r.scalable()
 	r.faults(r.access(sid, iova, emu.Read), vtd.FaultPASIDAbsent)
 	r.faults(r.pasidAccess(0x45, iova, emu.Read|emu.Exec|emu.Priv), vtd.FaultPASIDAbsent)

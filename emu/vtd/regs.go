@@ -37,6 +37,14 @@ const (
 	rIEUADDR
 	rIQERCD
 	rIRTA
+	rPQH
+	rPQT
+	rPQA
+	rPRS
+	rPECTL
+	rPEDATA
+	rPEADDR
+	rPEUADDR
 	rIVA
 	rIOTLB
 	rFRCD // the first of two per fault record
@@ -60,6 +68,8 @@ const (
 	effPerfStatus
 	effCounter
 	effECMD
+	effPRS
+	effPECTL
 )
 
 // pmrMask is the granularity of protected regions: 2 MiB.
@@ -120,6 +130,14 @@ func (u *Unit) registers() []reg.Reg {
 	t = append(t,
 		reg.Reg{Name: "IQERCD_REG", Off: spec.OffIQERCD, Size: 8, Sticky: ^uint64(0), Layout: &spec.IQERCDLayout},
 		rw("IRTA_REG", spec.OffIRTA, 8, spec.IrtaIRTA.Mask()|spec.IrtaEIME.PutBool(c.EIM)|spec.IrtaS.Mask(), effNone, &spec.IRTALayout),
+		rw("PQH_REG", spec.OffPQH, 8, spec.PqhPQH.Mask(), effNone, &spec.PQHLayout),
+		rw("PQT_REG", spec.OffPQT, 8, spec.PqtPQT.Mask(), effNone, &spec.PQTLayout),
+		rw("PQA_REG", spec.OffPQA, 8, spec.PqaPQA.Mask()|spec.PqaPQS.Mask(), effNone, &spec.PQALayout),
+		reg.Reg{Name: "PRS_REG", Off: spec.OffPRS, Size: 4, Sticky: 0xffff_ffff, W1C: prsEvents.Mask(),
+			Effect: effPRS, Layout: &spec.PRSLayout},
+	)
+	t = append(t, event("PE", spec.OffPECTL, effPECTL)...)
+	t = append(t,
 		reg.Reg{Name: "IVA_REG", Off: c.IOTLBOffset + spec.OffIVA, Size: 8, WO: true,
 			RW: spec.IvaADDR.Mask() | ivaMask, Layout: &spec.IVALayout},
 		reg.Reg{Name: "IOTLB_REG", Off: c.IOTLBOffset + spec.OffIOTLB, Size: 8, Reset: spec.IotlbIAIG.Put(spec.GranGlobal),
@@ -148,6 +166,9 @@ func (u *Unit) registers() []reg.Reg {
 	}
 	if !c.IR {
 		drop(t, rIRTA)
+	}
+	if !c.PRS {
+		drop(t, rPQH, rPQT, rPQA, rPRS, rPECTL, rPEDATA, rPEADDR, rPEUADDR)
 	}
 	if c.VersionMajor >= 6 { // 11.4.6: register-based invalidation is gone
 		drop(t, rCCMD, rIVA, rIOTLB)

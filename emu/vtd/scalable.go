@@ -34,38 +34,41 @@ func (u *Unit) smContextChunk1(t *emu.Txn) {
 	u.fillContext(t, 0)
 }
 
-// checkSMContext returns the fault of an entry, or 0.
+// checkSMContext returns the fault of an entry, or 0 (9.4, table 30).
 func (u *Unit) checkSMContext(e *spec.SMContextEntry) uint16 {
+	rid, _ := u.ridPASID(e)
 	switch {
 	case !e.P():
 		return FaultContextAbsentSM
 	case e[0]&u.lim.smctx[0]|e[1]&u.lim.smctx[1]|e[2]|e[3] != 0:
 		return FaultContextReservedSM
-	case e.DTE() && !u.cfg.DT, e.PASIDE() && !u.cfg.PASID, e.PRE() && !u.structCap(spec.EcapPRS):
+	case e.PRE() && !e.DTE(), uint64(rid) >= dirTop(e), e.EPTR() && !e.PASIDE():
 		return FaultContextInvalidSM
 	}
 	return 0
 }
 
-// smRequest checks the request against its context entry and finds the PASID, 3.4.4.
+// dirTop is the first PASID beyond the directory.
+func dirTop(e *spec.SMContextEntry) uint64 { return 1 << (e.PDTS() + 13) }
+
+// ridPASID returns the PASID of requests without one, and whether they are privileged.
+func (u *Unit) ridPASID(e *spec.SMContextEntry) (p emu.PASID, priv bool) {
+	if u.cfg.RPS {
+		p = e.RIDPASID()
+	}
+	return p, u.cfg.RPRIVS && e.RIDPRIV()
+}
+
+// smRequest checks the request against its context entry and finds the PASID, 3.4.4, table 30.
 func (u *Unit) smRequest(t *emu.Txn) {
 	q := &t.Req
 	e := (*spec.SMContextEntry)(t.Entry[:4])
-	p, priv, top := u.smPASID(q, e)
-	c := uint16(0)
+	p, priv, c := u.smPASID(q, e)
 	switch {
 	case (q.Type == emu.TranslationReq || q.Type == emu.Translated) && !e.DTE():
 		c = FaultBlockedATSSM
 	case q.Type == emu.PageRequest && !e.PRE():
 		c = FaultBlockedPRS
-	case q.PASID != emu.NoPASID && !e.PASIDE():
-		c = FaultBlockedPASID
-	case q.PASID != emu.NoPASID && uint64(p) >= top:
-		c = FaultPASIDRange
-	case uint64(p) >= top:
-		c = FaultRIDPASID
-	case q.Type == emu.PageRequest:
-		c = FaultNoPageRequest
 	}
 	if c != 0 {
 		u.fault(t, c, StepRequestCheck, 0)
@@ -80,17 +83,26 @@ func (u *Unit) smRequest(t *emu.Txn) {
 	u.probePASID(t)
 }
 
-// smPASID returns the PASID that q uses, whether it is privileged, and the first PASID beyond the
-// directory.
-func (u *Unit) smPASID(q *emu.Request, e *spec.SMContextEntry) (p emu.PASID, priv bool, top uint64) {
-	top = min(uint64(1)<<(e.PDTS()+13), u.lim.pasidTop)
-	switch {
-	case q.PASID != emu.NoPASID:
-		return q.PASID, q.Access&emu.Priv != 0, top
-	case u.cfg.RPS:
-		return e.RIDPASID(), u.cfg.RPRIVS && e.RIDPRIV(), top
+// smPASID returns the PASID that q uses and whether it is privileged, or the fault of a PASID that it
+// may not use.
+func (u *Unit) smPASID(q *emu.Request, e *spec.SMContextEntry) (p emu.PASID, priv bool, c uint16) {
+	rid, priv := u.ridPASID(e)
+	if p = q.PASID; p == emu.NoPASID {
+		return rid, priv, 0
 	}
-	return 0, u.cfg.RPRIVS && e.RIDPRIV(), top
+	switch {
+	case q.Type == emu.Translated && !e.EPTR():
+		c = FaultNoEPTR
+	case !e.PASIDE():
+		c = FaultBlockedPASID
+	case uint64(p) >= dirTop(e), q.Type == emu.PageRequest && uint64(p) >= u.lim.pasidTop:
+		c = FaultPASIDRange
+	case p == rid:
+		c = FaultRIDPASID
+	case uint64(p) >= u.lim.pasidTop:
+		c = FaultPASIDSize
+	}
+	return p, q.Access&emu.Priv != 0, c
 }
 
 func pasidOf(t *emu.Txn) emu.PASID { return emu.PASID(auxPASID.Of(t.Aux[0])) }
@@ -254,6 +266,8 @@ func (u *Unit) pasidReady(t *emu.Txn) {
 	settled(t, class, e.DID(), p, PASIDVersion(t.Entry[:3]))
 	t.Aux[0] |= auxSSEE.PutBool(spec.PasidSSEE.On(t.Entry[0]))
 	switch {
+	case t.Req.Type == emu.PageRequest:
+		u.pageRequest(t)
 	case t.Req.PASID != emu.NoPASID && t.Req.Access&emu.Exec != 0 && !e.ERE():
 		u.fault(t, FaultExecDisabled, StepRequestCheck, 0)
 	case auxPriv.On(t.Aux[0]) && !e.SRE():

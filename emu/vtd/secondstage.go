@@ -48,11 +48,12 @@ func (u *Unit) ssHit(t *emu.Txn) bool {
 	}
 	lg2 := uint8(tlbLg2.Of(v[0]))
 	pa := v[0]&tlbPage.Mask() | t.Frame[0].In&ones(lg2)
-	if interruptRange(pa) {
+	if outputInterrupt(q, pa, lg2) {
 		u.fault(t, code(t, FaultOutputRange, FaultOutputRangeSM), StepOutputRange, leaf)
 		return true
 	}
 	u.answer(t, pa, lg2, perm, v[2], leaf)
+	u.completion(t, tlbSNP.On(v[1]))
 	done(t, StepIOTLB)
 	return true
 }
@@ -296,7 +297,7 @@ func (u *Unit) ssLeaf(t *emu.Txn) {
 	f.Lg2 = entryLg2(f.Level)
 	page := f.Entry & spec.SSADDR.Mask() &^ ones(f.Lg2)
 	pa := page | f.In&ones(f.Lg2)
-	if interruptRange(pa) && f.Perm&emu.RW != 0 {
+	if outputInterrupt(&t.Req, pa, f.Lg2) && f.Perm&emu.RW != 0 {
 		u.fault(t, code(t, FaultOutputRange, FaultOutputRangeSM), StepOutputRange, f.At)
 		return
 	}
@@ -304,6 +305,7 @@ func (u *Unit) ssLeaf(t *emu.Txn) {
 		f.Perm &= emu.RW
 	}
 	u.answer(t, pa, f.Lg2, f.Perm, t.Aux[2], f.At)
+	u.completion(t, spec.SSSNP.On(f.Entry))
 	if u.iotlb == nil || f.Perm&emu.RW == 0 {
 		done(t, StepSSLeaf)
 		return

@@ -59,11 +59,18 @@ const (
 	stQueueFetched
 	stQueueDecoded
 	stQueueSecond
-	stQueueDevTLB
+	stQueueAgain
+	stWaitMarked
 	stWaitDrained
 	stWaitWritten
 	stEventNext
 	stEventSent
+	stPageLog
+	stPageInvalidated
+	stPageSecond
+	stPageWritten
+	stPageReleased
+	stPageResponded
 	numStates
 )
 
@@ -77,7 +84,7 @@ var jobStart = [8]uint16{
 	EngineQueue:      stQueueNext,
 	EngineFaultEvent: stEventNext,
 	EngineIQEvent:    stEventNext,
-	EnginePageEvent:  stEnded,
+	EnginePageEvent:  stEventNext,
 	EnginePerfEvent:  stEventNext,
 }
 
@@ -163,11 +170,19 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stQueueFetched:   (*Unit).queueFetched,
 	stQueueDecoded:   (*Unit).queueDecoded,
 	stQueueSecond:    (*Unit).queueSecond,
-	stQueueDevTLB:    (*Unit).queueDevTLB,
+	stQueueAgain:     (*Unit).queueAgain,
+	stWaitMarked:     (*Unit).waitMarked,
 	stWaitDrained:    (*Unit).waitDrained,
 	stWaitWritten:    (*Unit).waitWritten,
 	stEventNext:      (*Unit).eventNext,
 	stEventSent:      (*Unit).eventSent,
+
+	stPageLog:         (*Unit).pageLog,
+	stPageInvalidated: (*Unit).pageWrite,
+	stPageSecond:      (*Unit).pageSecond,
+	stPageWritten:     (*Unit).pageWritten,
+	stPageReleased:    (*Unit).pageReleased,
+	stPageResponded:   (*Unit).pageResponded,
 }
 
 // Step implements emu.Unit.

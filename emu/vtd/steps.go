@@ -58,10 +58,15 @@ const (
 	StepQueueDecode
 	StepQueueInvalidate
 	StepQueueDevTLB
+	StepPageDrain
 	StepWaitDrain
 	StepWaitStatus
 	StepQueueStop
 	StepEventMessage
+	StepPageLog
+	StepPageInvalidate
+	StepPageWrite
+	StepPageResponse
 	numSteps
 )
 
@@ -116,10 +121,15 @@ var steps = [numSteps]emu.StepInfo{
 	StepQueueDecode:     {Name: "descriptor decode", Clause: "6.5.2"},
 	StepQueueInvalidate: {Name: "queued invalidation", Clause: "6.5.2"},
 	StepQueueDevTLB:     {Name: "device-TLB invalidation", Clause: "6.5.2.5"},
+	StepPageDrain:       {Name: "wait descriptor: page-request drain", Clause: "7.7"},
 	StepWaitDrain:       {Name: "wait descriptor: drain", Clause: "6.5.2.8"},
 	StepWaitStatus:      {Name: "wait descriptor: status write", Clause: "6.5.2.8"},
 	StepQueueStop:       {Name: "queue stops", Clause: "6.5.2"},
 	StepEventMessage:    {Name: "event message", Clause: "7.4"},
+	StepPageLog:         {Name: "page-request queue", Clause: "7.4.1"},
+	StepPageInvalidate:  {Name: "implicit invalidation on a page request", Clause: "6.5.3.1"},
+	StepPageWrite:       {Name: "page request descriptor", Clause: "7.4.1.1"},
+	StepPageResponse:    {Name: "page group response", Clause: "7.6.1"},
 }
 
 // Describe implements emu.Unit.

@@ -115,9 +115,6 @@ func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, version
 	r := &t.Res
 	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(pa), lg2, perm
 	r.Prov.Fill, r.Prov.Leaf = version, leaf
-	if u.noWrite(&t.Req) {
-		r.Perm &^= emu.Write
-	}
 }
 
 func (u *Unit) tlbFilled(t *emu.Txn) { done(t, StepIOTLBFill) }

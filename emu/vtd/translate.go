@@ -55,6 +55,10 @@ func (u *Unit) frontEnd(t *emu.Txn) {
 			return
 		}
 	}
+	if q.Type == emu.Translated && q.PASID != emu.NoPASID && !u.cfg.PTRS {
+		u.fault(t, FaultTranslatedPASID, StepTranslated, 0)
+		return
+	}
 	switch u.mode {
 	case modeOff:
 		u.remappingOff(t)
@@ -86,7 +90,7 @@ func (u *Unit) frontEnd(t *emu.Txn) {
 // need remapping hardware.
 func (u *Unit) remappingOff(t *emu.Txn) {
 	switch {
-	case t.Req.Type == emu.TranslationReq || t.Req.Type == emu.PageRequest:
+	case t.Req.Type != emu.Untranslated: // 4.2.1
 		u.fault(t, FaultDisabled, StepFrontEnd, 0)
 	case u.protected(&t.Req):
 		u.fault(t, FaultProtected, StepProtected, 0)
@@ -99,27 +103,6 @@ func (u *Unit) remappingOff(t *emu.Txn) {
 // pass is the result of a request whose address is not changed.
 func pass(q *emu.Request, r *emu.Result) {
 	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(q.Addr), 64, emu.RW
-}
-
-// noWrite reports whether q is a translation request that will not write (4.2.2).
-func (u *Unit) noWrite(q *emu.Request) bool {
-	return q.Type == emu.TranslationReq && q.Access&emu.NoWrite != 0 && u.cfg.NWFS
-}
-
-// translated lets a request pass whose address came from an ATS completion, 4.2.3.
-func (u *Unit) translated(t *emu.Txn) {
-	addr := uint64(t.Req.Addr)
-	switch {
-	case addr&u.lim.hawMask != 0:
-		u.fault(t, code(t, FaultWidth, FaultHAW), StepTranslated, 0)
-	case interruptRange(addr):
-		u.fault(t, code(t, FaultOutputRange, FaultOutputRangeSM), StepOutputRange, 0)
-	case u.protected(&t.Req):
-		u.fault(t, FaultProtected, StepProtected, 0)
-	default:
-		pass(&t.Req, &t.Res)
-		done(t, StepTranslated)
-	}
 }
 
 // passThrough answers for TT=10 and PGTT=100, 3.9.
@@ -135,23 +118,9 @@ func (u *Unit) passThrough(t *emu.Txn) {
 		u.fault(t, FaultProtected, StepProtected, 0)
 	default:
 		pass(&t.Req, &t.Res)
-		if u.noWrite(&t.Req) {
-			t.Res.Perm &^= emu.Write
-		}
+		u.passCompletion(t)
 		done(t, StepPassThrough)
 	}
-}
-
-// atsInterruptRange answers a translation request without PASID for the interrupt range: success,
-// write only, to be used untranslated (3.14).
-func (u *Unit) atsInterruptRange(t *emu.Txn) bool {
-	q, r := &t.Req, &t.Res
-	if q.Type != emu.TranslationReq || q.PASID != emu.NoPASID || !interruptRange(uint64(q.Addr)) {
-		return false
-	}
-	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(q.Addr), emu.PageShift, emu.Write
-	done(t, StepInterruptRange)
-	return true
 }
 
 // settled records the domain of t: from now on invalidations can tell whether it is concerned.

@@ -82,19 +82,20 @@ func TestExecuteRightsCountWithSSEE(t *testing.T) {
 func TestRequestsWithoutPASIDUseRIDPASID(t *testing.T) {
 	for _, rps := range []bool{false, true} {
 		r := newRig(t, func(c *vtd.Config) { c.RPS = rps })
-		r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
-		r.mapPage(r.bind(sid, 9, spec.PGTTSecond, 8), iova, 0x6000, ssRW)
-		at := r.smContext(sid)
-		r.put(at, r.get(at), 9)
-		r.scalable()
-		want := uint64(0x5000)
-		if rps {
-			want = 0x6000
+		pa := map[emu.PASID]uint64{0: 0x5000, 9: 0x6000}
+		for p, at := range pa {
+			r.mapPage(r.bind(sid, p, spec.PGTTSecond, 7+uint64(p)), iova, at, ssRW)
 		}
+		rid, other := emu.PASID(0), emu.PASID(9)
+		if rps {
+			rid, other = other, rid
+			r.put(r.smContext(sid)+8, uint64(rid))
+		}
+		r.scalable()
 		for range 2 {
-			r.ok(r.access(sid, iova, emu.Read), want)
-			r.ok(r.pasidAccess(0, iova, emu.Read), 0x5000)
-			r.ok(r.pasidAccess(9, iova, emu.Read), 0x6000)
+			r.ok(r.access(sid, iova, emu.Read), pa[rid])
+			r.ok(r.pasidAccess(other, iova, emu.Read), pa[other])
+			r.faults(r.pasidAccess(rid, iova, emu.Read), vtd.FaultRIDPASID)
 		}
 	}
 }
@@ -167,7 +168,11 @@ func TestTranslationRequestForTheInterruptRangeGrantsWriteOnly(t *testing.T) {
 	q.Type, q.Addr = emu.TranslationReq, 0xfee0_0000
 	res := r.do(q)
 	r.ok(res, 0xfee0_0000)
-	require.Equal(t, emu.Write, res.Perm)
+	require.Equal(t, emu.Write|emu.UntranslatedOnly, res.Perm)
+	q.Access |= emu.NoWrite
+	res = r.do(q)
+	r.ok(res, 0xfee0_0000)
+	require.Zero(t, res.Perm)
 }
 
 func TestTranslationRequestForWriteSetsDirty(t *testing.T) {

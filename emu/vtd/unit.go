@@ -52,10 +52,12 @@ type state struct {
 	NextFault  uint32 // fault record to use next
 	QueueBusy  bool   // the queue engine is between start and stop
 	QueueStop  bool   // QIE=0 was accepted; the command engine waits
+	QueueWaits bool   // the queue engine is parked until a device-TLB invalidation ends
 	TimedOut   bool   // a device-TLB invalidation timed out, ITE follows
 	TimeoutSID uint16
 	TimeoutEnd uint64 // queue offset up to which descriptors had been fetched by then
 	Perf       perfState
+	ITags      [emu.MaxITags]itag
 }
 
 // mode is what the front end does with a request, from GSTS.TES and the latched TTM.
@@ -216,6 +218,10 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 		u.setPerf()
 	case effECMD:
 		return u.writeECMD(c)
+	case effPRS:
+		u.eventServiced(&pageEvent)
+	case effPECTL:
+		return u.eventControl(&pageEvent)
 	}
 	return 0
 }

@@ -143,8 +143,6 @@ func (x *explainer) trace(t *emu.Txn) {
 		st.Answer = "miss"
 	case emu.AnsError:
 		st.Answer = "bus error"
-	case emu.AnsTimeout:
-		st.Answer = "time-out"
 	}
 	switch a.Op {
 	case emu.OpProbe:

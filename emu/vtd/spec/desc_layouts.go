@@ -77,12 +77,12 @@ var DescLayouts = map[uint8]*reg.Layout{
 		IwDATA.Field("DATA", "status data"),
 		IwSADDR.Field("SADDR", "status address >> 2"),
 	)},
-	DescPageGroup: {Name: "page_grp_resp_dsc", Bits: 128, Clause: "7.7.1", Fields: descFields(
+	DescPageGroup: {Name: "page_grp_resp_dsc", Bits: 128, Clause: "7.6.1", Fields: descFields(
 		PgPP.Field("PP", "PASID present"),
 		PgRC.Field("RC", "response code"),
 		PgRID.Field("RID", "requester"),
 		PgPASID.Field("PASID", "process address space"),
-		PgLPIG.Field("LPIG", "last page in group"),
+		PgLPIG.Field("LPIG", "ignored by hardware"),
 		PgPRGI.Field("PRGI", "page request group index"),
 	)},
 }

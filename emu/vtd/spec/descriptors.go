@@ -120,7 +120,7 @@ const (
 	IwSADDR reg.Bits = 127_066
 )
 
-// Page group response, 7.7.1.
+// Page group response, 7.6.1.
 const (
 	PgPP    reg.Bits = 4_004
 	PgRC    reg.Bits = 15_012
@@ -143,6 +143,17 @@ const (
 	PrLPIG  reg.Bits = 66_066
 	PrPRGI  reg.Bits = 75_067
 	PrADDR  reg.Bits = 127_076
+)
+
+// Values of PrType and PgRC, and the size of an entry of the page-request queue.
+const (
+	PrTypePage   = 1
+	PageReqSize  = 32
+	RespSuccess  = 0x0
+	RespInvalid  = 0x1
+	RespFailure  = 0xf
+	NumPRGIndex  = 1 << 9
+	PRQEntryLog2 = 7 // 2^(PQS+7) entries
 )
 
 // Fault recording register, 11.4.14.

@@ -48,6 +48,7 @@ const (
 	SMCtxDTE         reg.Bits = 2_002
 	SMCtxPASIDE      reg.Bits = 3_003
 	SMCtxPRE         reg.Bits = 4_004
+	SMCtxEPTR        reg.Bits = 6_006
 	SMCtxPDTS        reg.Bits = 11_009
 	SMCtxPASIDDIRPTR reg.Bits = 63_012
 	SMCtxRIDPASID    reg.Bits = 83_064
@@ -150,6 +151,9 @@ func (e *SMContextEntry) PASIDE() bool { return SMCtxPASIDE.On(e[0]) }
 
 // PRE reports whether page requests are allowed.
 func (e *SMContextEntry) PRE() bool { return SMCtxPRE.On(e[0]) }
+
+// EPTR reports whether translated requests may carry a PASID.
+func (e *SMContextEntry) EPTR() bool { return SMCtxEPTR.On(e[0]) }
 
 // PDTS returns the directory size code: 2^(PDTS+7) directory entries, 2^(PDTS+13) PASIDs.
 func (e *SMContextEntry) PDTS() uint8 { return uint8(SMCtxPDTS.Of(e[0])) }

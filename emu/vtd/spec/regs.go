@@ -115,7 +115,7 @@ const (
 	IrtaIRTA reg.Bits = 63_012
 )
 
-// PQH_REG, PQT_REG, PQA_REG and PRS_REG, 11.4.17.
+// PQH_REG, PQT_REG, PQA_REG and PRS_REG, 11.4.11. Head and tail are byte offsets.
 const (
 	PqhPQH   reg.Bits = 18_005
 	PqtPQT   reg.Bits = 18_005
@@ -245,4 +245,26 @@ var IRTALayout = reg.Layout{Name: "IRTA_REG", Bits: 64, Clause: "11.4.16", Field
 	IrtaS.Field("S", "2^(S+1) entries"),
 	IrtaEIME.Field("EIME", "extended interrupt mode"),
 	IrtaIRTA.Field("IRTA", "table address >> 12"),
+}}
+
+// PQHLayout describes PQH_REG.
+var PQHLayout = reg.Layout{Name: "PQH_REG", Bits: 64, Clause: "11.4.11.1", Fields: []reg.Field{
+	PqhPQH.Field("PQH", "byte offset of the next request that software takes >> 5"),
+}}
+
+// PQTLayout describes PQT_REG.
+var PQTLayout = reg.Layout{Name: "PQT_REG", Bits: 64, Clause: "11.4.11.2", Fields: []reg.Field{
+	PqtPQT.Field("PQT", "byte offset behind the last request that hardware wrote >> 5"),
+}}
+
+// PQALayout describes PQA_REG.
+var PQALayout = reg.Layout{Name: "PQA_REG", Bits: 64, Clause: "11.4.11.3", Fields: []reg.Field{
+	PqaPQS.Field("PQS", "2^PQS pages"),
+	PqaPQA.Field("PQA", "queue address >> 12"),
+}}
+
+// PRSLayout describes PRS_REG.
+var PRSLayout = reg.Layout{Name: "PRS_REG", Bits: 32, Clause: "11.4.11.4", Fields: []reg.Field{
+	PrsPPR.Field("PPR", "page requests pending"),
+	PrsPRO.Field("PRO", "page requests were dropped"),
 }}

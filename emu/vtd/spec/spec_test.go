@@ -15,6 +15,7 @@ func layouts() []*reg.Layout {
 		&spec.VERLayout, &spec.CAPLayout, &spec.ECAPLayout, &spec.GCMDLayout, &spec.GSTSLayout, &spec.RTADDRLayout,
 		&spec.CCMDLayout, &spec.IVALayout, &spec.IOTLBLayout, &spec.FSTSLayout, &spec.FECTLLayout, &spec.PMENLayout,
 		&spec.IQHLayout, &spec.IQTLayout, &spec.IQALayout, &spec.IQERCDLayout, &spec.IRTALayout,
+		&spec.PQHLayout, &spec.PQTLayout, &spec.PQALayout, &spec.PRSLayout,
 		&spec.RootLayout, &spec.SMRootLayout, &spec.ContextLayout, &spec.SMContextLayout, &spec.PASIDDirLayout,
 		&spec.PASIDLayout, &spec.SSLayout, &spec.FSLayout, &spec.FSLargeLayout, &spec.IRTELayout, &spec.PostedIRTELayout,
 		&spec.PageRequestLayout, &spec.FRCDLayout,
@@ -63,7 +64,7 @@ func TestReservedMasksOfEntries(t *testing.T) {
 	require.Equal(t, []uint64{0xffe, ^uint64(0)}, spec.RootLayout.Reserved(all))
 	require.Equal(t, []uint64{0xffe, 0xffe}, spec.SMRootLayout.Reserved(all))
 	require.Equal(t, []uint64{0xff0, 0xffff_ffff_ff00_0080}, spec.ContextLayout.Reserved(all))
-	require.Equal(t, []uint64{0x1e0, 0xffff_ffff_ffe0_0000, ^uint64(0), ^uint64(0)}, spec.SMContextLayout.Reserved(all))
+	require.Equal(t, []uint64{0x1a0, 0xffff_ffff_ffe0_0000, ^uint64(0), ^uint64(0)}, spec.SMContextLayout.Reserved(all))
 	require.Equal(t, []uint64{0xffc}, spec.PASIDDirLayout.Reserved(all))
 	require.Equal(t, []uint64{0x7ff0_0000_0000_0a00}, spec.FSLayout.Reserved(all), "ignored ones, all of them")
 	require.Equal(t, []uint64{0x7ff0_0000_001f_ea00}, spec.FSLargeLayout.Reserved(all), "and 20:13")
@@ -101,8 +102,8 @@ func TestAccessors(t *testing.T) {
 	require.EqualValues(t, spec.AW48, c.AW())
 	require.EqualValues(t, 0xabcd, c.DID())
 
-	s := spec.SMContextEntry{0x7000 | 3<<9 | 0x1d, 0x12345 | 1<<20}
-	require.True(t, s.P() && !s.FPD() && s.DTE() && s.PASIDE() && s.PRE() && s.RIDPRIV())
+	s := spec.SMContextEntry{0x7000 | 3<<9 | 0x5d, 0x12345 | 1<<20}
+	require.True(t, s.P() && !s.FPD() && s.DTE() && s.PASIDE() && s.PRE() && s.EPTR() && s.RIDPRIV())
 	require.EqualValues(t, 3, s.PDTS())
 	require.Equal(t, emu.PA(0x7000), s.PASIDDIRPTR())
 	require.Equal(t, emu.PASID(0x12345), s.RIDPASID())
