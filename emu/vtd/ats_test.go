@@ -235,11 +235,10 @@ func TestProtectedMemoryStaysOutOfReachOfTranslatedRequests(t *testing.T) {
 // outbox drives the queue engine alone and keeps the invalidation requests it sends, unanswered.
 type outbox struct {
 	*rig
-	engine  emu.Txn
-	started bool
-	parked  bool
-	sent    []emu.ATSInvalidation
-	to      []emu.SourceID
+	engine emu.Txn
+	parked bool
+	sent   []emu.ATSInvalidation
+	to     []emu.SourceID
 }
 
 func newOutbox(t *testing.T, change ...func(*vtd.Config)) *outbox {
