@@ -33,18 +33,21 @@ var driverModes = []struct {
 	// Fault reasons (7.1.3) as QEMU has them: its scalable mode reports the second stage with the codes
 	// of legacy mode, and in a PASID-table entry of zeros it minds the type (5bh), not P (59h).
 	absent, readOnly, detached uint16
+	// What addresses have besides the low 29 bits. QEMU holds first-stage addresses against the width of
+	// the second stage, which the entry of a first stage need not have: then none are higher.
+	high emu.IOVA
 }{
-	{"legacy", qemu.Options{Mode: qemu.Legacy}, vtd.Options{HAW: 48}, 6, 5, 2},
-	{"legacy, invalidation by registers", qemu.Options{Mode: qemu.Legacy}, vtd.Options{HAW: 48, NoQueue: true}, 6, 5, 2},
-	{"legacy, caching mode", qemu.Options{Mode: qemu.Legacy, Properties: []string{"caching-mode=on"}}, vtd.Options{HAW: 48}, 6, 5, 2},
-	{"legacy on a unit with more", qemu.Options{Mode: qemu.SecondStage}, vtd.Options{HAW: 48, Mode: vtd.ModeLegacy}, 6, 5, 2},
-	{"scalable, second stage", qemu.Options{Mode: qemu.SecondStage}, vtd.Options{HAW: 48, Mode: vtd.ModeScalable}, 6, 5, 0x5b},
-	{"scalable, first stage", qemu.Options{Mode: qemu.FirstStage}, vtd.Options{HAW: 48, Mode: vtd.ModeScalable}, 0x71, 0x85, 0x5b},
+	{"legacy", qemu.Options{Mode: qemu.Legacy}, vtd.Options{HAW: 48}, 6, 5, 2, 0x7e_0000_0000},
+	{"legacy, invalidation by registers", qemu.Options{Mode: qemu.Legacy}, vtd.Options{HAW: 48, NoQueue: true}, 6, 5, 2, 0x7e_0000_0000},
+	{"legacy, caching mode", qemu.Options{Mode: qemu.Legacy, Properties: []string{"caching-mode=on"}}, vtd.Options{HAW: 48}, 6, 5, 2, 0x7e_0000_0000},
+	{"legacy on a unit with more", qemu.Options{Mode: qemu.SecondStage}, vtd.Options{HAW: 48, Mode: vtd.ModeLegacy}, 6, 5, 2, 0x7e_0000_0000},
+	{"scalable, second stage", qemu.Options{Mode: qemu.SecondStage}, vtd.Options{HAW: 48, Mode: vtd.ModeScalable}, 6, 5, 0x5b, 0x7e_0000_0000},
+	{"scalable, first stage", qemu.Options{Mode: qemu.FirstStage}, vtd.Options{HAW: 48, Mode: vtd.ModeScalable}, 0x71, 0x85, 0x5b, 0},
 }
 
 const (
 	target = emu.PA(0x60_0000) // pages that DMA may reach, above the driver's memory
-	iova   = emu.IOVA(0x1_2345_6000)
+	low    = emu.IOVA(0x1234_5000)
 )
 
 func boot(t *testing.T, o qemu.Options, opt vtd.Options) *system {
@@ -112,12 +115,13 @@ func TestDriver_OnQEMU(t *testing.T) {
 	for _, mode := range driverModes {
 		t.Run(mode.name, func(t *testing.T) {
 			s := boot(t, mode.peer, mode.opt)
+			iova, large := low|mode.high, 0x1400_0000|mode.high
 			a, b := s.domain(), s.domain()
 			s.store(target, 0xaaaa)
 			s.store(target+0x1000, 0xbbbb)
 			require.NoError(t, a.Map(iova, target, 0x1000, emu.RW))
 			require.NoError(t, b.Map(iova, target+0x1000, 0x1000, emu.Read))
-			require.NoError(t, b.Map(0x4000_0000, 0x40_0000, 0x20_0000, emu.RW)) // one large page
+			require.NoError(t, b.Map(large, 0x40_0000, 0x20_0000, emu.RW)) // one large page
 			for _, d := range s.m.Devices {
 				require.NoError(t, s.d.Attach(d.Source, emu.NoPASID, a))
 			}
@@ -162,7 +166,7 @@ func TestDriver_OnQEMU(t *testing.T) {
 				s.faulted(dev, iova, emu.Write, mode.readOnly)
 			}
 			s.store(0x40_0000+0x1f_f008, 0xcccc)
-			s.reaches(0x4000_0000+0x1f_f008, 0xcccc)
+			s.reaches(large+0x1f_f008, 0xcccc)
 
 			for dev, d := range s.m.Devices {
 				require.NoError(t, s.d.Detach(d.Source, emu.NoPASID))
@@ -198,7 +202,7 @@ func TestDriver_OnQEMUAgainstMaps(t *testing.T) {
 		t.Run(mode.name, func(t *testing.T) {
 			s := boot(t, mode.peer, mode.opt)
 			r := rand.New(rand.NewPCG(7, 1))
-			pages := []emu.IOVA{0x1f_e000, 0x1f_f000, 0x20_0000, 0x20_1000, 0x4000_0000, 0x7f_ffff_f000}
+			pages := []emu.IOVA{0x1f_e000, 0x1f_f000, 0x20_0000, 0x20_1000, low, mode.high | 0x1fff_f000}
 			var doms []host.Domain
 			maps := make([]map[emu.IOVA]int, 4) // page -> number of the target
 			for i := range maps {
@@ -253,7 +257,7 @@ func TestDriver_ForgottenFlushShowsOnQEMU(t *testing.T) {
 	for _, mode := range driverModes {
 		t.Run(mode.name, func(t *testing.T) {
 			s := boot(t, mode.peer, mode.opt)
-			d := s.domain()
+			d, iova := s.domain(), low|mode.high
 			require.NoError(t, d.Map(iova, target, 0x1000, emu.RW))
 			require.NoError(t, s.d.Attach(s.m.Devices[0].Source, emu.NoPASID, d))
 			_, ok := s.dmaRead(0, iova)
