@@ -57,9 +57,8 @@ func Preset(name string) (Config, error) {
 
 // onlyModelled takes away what a preset is to have and the unit does not do yet.
 func (c *Config) onlyModelled() {
-	c.IR, c.EIM, c.PI, c.MHMV, c.ESIRTPS = false, false, false, 0, false
-	c.FSTS, c.FS1GP, c.FS5LP, c.EAFS, c.NEST = false, false, false, false, false
-	c.Walk2, c.Stage2, c.InterruptCache = nil, iotlb.Geometry{}, iotlb.Geometry{}
+	c.NEST = false
+	c.Walk2, c.Stage2 = nil, iotlb.Geometry{}
 }
 
 func full() Config {
@@ -91,12 +90,10 @@ func version6() Config {
 	return c
 }
 
-// noScalableMode takes away what comes with SMTS.
+// noScalableMode takes away what came with scalable mode.
 func noScalableMode(c *Config) {
-	c.SMTS, c.SSTS, c.FSTS, c.NEST, c.SSADS, c.EAFS, c.SMPWCS = false, false, false, false, false, false, false
-	c.FS1GP, c.FS5LP, c.RPS, c.RPRIVS, c.PASID, c.PSS, c.PRS, c.PDS, c.PTRS = false, false, false, false, false, 0, false, false, false
-	c.SMS = false
-	c.ERS, c.SRS, c.NWFS, c.DIT, c.ADMS, c.PMS = false, false, false, false, false, false
+	c.NoScalable()
+	c.PSS, c.ERS, c.SRS, c.NWFS, c.DIT, c.ADMS, c.PMS = 0, false, false, false, false, false, false
 	c.PASIDCache, c.Walk2, c.Stage2 = iotlb.Geometry{}, nil, iotlb.Geometry{}
 }
 
