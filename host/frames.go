@@ -181,6 +181,15 @@ func (f *Frames) Owner(pa emu.PA) uint32 {
 	return 0
 }
 
+// BlockAt returns the block in use that begins at pa.
+func (f *Frames) BlockAt(pa emu.PA) (Block, bool) {
+	p := f.at(pa)
+	if p == nil || !p.used || p.lg2 == 0 || pa%emu.PageSize != 0 {
+		return Block{}, false
+	}
+	return Block{pa, p.lg2, p.owner}, true
+}
+
 // InUse reports whether the page at pa is in use.
 func (f *Frames) InUse(pa emu.PA) bool {
 	p := f.at(pa)

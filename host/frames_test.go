@@ -72,6 +72,18 @@ func TestFrames_OwnerLeaksAndStats(t *testing.T) {
 	require.Equal(t, FrameStats{Allocated: 6, Freed: 1, InUse: 5, Peak: 6}, f.Stats())
 }
 
+func TestFrames_BlockAt(t *testing.T) {
+	f, _ := newFrames(t, 64)
+	a, _ := f.AllocFor(14, 3)
+	b, ok := f.BlockAt(a)
+	require.True(t, ok)
+	require.Equal(t, Block{a, 14, 3}, b)
+	for _, pa := range []emu.PA{a + 8, a + 0x1000, a + 0x4000, 0, 1 << 40} {
+		_, ok = f.BlockAt(pa)
+		require.False(t, ok, "%#x", pa)
+	}
+}
+
 func TestFrames_Poison(t *testing.T) {
 	f, w := newFrames(t, 4)
 	f.SetPoison(true)

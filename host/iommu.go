@@ -18,6 +18,7 @@ var (
 	ErrDevice      = errors.New("device unknown or known")     // probed twice, or released without
 	ErrNoID        = errors.New("out of domain ids")           // all in use, or waiting for a flush
 	ErrTimeout     = errors.New("hardware did not answer")     // a poll ran into its limit
+	ErrNotTracking = errors.New("dirty tracking is off")       // nobody keeps the flags that are asked for
 )
 
 // DomainKind is what a domain does with an address.
@@ -107,10 +108,40 @@ type Domain interface {
 	//
 	// Errors: ErrTimeout.
 	Invalidate(iova emu.IOVA, n uint64, tables bool) error
+	// SetDirty turns dirty tracking on or off, whether or not devices are attached: hardware keeps
+	// dirty flags in the tables. It begins with none set.
+	//
+	// Errors: ErrUnsupported, ErrTimeout; after ErrTimeout some devices may be tracked and others not.
+	SetDirty(on bool) error
+	// ReadDirty calls visit for each dirty leaf that touches [iova, iova+n), in ascending order and as
+	// a whole. With clear they are clean afterwards; when it returns, all that was written so far
+	// is in what was visited or will be in what the next call visits.
+	//
+	// Errors: ErrUnsupported (no tables), ErrNotTracking, ErrTimeout, pagetable.ErrLength,
+	// pagetable.ErrCorrupt.
+	ReadDirty(iova emu.IOVA, n uint64, clear bool, visit func(first, last emu.IOVA)) error
 	// Free gives back tables and id.
 	//
 	// Errors: ErrBusy while attached, ErrTimeout.
 	Free() error
+}
+
+// Wrapper is a domain in front of another: a driver attaches the one behind.
+type Wrapper interface {
+	Domain
+	// Behind returns that one.
+	Behind() Domain
+}
+
+// Underlying returns the domain that a driver made, behind all that stands in front of it.
+func Underlying(d Domain) Domain {
+	for {
+		w, ok := d.(Wrapper)
+		if !ok {
+			return d
+		}
+		d = w.Behind()
+	}
 }
 
 // DeviceSpec describes a device to its driver.

@@ -35,6 +35,12 @@ var variants = []struct {
 	{"16 domains", []func(*hw.Config){legacy, func(c *hw.Config) { c.ND = 0 }}, Options{}},
 	{"non-coherent", []func(*hw.Config){func(c *hw.Config) { c.C, c.SMPWCS = false, false }}, Options{}},
 	{"device-TLB", []func(*hw.Config){withATS}, Options{}},
+	{"first stage only", []func(*hw.Config){firstOnly}, Options{}},
+	{"first stage of five levels", []func(*hw.Config){firstOnly, func(c *hw.Config) { c.FS5LP, c.FS1GP = true, true }}, Options{}},
+	{"first stage, caching mode", []func(*hw.Config){firstOnly, func(c *hw.Config) { c.CM = true }}, Options{}},
+	{"first stage, non-coherent", []func(*hw.Config){firstOnly, func(c *hw.Config) { c.C, c.SMPWCS = false, false }}, Options{}},
+	{"first stage, device-TLB", []func(*hw.Config){firstOnly, withATS}, Options{}},
+	{"both stages and nested", []func(*hw.Config){nested}, Options{}},
 	{"abort mode", []func(*hw.Config){func(c *hw.Config) { c.ADMS = true }}, Options{}},
 }
 

@@ -91,7 +91,7 @@ func (c *contextCaches) SyncEntry([][]uint64) error {
 // SyncAll is for a device without live PASID entries; otherwise everything has to go.
 func (c *contextCaches) SyncAll(_, _ [][]uint64, how entry.Batching) error {
 	ops := []op{contextDevice(didNone, c.dev.sid)}
-	if len(c.dev.domains) > 0 {
+	if len(c.dev.domains) > 0 || c.dev.old {
 		ops = append(ops, pasidGlobal(), iotlbGlobal())
 	}
 	return c.run(how, c.deviceTLB(ops)...)

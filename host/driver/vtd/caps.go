@@ -21,6 +21,7 @@ type caps struct {
 	fro, iro              uint32 // offsets in bytes
 	coherent              bool   // root, context and PASID structures
 	tablesCoherent        bool   // paging structures
+	second, first, nest   bool   // stages of translation that there are
 }
 
 func (c *caps) has(b reg.Bits) bool { return b.On(c.ecap) }
@@ -41,20 +42,28 @@ func (d *Driver) readCaps() error {
 	c.fro, c.iro = uint32(spec.CapFRO.Of(c.cap))*16, uint32(spec.EcapIRO.Of(c.ecap))*16
 	c.coherent, c.tablesCoherent = c.has(spec.EcapC), c.has(spec.EcapC)
 
-	can := c.has(spec.EcapSMTS) && c.has(spec.EcapQI) && c.has(spec.EcapSSTS)
+	_, _, second := c.width(0)
+	_, _, first := c.firstWidth(0)
+	c.second, c.first = c.has(spec.EcapSSTS) && second, c.has(spec.EcapFSTS) && first
+	if err := d.inheritedMode(); err != nil {
+		return err
+	}
+	can := c.has(spec.EcapSMTS) && c.has(spec.EcapQI) && (c.second || c.first)
 	switch {
 	case d.opt.Mode == ModeScalable && !can:
-		return fmt.Errorf("vtd: unit %d: scalable mode with second stage: %w", d.opt.Unit, host.ErrUnsupported)
+		return fmt.Errorf("vtd: unit %d: scalable mode with a stage of translation: %w", d.opt.Unit, host.ErrUnsupported)
 	case d.opt.Mode == ModeScalable, d.opt.Mode == ModeAuto && can && !d.opt.NoQueue:
 		d.scalable = true
 		c.tablesCoherent = c.has(spec.EcapSMPWCS)
+		c.nest = c.second && c.first && c.has(spec.EcapNEST)
 		if c.has(spec.EcapPASID) {
 			c.pasids = 1 << (spec.EcapPSS.Of(c.ecap) + 1)
 		}
-	}
-	if _, _, ok := c.width(0); !ok {
+	case !second:
 		return fmt.Errorf("vtd: unit %d: no second-stage width in SAGAW %#x: %w",
 			d.opt.Unit, spec.CapSAGAW.Of(c.cap), host.ErrUnsupported)
+	default:
+		c.second, c.first = true, false
 	}
 	return nil
 }
@@ -81,4 +90,20 @@ func (c *caps) width(want uint8) (levels, bits uint8, ok bool) {
 		bits = want
 	}
 	return levels, bits, true
+}
+
+// firstWidth is width for the first stage: the lower half of the canonical addresses of 4 or 5 levels,
+// limited by CAP.MGAW (3.6).
+func (c *caps) firstWidth(want uint8) (levels, bits uint8, ok bool) {
+	mgaw := uint8(spec.CapMGAW.Of(c.cap)) + 1
+	for l := uint8(4); l <= 5; l++ {
+		if l == 5 && (!spec.CapFS5LP.On(c.cap) || mgaw <= bits) {
+			break
+		}
+		levels, bits = l, min(12+9*l-1, mgaw)
+		if want != 0 && want <= bits {
+			break
+		}
+	}
+	return levels, bits, bits > 39 && want <= bits
 }

@@ -14,19 +14,20 @@ import (
 
 // device is what the driver knows of one requester.
 type device struct {
-	sid     emu.SourceID
-	spec    host.DeviceSpec
-	ats     bool // the device may hold translations
-	domains map[emu.PASID]*domain
-	// suspects are domains whose entry caches may hold, because a change to them failed half-way.
-	suspects map[emu.PASID][]*domain
+	sid      emu.SourceID
+	spec     host.DeviceSpec
+	ats      bool // the device may hold translations
+	domains  map[emu.PASID]*domain
+	suspects map[emu.PASID][]suspect
 
 	context emu.PA // its context entry
 	// Scalable mode only:
 	live  bool                 // the context entry is present
+	old   bool                 // as an earlier system has left it
 	dir   emu.PA               // PASID directory
 	pdts  uint8                // its size code
 	table map[emu.PASID]emu.PA // PASID tables by PASID>>6
+	lent  map[emu.PASID]emu.PA // those that are an earlier system's, as is the directory; nil if it is not
 }
 
 // The shape of PASID structures (9.5, 9.6).
@@ -53,7 +54,7 @@ func (d *Driver) probe(sid emu.SourceID, s host.DeviceSpec) (*device, error) {
 		return nil, fmt.Errorf("vtd: %#04x: %d PASIDs, the unit has %d: %w", uint32(sid), s.PASIDs, d.caps.pasids, host.ErrUnsupported)
 	}
 	v := &device{
-		sid: sid, spec: s, domains: make(map[emu.PASID]*domain), suspects: make(map[emu.PASID][]*domain),
+		sid: sid, spec: s, domains: make(map[emu.PASID]*domain), suspects: make(map[emu.PASID][]suspect),
 		ats: s.ATS && d.caps.has(spec.EcapDT) && d.queue != nil,
 	}
 	table, err := d.contextTable(sid)
@@ -62,11 +63,17 @@ func (d *Driver) probe(sid emu.SourceID, s host.DeviceSpec) (*device, error) {
 	}
 	if d.scalable {
 		v.context = table + emu.PA(sid&0x7f)*32
-		if err := d.makeDirectory(v); err != nil {
-			return nil, err
-		}
 	} else {
 		v.context = table + emu.PA(sid&0xff)*16
+	}
+	switch x := d.left(sid); {
+	case x != nil:
+		err = d.takeDevice(v, x)
+	case d.scalable:
+		err = d.makeDirectory(v)
+	}
+	if err != nil {
+		return nil, err
 	}
 	d.devices[sid] = v
 	return v, nil
@@ -130,7 +137,7 @@ func (d *Driver) pasidEntry(v *device, pasid emu.PASID, build bool) (at emu.PA, 
 
 // setContext makes the scalable-mode context entry of v present.
 func (d *Driver) setContext(v *device) error {
-	if v.live {
+	if v.live && !v.old {
 		return nil
 	}
 	w := make([]uint64, 4)
@@ -139,7 +146,7 @@ func (d *Driver) setContext(v *device) error {
 	if _, err := entry.Hitless.Write(d.contextTarget(v), w); err != nil {
 		return fmt.Errorf("vtd: context entry of %#04x: %w", uint32(v.sid), err)
 	}
-	v.live = true
+	v.live, v.old = true, false
 	return nil
 }
 
@@ -160,15 +167,21 @@ func (d *Driver) Release(sid emu.SourceID) error {
 	if len(v.domains) > 0 || len(v.suspects) > 0 {
 		return fmt.Errorf("vtd: %#04x released with %d domains: %w", uint32(sid), len(v.domains), host.ErrBusy)
 	}
-	if v.live {
+	if d.left(sid) != nil {
+		if err := d.blockContexts(sid); err != nil {
+			return err
+		}
+	} else if v.live {
 		if _, err := entry.Hitless.Write(d.contextTarget(v), make([]uint64, 4)); err != nil {
 			return fmt.Errorf("vtd: context entry of %#04x: %w", uint32(sid), err)
 		}
 	}
 	for _, index := range slices.Sorted(maps.Keys(v.table)) {
-		d.pages.Free(v.table[index], emu.PageShift)
+		if v.lent[index] == 0 {
+			d.pages.Free(v.table[index], emu.PageShift)
+		}
 	}
-	if v.dir != 0 {
+	if v.dir != 0 && v.lent == nil {
 		d.pages.Free(v.dir, v.pdts+pdtsBits+3)
 	}
 	delete(d.devices, sid)

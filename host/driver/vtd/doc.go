@@ -11,15 +11,17 @@
 //
 // # Modes
 //
-// Legacy mode has one domain for each device. In scalable mode a device has a PASID directory of its
-// own; its requests without PASID use entry 0 of it (RID_PASID), others the entry of their PASID.
-// Paging domains are second-stage tables in both.
+// Legacy mode has one domain for each device, and the second stage only. In scalable mode a device has
+// a PASID directory of its own; its requests without PASID use entry 0 of it (RID_PASID), others the
+// entry of their PASID. A paging domain has second-stage or first-stage tables there, and a nested
+// domain has the first-stage tables of a guest, at addresses of its parent.
 //
 // # Domain ids
 //
 // Id 0 is never used: hardware in caching mode tags not-present entries with it. Id 1 belongs to all
-// pass-through entries. The others are one for each paging domain, and an id is given out again only
-// when nothing in a cache can carry it.
+// pass-through entries. The others are one for each paging or nested domain, and an id is given out
+// again only when nothing in a cache can carry it. A move between first-stage tables may borrow a
+// free one for its time.
 //
 // # Invalidation
 //
@@ -30,6 +32,5 @@
 //
 // # What is not here
 //
-// Interrupt remapping, page requests, first-stage and nested domains, taking over the tables of an
-// earlier kernel.
+// Interrupt remapping, page requests.
 package vtd

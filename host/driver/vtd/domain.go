@@ -15,14 +15,23 @@ import (
 type domain struct {
 	d     *Driver
 	kind  host.DomainKind
+	first bool // the tables are first-stage ones; of a nested domain those of the guest
 	id    uint32
 	spec  host.DomainSpec
-	table *pagetable.Table  // nil unless paging
-	pages *host.OwnedFrames // of the table
-	users []user
-	freed bool
+	dirty bool // hardware keeps dirty flags
+	// Of a paging domain:
+	table  *pagetable.Table
+	config pagetable.Config
+	pages  *host.OwnedFrames
+	users  []user
+	freed  bool
 	// stale: caches may hold entries with the id.
 	stale bool
+	// A nested domain has a parent, whose children it is one of, and a table of somebody else.
+	parent   *domain
+	children []*domain
+	root     emu.PA // input address of the parent
+	levels   uint8
 
 	gather  pagetable.Gather // of the operation in progress
 	waiting pagetable.Gather // lazy: what waits for a flush
@@ -42,7 +51,8 @@ type span struct {
 	n    uint64
 }
 
-// NewDomain makes a domain. Identity needs ECAP.PT.
+// NewDomain makes a domain. Identity needs ECAP.PT, a stage its ECAP.SSTS or FSTS in scalable mode,
+// a nested domain ECAP.NEST.
 func (d *Driver) NewDomain(s host.DomainSpec) (host.Domain, error) {
 	dom := &domain{d: d, kind: s.Kind, spec: s}
 	switch s.Kind {
@@ -54,51 +64,41 @@ func (d *Driver) NewDomain(s host.DomainSpec) (host.Domain, error) {
 		}
 		dom.id = didIdentity
 		return dom, nil
-	case host.DomainPaging:
+	case host.DomainPaging, host.DomainNested:
 	default:
 		return nil, fmt.Errorf("vtd: domain kind %d: %w", s.Kind, host.ErrUnsupported)
 	}
 	if s.Snoop && !d.caps.has(spec.EcapSC) {
 		return nil, fmt.Errorf("vtd: forced snooping: %w", host.ErrUnsupported)
 	}
-	levels, bits, ok := d.caps.width(s.Width)
-	if !ok {
-		return nil, fmt.Errorf("vtd: %d address bits: %w", s.Width, host.ErrUnsupported)
+	check := dom.checkPaging
+	if s.Kind == host.DomainNested {
+		check = dom.checkNested
 	}
-	var err error
-	if dom.id, err = d.ids.take(s.ID); err != nil {
+	build, err := check()
+	if err != nil {
 		return nil, err
 	}
-	if dom.table, err = d.newTable(dom, levels, bits); err != nil {
-		d.ids.put(dom.id)
+	left := d.leftID(&s)
+	if !left {
+		if dom.id, err = d.ids.take(s.ID); err != nil {
+			return nil, err
+		}
+	} else {
+		dom.id = s.ID
+	}
+	if err = build(); err == nil && left {
+		err = d.claim(dom)
+	}
+	if err != nil {
+		dom.unmake()
+		if !left {
+			d.ids.put(dom.id)
+		}
 		return nil, err
 	}
+	d.domains[dom.id] = dom
 	return dom, nil
-}
-
-// newTable makes or adopts the second-stage table of dom.
-func (d *Driver) newTable(dom *domain, levels, bits uint8) (*pagetable.Table, error) {
-	sslps := spec.CapSSLPS.Of(d.caps.cap)
-	f := pagetable.VTDSS{HAW: d.opt.HAW, Snoop: d.caps.has(spec.EcapSC)}
-	if sslps&spec.SSLPS2M == 0 {
-		f.Without |= 1 << 21
-	}
-	if sslps&spec.SSLPS1G == 0 {
-		f.Without |= 1 << 30
-	}
-	cfg := pagetable.Config{Levels: levels, VABits: bits, Incoherent: !d.caps.tablesCoherent}
-	if dom.spec.Snoop {
-		cfg.Attr = pagetable.VTDSSSnoop
-	}
-	pages := d.frames.For(d.opt.Owner + dom.id)
-	dom.pages = pages
-	if dom.spec.Root == 0 {
-		return pagetable.New(f, d.tables, pages, cfg)
-	}
-	if l := dom.spec.Levels; l != 0 && l != levels {
-		cfg.Levels, cfg.VABits = l, min(12+9*l, uint8(spec.CapMGAW.Of(d.caps.cap))+1)
-	}
-	return pagetable.Open(f, d.tables, pages, dom.spec.Root, cfg)
 }
 
 // ID returns the domain id, 0 for a blocked domain.
@@ -107,10 +107,11 @@ func (m *domain) ID() uint32 { return m.id }
 // Kind returns what the domain does.
 func (m *domain) Kind() host.DomainKind { return m.kind }
 
-// Tables returns the second-stage table, or nil.
+// Tables returns the table of a paging domain, or nil.
 func (m *domain) Tables() *pagetable.Table { return m.table }
 
-// Lookup walks the table; an identity domain has every address.
+// Lookup walks the table; an identity domain has every address. The tables of a nested domain are
+// not the driver's to read: it has none.
 func (m *domain) Lookup(iova emu.IOVA) (pagetable.Translation, bool) {
 	switch {
 	case m.table != nil:
@@ -121,10 +122,11 @@ func (m *domain) Lookup(iova emu.IOVA) (pagetable.Translation, bool) {
 	return pagetable.Translation{}, false
 }
 
-// Flush makes hardware forget all translations of the domain, and releases what waited for that.
+// Flush makes hardware forget all translations of the domain, and of those nested on it, and releases
+// what waited for that.
 func (m *domain) Flush() error {
-	if m.stale {
-		if err := m.d.invalidate(entry.OneWait, m.flushOps()...); err != nil {
+	if m.cached() {
+		if err := m.d.invalidate(entry.OneWait, m.drop(0, wholeSpace, false)...); err != nil {
 			return err
 		}
 		m.stale = len(m.users) > 0
@@ -133,31 +135,17 @@ func (m *domain) Flush() error {
 	return nil
 }
 
-// Invalidate flushes the whole domain.
-func (m *domain) Invalidate(emu.IOVA, uint64, bool) error { return m.Flush() }
-
-// flushOps is the IOTLB by domain and all of each device-TLB.
-func (m *domain) flushOps() []op {
-	ops := []op{iotlbDomain(m.id)}
-	if m.kind == host.DomainIdentity && m.d.scalable {
-		ops = ops[:0] // pass-through entries are tagged with their PASID
-		for _, u := range m.users {
-			if o := iotlbPASID(m.id, ridPASID(u.pasid)); !slices.Contains(ops, o) {
-				ops = append(ops, o)
-			}
-		}
+// Invalidate makes hardware forget the translations of a range.
+func (m *domain) Invalidate(iova emu.IOVA, n uint64, tables bool) error {
+	if n == 0 || !m.cached() {
+		return nil
 	}
-	return m.deviceOps(ops, 0, wholeSpace)
-}
-
-// deviceOps adds the device-TLBs that may hold the range.
-func (m *domain) deviceOps(ops []op, addr uint64, am uint8) []op {
-	for _, u := range m.users {
-		if u.dev.ats {
-			ops = append(ops, deviceTLB(u.dev.sid, u.pasid, addr, am))
-		}
+	last := iova + emu.IOVA(n-1)
+	if last < iova {
+		last = ^emu.IOVA(0)
 	}
-	return ops
+	addr, am := block(iova, last)
+	return m.d.invalidate(entry.OneWait, m.drop(addr, am, !tables)...)
 }
 
 // Free gives back table and id, behind a flush if a cache can still hold the id.
@@ -168,8 +156,12 @@ func (m *domain) Free() error {
 	case len(m.users) > 0:
 		u := m.users[0]
 		return fmt.Errorf("vtd: domain %d is attached to %#04x, PASID %#x: %w", m.id, uint32(u.dev.sid), uint32(u.pasid), host.ErrBusy)
+	case len(m.children) > 0:
+		return fmt.Errorf("vtd: domain %d is the parent of domain %d: %w", m.id, m.children[0].id, host.ErrBusy)
+	case m.d.heritage != nil && m.id >= didFirst && m.d.heritage.entries[m.id] > 0:
+		return fmt.Errorf("vtd: domain %d: devices that an earlier system has left use it: %w", m.id, host.ErrBusy)
 	}
-	if m.table == nil {
+	if m.id < didFirst {
 		m.freed = true
 		return nil
 	}
@@ -177,13 +169,24 @@ func (m *domain) Free() error {
 		return err
 	}
 	m.freed = true
-	if m.spec.Root != 0 {
+	if m.parent == nil && m.spec.Root != 0 {
 		m.table.Destroy() // made by another system: only the table itself knows its pages
 	} else {
-		m.pages.FreeAll()
+		m.unmake()
 	}
+	delete(m.d.domains, m.id)
 	m.d.ids.put(m.id)
 	return nil
+}
+
+// unmake undoes what makes a domain, but for the id.
+func (m *domain) unmake() {
+	switch {
+	case m.parent != nil:
+		m.parent.children = slices.DeleteFunc(m.parent.children, func(c *domain) bool { return c == m })
+	case m.pages != nil:
+		m.pages.FreeAll()
+	}
 }
 
 func (m *domain) addUser(dev *device, pasid emu.PASID) {

@@ -26,7 +26,9 @@ type Driver struct {
 	context  map[uint16]emu.PA // context tables by bus, and half of the bus in scalable mode
 	devices  map[emu.SourceID]*device
 	ids      ids
-	lazy     []*domain // with ranges that wait for a flush, the oldest first
+	heritage *heritage          // while a take-over lasts
+	domains  map[uint32]*domain // paging and nested ones by id
+	lazy     []*domain          // with ranges that wait for a flush, the oldest first
 	onFault  func(host.FaultRecord)
 
 	formatContext, formatPASID *entry.Format
@@ -37,14 +39,16 @@ type Driver struct {
 var _ host.Driver = (*Driver)(nil)
 
 // New brings a unit up: everything but translation itself, which Enable turns on once devices are
-// attached. A unit that firmware or an earlier system left running is taken down first.
+// attached. A unit that firmware or an earlier system left running is taken down first, unless
+// Options.TakeOver says otherwise.
 //
-// Errors: ErrNoUnit, host.ErrUnsupported, host.ErrNoFrames, host.ErrTimeout.
+// Errors: ErrNoUnit, ErrTakeOver, host.ErrUnsupported, host.ErrNoFrames, host.ErrTimeout.
 func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
 	opt.setDefaults()
 	d := &Driver{
 		frames: frames, pages: frames.For(opt.Owner), opt: opt,
 		context: make(map[uint16]emu.PA), devices: make(map[emu.SourceID]*device),
+		domains: make(map[uint32]*domain),
 	}
 	d.cpu = &counter{cpu, &d.stats}
 	if err := d.readCaps(); err != nil {
@@ -79,7 +83,7 @@ func (d *Driver) bringUp() error {
 			return err
 		}
 	}
-	if spec.GstsTES.On(d.read(spec.OffGSTS, 4)) {
+	if spec.GstsTES.On(d.read(spec.OffGSTS, 4)) && d.heritage == nil {
 		// The mode cannot change while translation is on.
 		if err := d.level("TE", spec.GcmdTE, false); err != nil {
 			return err
@@ -88,6 +92,11 @@ func (d *Driver) bringUp() error {
 	var err error
 	if d.root, err = d.alloc(emu.PageShift); err != nil {
 		return err
+	}
+	if d.heritage != nil {
+		if err := d.copyTables(); err != nil {
+			return err
+		}
 	}
 	if err := d.installRoot(); err != nil {
 		return err
@@ -133,8 +142,10 @@ func (d *Driver) Enable() error {
 	if err := d.flushWriteBuffer(); err != nil {
 		return err
 	}
-	if err := d.level("TE", spec.GcmdTE, true); err != nil {
-		return err
+	if !spec.GstsTES.On(d.read(spec.OffGSTS, 4)) {
+		if err := d.level("TE", spec.GcmdTE, true); err != nil {
+			return err
+		}
 	}
 	return d.dropProtection()
 }

@@ -14,7 +14,7 @@ func ridPASID(pasid emu.PASID) emu.PASID {
 	return pasid
 }
 
-// addressWidth is the AW code of a table: levels - 2.
+// addressWidth is the AW code of a second-stage table: levels - 2.
 func (m *domain) addressWidth() (root emu.PA, aw uint64) {
 	root, levels := m.table.Root()
 	return root, uint64(levels) - 2
@@ -53,24 +53,53 @@ func (m *domain) contextWords(v *device) []uint64 {
 	return w
 }
 
-// pasidWords makes a PASID-table entry (9.6).
+// pasidWords makes a PASID-table entry (9.6). Of a first stage it sets what Linux 7.3 sets: requests
+// for supervisor rights and execution stay refused (SRE, ERE), and XD is no bit of the tables (NXE).
 func (m *domain) pasidWords() []uint64 {
 	c := &m.d.caps
 	w := make([]uint64, 8)
 	w[0] = spec.PasidP.Mask()
 	spec.PasidDID.Set(w, uint64(m.id))
-	if m.kind == host.DomainIdentity {
+	snoop := m.spec.Snoop
+	switch {
+	case m.kind == host.DomainIdentity:
 		spec.PasidPGTT.Set(w, spec.PGTTPassThrough)
 		spec.PasidAW.Set(w, c.maxAW())
-	} else {
-		root, aw := m.addressWidth()
-		w[0] |= uint64(root)
+	case m.parent != nil:
+		m.parent.secondWords(w)
+		m.firstWords(w, m.root, m.levels)
+		spec.PasidPGTT.Set(w, spec.PGTTNested)
+		snoop = snoop || m.parent.spec.Snoop
+	case m.first:
+		root, levels := m.table.Root()
+		m.firstWords(w, root, levels)
+		spec.PasidPGTT.Set(w, spec.PGTTFirst)
+		spec.PasidAW.Set(w, uint64(levels)-2) // ignored; set by Linux, and looked at by QEMU
+	default:
+		m.secondWords(w)
 		spec.PasidPGTT.Set(w, spec.PGTTSecond)
-		spec.PasidAW.Set(w, aw)
+	}
+	if m.kind != host.DomainIdentity {
 		w[1] |= spec.PasidPWSNP.PutBool(c.has(spec.EcapSMPWCS))
 	}
-	w[1] |= spec.PasidPGSNP.PutBool(m.spec.Snoop && c.has(spec.EcapSC))
+	w[1] |= spec.PasidPGSNP.PutBool(snoop && c.has(spec.EcapSC))
 	return w
+}
+
+// secondWords puts a second stage into an entry.
+func (m *domain) secondWords(w []uint64) {
+	root, aw := m.addressWidth()
+	w[0] |= uint64(root)
+	spec.PasidAW.Set(w, aw)
+	w[0] |= spec.PasidSSADE.PutBool(m.dirty)
+}
+
+// firstWords puts a first stage into an entry.
+func (m *domain) firstWords(w []uint64, root emu.PA, levels uint8) {
+	w[2] |= uint64(root)
+	if levels == 5 {
+		spec.PasidFSPM.Set(w, spec.FSPM5)
+	}
 }
 
 // maxAW is the AW code of the largest width that hardware has.

@@ -46,8 +46,28 @@ func (s *ids) take(want uint32) (uint32, error) {
 	return 0, fmt.Errorf("vtd: all %d domain ids: %w", len(s.used), host.ErrNoID)
 }
 
+// reserve takes an id that an earlier system uses, whatever it is.
+func (s *ids) reserve(id uint32) {
+	if id < uint32(len(s.used)) {
+		s.used[id] = true
+	}
+}
+
+// peek returns an id that take would give out, without taking it; 0 if there is none.
+func (s *ids) peek() uint32 {
+	for id := s.low; id < uint32(len(s.used)); id++ {
+		if !s.used[id] {
+			return id
+		}
+	}
+	return 0
+}
+
 // put takes an id back that no cache holds any more.
 func (s *ids) put(id uint32) {
+	if id < didFirst || id >= uint32(len(s.used)) {
+		return // of an earlier system
+	}
 	s.used[id] = false
 	s.low = min(s.low, id)
 }

@@ -92,13 +92,10 @@ func (d *Driver) FlushLazy() error {
 		ops = append(ops, op{typ: spec.DescIOTLB, gran: spec.GranGlobal})
 	}
 	for _, m := range d.lazy {
-		switch {
-		case !m.stale:
-		case many:
-			ops = m.deviceOps(ops, 0, wholeSpace)
-		default:
-			ops = append(ops, iotlbDomain(m.id))
-			ops = m.deviceOps(ops, 0, wholeSpace)
+		for _, o := range m.drop(0, wholeSpace, false) {
+			if !many || o.stage() > 2 {
+				ops = append(ops, o)
+			}
 		}
 	}
 	if err := d.invalidate(entry.OneWait, ops...); err != nil {

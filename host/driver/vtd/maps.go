@@ -44,13 +44,13 @@ func (m *domain) Map(iova emu.IOVA, pa emu.PA, n uint64, perm emu.Access) error 
 	return m.nowPresent(iova, iova+emu.IOVA(n-1))
 }
 
-// nowPresent does what is due when entries became present: in caching mode their absence may be cached
-// (6.1), and a write buffer may hold them back.
+// nowPresent does what is due when entries became present: in caching mode their absence may be
+// cached, though not that of first-stage entries (6.1), and a write buffer may hold them back.
 func (m *domain) nowPresent(first, last emu.IOVA) error {
-	if len(m.users) == 0 {
+	if !m.cached() {
 		return nil
 	}
-	if m.d.caps.cm {
+	if m.d.caps.cm && !m.first {
 		return m.flushRange(first, last, false)
 	}
 	return m.d.flushWriteBuffer()
@@ -106,15 +106,11 @@ func (m *domain) flushGather() error {
 
 // flushRange invalidates the translations of first..last.
 func (m *domain) flushRange(first, last emu.IOVA, leafOnly bool) error {
-	if len(m.users) == 0 {
+	if !m.cached() {
 		return nil // the detach of the last one left nothing
 	}
 	addr, am := block(first, last)
-	o := iotlbPages(m.id, addr, am, leafOnly)
-	if c := &m.d.caps; !c.psi || am > c.mamv {
-		o = iotlbDomain(m.id)
-	}
-	return m.d.invalidate(entry.OneWait, m.deviceOps([]op{o}, addr, am)...)
+	return m.d.invalidate(entry.OneWait, m.drop(addr, am, leafOnly)...)
 }
 
 // block widens a range to the aligned power of two of pages that an invalidation can name.
@@ -126,7 +122,7 @@ func block(first, last emu.IOVA) (addr uint64, am uint8) {
 	return uint64(first) &^ (1<<lg2 - 1), uint8(lg2 - emu.PageShift)
 }
 
-// rights are the permissions of a leaf; second-stage tables here have no execute permission.
+// rights are the permissions of a leaf; tables here have no execute permission.
 func rights(a emu.Access) (p pagetable.Perm) {
 	if a&emu.Read != 0 {
 		p |= pagetable.Read

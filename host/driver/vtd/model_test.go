@@ -64,6 +64,9 @@ func (m *model) step(t *rapid.T) {
 	case 0, 1:
 		if len(m.doms) < 3 {
 			s := host.DomainSpec{Flush: host.FlushMode(rapid.IntRange(0, 1).Draw(t, "lazy"))}
+			if c := &m.d.caps; c.first && c.second {
+				s.Stage = host.Stage(rapid.IntRange(0, 2).Draw(t, "stage"))
+			}
 			d, err := m.d.NewDomain(s)
 			require.NoError(t, err)
 			m.doms = append(m.doms, &modelDomain{Domain: d, spec: s, pages: map[emu.IOVA]emu.PA{}, stale: map[emu.IOVA][]emu.PA{}})

@@ -49,6 +49,10 @@ func iotlbPASID(did uint32, pasid emu.PASID) op {
 	return op{typ: spec.DescPASIDIOTLB, gran: spec.GranPASID, did: did, pasid: pasid}
 }
 
+func iotlbPASIDPages(did uint32, pasid emu.PASID, addr uint64, am uint8, ih bool) op {
+	return op{typ: spec.DescPASIDIOTLB, gran: spec.GranPASIDPage, did: did, pasid: pasid, addr: addr, am: am, ih: ih}
+}
+
 // deviceTLB is for the device's own requests if pasid is NoPASID.
 func deviceTLB(sid emu.SourceID, pasid emu.PASID, addr uint64, am uint8) op {
 	o := op{typ: spec.DescDevTLB, sid: sid, addr: addr, am: am}
@@ -103,6 +107,11 @@ func (o *op) encode(c *caps) desc {
 		spec.PiG.Set(w, o.gran)
 		spec.PiDID.Set(w, did)
 		spec.PiPASID.Set(w, pasid)
+		if o.gran == spec.GranPASIDPage {
+			spec.PiAM.Set(w, uint64(o.am))
+			w[1] |= spec.PiIH.PutBool(o.ih)
+			spec.PiADDR.Set(w, o.addr>>12)
+		}
 	case spec.DescDevTLB:
 		spec.DtSID.Set(w, sid)
 		addr, s := atsRange(o.addr, o.am)

@@ -26,6 +26,7 @@ func TestOp_Encode(t *testing.T) {
 		{"IOTLB domain, draining", iotlbDomain(5), drain, desc{0x2 | 2<<4 | 1<<6 | 1<<7 | 5<<16}},
 		{"IOTLB pages", iotlbPages(5, 0x12340000, 4, true), c, desc{0x2 | 3<<4 | 5<<16, 0x12340000 | 1<<6 | 4}},
 		{"IOTLB of a PASID", iotlbPASID(5, 9), c, desc{0x6 | 2<<4 | 5<<16 | 9<<32}},
+		{"IOTLB pages of a PASID", iotlbPASIDPages(5, 9, 0x12340000, 51, true), drain, desc{0x6 | 3<<4 | 5<<16 | 9<<32, 0x12340000 | 1<<6 | 51}},
 		{"device-TLB page", deviceTLB(0xabcd, emu.NoPASID, 0x5000, 0), c, desc{0x3 | 0xabcd<<32, 0x5000}},
 		{"device-TLB all", deviceTLB(0xabcd, emu.NoPASID, 0, wholeSpace), c, desc{0x3 | 0xabcd<<32, 0x7fff_ffff_ffff_f001}},
 		{"PASID device-TLB page", deviceTLB(0xabcd, 9, 0x5000, 0), c, desc{0x8 | 0xabcd<<16 | 9<<32, 0x5000}},
@@ -96,6 +97,35 @@ func TestIDs_LowestFreeFirstAndReserved(t *testing.T) {
 	id, err = s.take(7)
 	require.NoError(t, err)
 	require.Equal(t, uint32(7), id)
+}
+
+func TestCaps_FirstWidth(t *testing.T) {
+	for _, x := range []struct {
+		five         uint64
+		mgaw         uint64
+		want         uint8
+		levels, bits uint8
+		ok           bool
+	}{
+		{0, 48, 0, 4, 47, true},
+		{0, 57, 0, 4, 47, true},
+		{0, 57, 48, 4, 47, false},
+		{0, 46, 0, 4, 46, true},
+		{0, 39, 0, 4, 39, false},
+		{1, 57, 0, 5, 56, true},
+		{1, 57, 47, 4, 47, true},
+		{1, 57, 48, 5, 56, true},
+		{1, 52, 0, 5, 52, true},
+		{1, 47, 0, 4, 47, true},
+		{1, 57, 57, 5, 56, false},
+	} {
+		c := caps{cap: x.five<<60 | (x.mgaw-1)<<16}
+		l, b, ok := c.firstWidth(x.want)
+		require.Equal(t, x.ok, ok, "%+v", x)
+		if ok {
+			require.Equal(t, [2]uint8{x.levels, x.bits}, [2]uint8{l, b}, "%+v", x)
+		}
+	}
 }
 
 func TestCaps_Width(t *testing.T) {

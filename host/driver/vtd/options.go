@@ -36,6 +36,10 @@ type Options struct {
 	// Owner marks the pages of the driver in host.Frames; those of a domain's tables are marked
 	// Owner plus the domain's id. 0 is (Unit+1)<<24.
 	Owner uint32
+	// TakeOver goes on from the tables of an earlier system if translation is on: devices stay at work,
+	// and a domain of the same tables and id attached to one changes nothing. No page that the
+	// earlier system uses may be free in the allocator. See Driver.Finish.
+	TakeOver bool
 	// Omit leaves out invalidations once the unit is up. Fault injection.
 	Omit entry.Omit
 }

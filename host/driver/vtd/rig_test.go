@@ -113,6 +113,10 @@ func noQueue(c *hw.Config) {
 	c.QI, c.IR, c.EIM, c.PI, c.MHMV = false, false, false, false, 0
 }
 
+// firstOnly has the first stage alone, nested has both and one on top of the other.
+func firstOnly(c *hw.Config) { c.FSTS, c.SSTS, c.SSADS, c.NEST = true, false, false, false }
+func nested(c *hw.Config)    { c.FSTS, c.NEST = true, true }
+
 func withATS(c *hw.Config) { c.DT = true }
 
 // machine builds a unit and a processor.
@@ -155,6 +159,13 @@ func (r *rig) domain(s host.DomainSpec) host.Domain {
 // mapped returns a domain with one page at iova that goes to pa.
 func (r *rig) mapped(iova emu.IOVA, pa emu.PA) host.Domain {
 	d := r.domain(host.DomainSpec{})
+	require.NoError(r.t, d.Map(iova, pa, 0x1000, emu.RW))
+	return d
+}
+
+// in is mapped with the stage chosen.
+func (r *rig) in(stage host.Stage, iova emu.IOVA, pa emu.PA) host.Domain {
+	d := r.domain(host.DomainSpec{Stage: stage})
 	require.NoError(r.t, d.Map(iova, pa, 0x1000, emu.RW))
 	return d
 }
@@ -217,6 +228,9 @@ func decode(w [2]uint64) string {
 		}
 		return "wait"
 	case 6:
+		if bits(0, 5, 4) == 3 {
+			return fmt.Sprintf("piotlb did %d pasid %x %#x am %d ih %d", did, bits(0, 51, 32), w[1]&^0xfff, bits(1, 5, 0), bits(1, 6, 6))
+		}
 		return fmt.Sprintf("piotlb g%d did %d pasid %x", bits(0, 5, 4), did, bits(0, 51, 32))
 	case 7:
 		return fmt.Sprintf("pasid g%d did %d pasid %x", bits(0, 5, 4), did, bits(0, 51, 32))

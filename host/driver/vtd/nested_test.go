@@ -1,0 +1,239 @@
+package vtd
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	hw "github.com/iommulab/iommulab/emu/vtd"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/host/guest"
+	"github.com/iommulab/iommulab/pagetable"
+)
+
+// machineIn is a guest: 16 MiB of memory at 0 in a parent domain, and an allocator for tables in it.
+type machineIn struct {
+	r      *rig
+	parent host.Domain
+	cpu    *guest.CPU
+	frames *host.Frames
+}
+
+const guestBase = emu.PA(0x2_0000_0000) // where a guest's memory is on the host
+
+func (r *rig) guest(base emu.PA, s host.DomainSpec) *machineIn {
+	s.Stage = host.StageSecond
+	p := r.domain(s)
+	require.NoError(r.t, p.Map(0, base, 16<<20, emu.RW))
+	return r.guestOn(p)
+}
+
+// guestOn is a guest whose memory p maps.
+func (r *rig) guestOn(p host.Domain) *machineIn {
+	g := &machineIn{r: r, parent: p, cpu: guest.NewCPU(r.cpu, p)}
+	var err error
+	g.frames, err = host.NewFrames(g.cpu, 0x10_0000, 8<<20)
+	require.NoError(r.t, err)
+	return g
+}
+
+// again is the same guest through a parent of its own with the same mappings.
+func (g *machineIn) again() *machineIn {
+	p := g.r.guest(guestBase, host.DomainSpec{}).parent
+	return &machineIn{r: g.r, parent: p, cpu: guest.NewCPU(g.r.cpu, p), frames: g.frames}
+}
+
+func (g *machineIn) domain(s guest.Spec) *guest.Domain {
+	d, err := guest.New(g.r.d, g.cpu, g.frames, s)
+	require.NoError(g.r.t, err)
+	return d
+}
+
+// mapped has one page at iova that goes to gpa.
+func (g *machineIn) mapped(iova emu.IOVA, gpa emu.PA) *guest.Domain {
+	d := g.domain(guest.Spec{})
+	require.NoError(g.r.t, d.Map(iova, gpa, 0x1000, emu.RW))
+	return d
+}
+
+// The bits are counted by hand from 9.6.
+func TestNested_Entry(t *testing.T) {
+	for _, c := range []struct {
+		parent host.DomainSpec
+		spec   guest.Spec
+		flags  [3]uint64
+	}{
+		{host.DomainSpec{Width: 48}, guest.Spec{}, [3]uint64{2 << 2, 0, 0}},
+		{host.DomainSpec{Width: 48, Snoop: true}, guest.Spec{}, [3]uint64{2 << 2, 1 << 24, 0}},
+		{host.DomainSpec{Width: 57}, guest.Spec{Levels: 5}, [3]uint64{3 << 2, 0, 1 << 2}},
+		{host.DomainSpec{Width: 48, Dirty: true}, guest.Spec{}, [3]uint64{2<<2 | 1<<9, 0, 0}},
+	} {
+		r := start(t, nested, func(c *hw.Config) { c.FS5LP = true })
+		g := r.guest(guestBase, c.parent)
+		d := g.domain(c.spec)
+		require.Equal(t, host.DomainNested, d.Kind())
+		require.NotEqual(t, g.parent.ID(), d.ID(), "an id of its own")
+		require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
+		second, _ := g.parent.Tables().Root()
+		first, _ := d.Tables().Root()
+		_, raw := r.d.EntryAt(dev, emu.NoPASID)
+		require.Equal(t, []uint64{1 | 3<<6 | c.flags[0] | uint64(second), 1<<23 | c.flags[1] | uint64(d.ID()), c.flags[2] | uint64(first), 0, 0, 0, 0, 0}, raw)
+		require.Less(t, first, emu.PA(16<<20), "an address of the guest")
+	}
+}
+
+func TestNested_Errors(t *testing.T) {
+	r := start(t, nested)
+	parent := r.domain(host.DomainSpec{Stage: host.StageSecond, Width: 48})
+	other := start(t, nested)
+	for _, c := range []struct {
+		name string
+		spec host.DomainSpec
+		want error
+	}{
+		{"no parent", host.DomainSpec{}, host.ErrUnsupported},
+		{"parent of another unit", host.DomainSpec{Parent: other.domain(host.DomainSpec{})}, host.ErrForeign},
+		{"parent of the first stage", host.DomainSpec{Parent: r.domain(host.DomainSpec{Stage: host.StageFirst})}, host.ErrUnsupported},
+		{"parent without tables", host.DomainSpec{Parent: r.domain(host.DomainSpec{Kind: host.DomainIdentity})}, host.ErrUnsupported},
+		{"three levels", host.DomainSpec{Parent: parent, Levels: 3}, host.ErrUnsupported},
+		{"table not aligned", host.DomainSpec{Parent: parent, Root: 0x800}, pagetable.ErrGeometry},
+		{"table beyond the parent", host.DomainSpec{Parent: parent, Root: 1 << 48}, pagetable.ErrGeometry},
+		{"id in use", host.DomainSpec{Parent: parent, ID: parent.ID()}, host.ErrBusy},
+	} {
+		c.spec.Kind = host.DomainNested
+		_, err := r.d.NewDomain(c.spec)
+		require.ErrorIs(t, err, c.want, c.name)
+	}
+	_, err := start(t).d.NewDomain(host.DomainSpec{Kind: host.DomainNested})
+	require.ErrorIs(t, err, host.ErrUnsupported, "no NEST")
+
+	n := r.domain(host.DomainSpec{Kind: host.DomainNested, Parent: parent})
+	require.ErrorIs(t, n.Map(0, 0, 0x1000, emu.RW), host.ErrUnsupported)
+	_, err = n.Unmap(0, 0x1000)
+	require.ErrorIs(t, err, host.ErrUnsupported)
+	require.ErrorIs(t, n.SetDirty(true), host.ErrUnsupported)
+	require.Nil(t, n.Tables())
+	require.ErrorIs(t, parent.Free(), host.ErrBusy)
+	require.NoError(t, n.Free())
+	require.NoError(t, parent.Free())
+}
+
+func TestNested_AttachedIsTheDomainBehind(t *testing.T) {
+	r := start(t, nested)
+	d := r.guest(guestBase, host.DomainSpec{}).mapped(0x10000, 0x5000)
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
+	require.Equal(t, d.Behind(), r.d.Attached(dev, emu.NoPASID))
+}
+
+// The guest's own changes: pages of its PASIDs. The parent's: pages of each id that is nested on it, all
+// of the devices' own caches.
+func TestNested_Invalidations(t *testing.T) {
+	r := start(t, nested, withATS)
+	g := r.guest(guestBase, host.DomainSpec{}) // 2
+	a, b := g.mapped(0x10000, 0x5000), g.mapped(0x10000, 0x6000)
+	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64, ATS: true}))
+	require.NoError(t, r.d.Attach(dev, 5, a))
+	require.NoError(t, r.d.Attach(0x800, emu.NoPASID, b))
+	got := r.during(func() { _, _ = a.Unmap(0x10000, 0x1000) })
+	require.Equal(t, []string{"piotlb did 3 pasid 5 0x10000 am 0 ih 1", "pdevtlb sid 108 pasid 5 0x10000", "wait"}, got)
+	require.Empty(t, r.during(func() { require.NoError(t, a.Map(0x10000, 0x5000, 0x1000, emu.RW)) }))
+	got = r.during(func() { require.NoError(t, a.Flush()) })
+	require.Equal(t, []string{"piotlb g2 did 3 pasid 5", "pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
+
+	got = r.during(func() { _, _ = g.parent.Unmap(0x20_0000, 0x20_0000) })
+	require.Equal(t, []string{
+		"iotlb did 3 0x200000 am 9 ih 1", "iotlb did 4 0x200000 am 9 ih 1",
+		"pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait",
+	}, got)
+	require.NoError(t, r.d.Attach(0x808, emu.NoPASID, g.parent))
+	got = r.during(func() { require.NoError(t, g.parent.Flush()) })
+	require.Equal(t, []string{"iotlb g2 did 2", "iotlb g2 did 3", "iotlb g2 did 4", "pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
+
+	got = r.during(func() { require.NoError(t, r.d.Detach(0x800, emu.NoPASID)) })
+	require.Equal(t, []string{"pasid g1 did 4 pasid 0", "fence", "iotlb g2 did 4", "wait"}, got)
+	got = r.during(func() { require.NoError(t, g.parent.Flush()) })
+	require.Equal(t, []string{"iotlb g2 did 2", "iotlb g2 did 3", "pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
+}
+
+// In caching mode the absence of second-stage entries may be cached under the ids nested on them.
+func TestVTDQuirk35_ParentMapsInvalidateTheChildren(t *testing.T) {
+	r := start(t, nested, func(c *hw.Config) { c.CM = true })
+	g := r.guest(guestBase, host.DomainSpec{})
+	a := g.mapped(0x10000, 0x5000)
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
+	got := r.during(func() { require.NoError(t, g.parent.Map(0x4000_0000, guestBase, 0x1000, emu.RW)) })
+	require.Equal(t, []string{"iotlb did 3 0x40000000 am 0 ih 0", "wait"}, got)
+	require.Empty(t, r.during(func() { require.NoError(t, a.Map(0x11000, 0x5000, 0x1000, emu.RW)) }))
+}
+
+// The ways between nested domains, and between these and others.
+func TestNested_Moves(t *testing.T) {
+	r := start(t, nested)
+	g := r.guest(guestBase, host.DomainSpec{})                   // 2
+	a, b := g.mapped(0x10000, 0x5000), g.mapped(0x10000, 0x6000) // 3, 4
+	copied := g.again()                                          // 5
+	c := copied.mapped(0x10000, 0x7000)                          // 6
+	elsewhere := r.guest(guestBase+1<<30, host.DomainSpec{})     // 7
+	require.NoError(t, elsewhere.mapped(0x10000, 0x5000).Free())
+	_, err := elsewhere.frames.Alloc(12) // so that the table is not where that of c is
+	require.NoError(t, err)
+	e := elsewhere.mapped(0x10000, 0x5000)          // 8
+	first := r.in(host.StageFirst, 0x10000, target) // 9
+	pass := r.domain(host.DomainSpec{Kind: host.DomainIdentity})
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, g.parent))
+	for _, m := range []struct {
+		name    string
+		to      host.Domain
+		verdict entry.Verdict
+		ids     []uint64
+		stores  int
+	}{
+		{"second stage to nested on it", a, entry.VerdictHitless, []uint64{2, 2, 3}, 2},
+		{"to another first stage", b, entry.VerdictHitless, []uint64{3, 3, 4}, 2},
+		{"to another first stage on a parent that translates alike", c, entry.VerdictHitless, []uint64{4, 4, 6}, 2},
+		{"to another parent", e, entry.VerdictDisruptive, []uint64{6, 6, 6, 8}, 3},
+		{"to pass-through", pass, entry.VerdictHitless, []uint64{8, 1, 1}, 2},
+		{"from pass-through", a, entry.VerdictHitless, []uint64{1, 1, 3}, 2},
+		{"to first stage", first, entry.VerdictDisruptive, []uint64{3, 3, 3, 9}, 3},
+		{"from first stage", b, entry.VerdictDisruptive, []uint64{9, 9, 9, 4}, 3},
+		{"to the second stage", g.parent, entry.VerdictHitless, []uint64{4, 2, 2}, 2},
+	} {
+		rep, err := r.d.Replace(dev, emu.NoPASID, m.to, entry.Hitless)
+		require.NoError(t, err, m.name)
+		require.Equal(t, m.verdict, rep.Verdict, "%s: %s", m.name, rep.Reason)
+		require.Equal(t, m.stores, rep.Stores, m.name)
+		var ids []uint64
+		for _, s := range rep.States {
+			ids = append(ids, spec.PasidDID.Get(s))
+		}
+		require.Equal(t, m.ids, ids, m.name)
+	}
+}
+
+func TestNested_TheSameFirstStageOnAnotherParentIsOneStore(t *testing.T) {
+	r := start(t, nested)
+	g := r.guest(guestBase, host.DomainSpec{})
+	copied := g.again()
+	a := g.mapped(0x10000, 0x5000)
+	root, levels := a.Tables().Root()
+	b := r.domain(host.DomainSpec{Kind: host.DomainNested, Parent: copied.parent, Root: root, Levels: levels})
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
+	rep, err := r.d.Replace(dev, emu.NoPASID, b, entry.Hitless)
+	require.NoError(t, err)
+	require.Equal(t, entry.VerdictHitless, rep.Verdict)
+	require.Equal(t, 1, rep.Stores)
+}
+
+// Dirty flags of the parent's tables are kept through the entries that are nested on it.
+func TestNested_DirtyTrackingOfTheParent(t *testing.T) {
+	r := start(t, nested)
+	g := r.guest(guestBase, host.DomainSpec{})
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, g.mapped(0x10000, 0x5000)))
+	got := r.during(func() { require.NoError(t, g.parent.SetDirty(true)) })
+	require.Equal(t, []string{"pasid g1 did 3 pasid 0", "fence", "iotlb g2 did 3", "wait"}, got)
+	_, raw := r.d.EntryAt(dev, emu.NoPASID)
+	require.NotZero(t, raw[0]&spec.PasidSSADE.Mask())
+}

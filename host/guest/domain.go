@@ -1,0 +1,198 @@
+package guest
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/pagetable"
+)
+
+// Spec describes a guest's domain. The zero value has four levels, with flags set beforehand.
+type Spec struct {
+	// Levels of the tables: 4, or 5 where the unit has them (CAP.FS5LP). 0 is 4.
+	Levels uint8
+	// Large allows leaves of 1 GiB, where the unit has them (CAP.FS1GP).
+	Large bool
+	// Dirty leaves accessed and dirty flags to hardware; otherwise they are set beforehand.
+	Dirty bool
+	// ID asks for this domain id on the host; 0 takes any free one.
+	ID uint32
+}
+
+// Domain is a guest's domain: first-stage tables in the guest's memory, on top of the parent. It
+// implements host.Domain with addresses of the guest as physical addresses; a driver attaches the
+// nested domain behind it. One guest uses it.
+type Domain struct {
+	host.Domain // the nested domain
+	cpu         *CPU
+	spec        Spec
+	table       *pagetable.Table
+	pages       *host.OwnedFrames
+	gather      pagetable.Gather
+	dirty       bool
+}
+
+var _ host.Wrapper = (*Domain)(nil)
+
+// New makes empty tables out of frames, which allocates memory of the guest by way of cpu, and a nested
+// domain for them.
+//
+// Errors: what driver.NewDomain returns, pagetable.ErrGeometry, pagetable.ErrNoMemory.
+func New(driver host.Driver, cpu *CPU, frames *host.Frames, s Spec) (*Domain, error) {
+	if s.Levels == 0 {
+		s.Levels = 4
+	}
+	d := &Domain{cpu: cpu, spec: s, dirty: s.Dirty, pages: frames.For(0)}
+	tables := cpu.Parent().Tables()
+	if tables == nil {
+		return nil, fmt.Errorf("guest: parent of kind %v has no tables: %w", cpu.Parent().Kind(), host.ErrUnsupported)
+	}
+	var err error
+	d.table, err = pagetable.New(d.format(), cpu, d.pages, pagetable.Config{Levels: s.Levels})
+	if err != nil {
+		return nil, err
+	}
+	root, levels := d.table.Root()
+	d.Domain, err = driver.NewDomain(host.DomainSpec{
+		Kind: host.DomainNested, Parent: cpu.Parent(), Root: root, Levels: levels, ID: s.ID,
+	})
+	if err != nil {
+		d.pages.FreeAll()
+		return nil, err
+	}
+	return d, nil
+}
+
+// format is what entries look like: their addresses are the parent's.
+func (d *Domain) format() pagetable.X86 {
+	f := pagetable.X86{
+		HAW: uint8(bits.Len64(uint64(d.cpu.Parent().Tables().Info().Last))), Preset: !d.dirty, Dirty: d.dirty,
+	}
+	if !d.spec.Large {
+		f.Without = 1 << 30
+	}
+	return f
+}
+
+// Behind returns the nested domain.
+func (d *Domain) Behind() host.Domain { return d.Domain }
+
+// Tables returns the first-stage table; it is in the guest's memory.
+func (d *Domain) Tables() *pagetable.Table { return d.table }
+
+// Map maps n bytes at iova to gpa, an address of the guest.
+//
+// Errors: those of pagetable.Table.Map, host.ErrTimeout.
+func (d *Domain) Map(iova emu.IOVA, gpa emu.PA, n uint64, perm emu.Access) error {
+	var p pagetable.Perm
+	if perm&emu.Read != 0 {
+		p |= pagetable.Read
+	}
+	if perm&emu.Write != 0 {
+		p |= pagetable.Write
+	}
+	done, err := d.table.Map(iova, gpa, n, p, &d.gather)
+	if err != nil && done > 0 {
+		if _, uerr := d.table.Unmap(iova, done, &d.gather); uerr != nil {
+			err = fmt.Errorf("%w; undoing it: %w", err, uerr)
+		}
+	}
+	if ferr := d.flush(); ferr != nil {
+		if err == nil {
+			return ferr
+		}
+		return fmt.Errorf("%w; %w", err, ferr)
+	}
+	return err
+}
+
+// Unmap removes what is mapped from iova on. When it returns no device can reach the pages by these
+// addresses.
+//
+// Errors: as Map.
+func (d *Domain) Unmap(iova emu.IOVA, n uint64) (uint64, error) {
+	done, err := d.table.Unmap(iova, n, &d.gather)
+	if ferr := d.flush(); ferr != nil {
+		if err == nil {
+			return done, ferr
+		}
+		return done, fmt.Errorf("%w; %w", err, ferr)
+	}
+	return done, err
+}
+
+// flush asks for the invalidation of what changed, and frees the table pages that went with it.
+func (d *Domain) flush() error {
+	if first, last, ok := d.gather.Range(); ok {
+		// The number of bytes of the whole space does not fit; one page less names as much.
+		n := max(uint64(last-first), uint64(last-first)+1)
+		if err := d.Invalidate(first, n, !d.gather.LeafOnly()); err != nil {
+			return err
+		}
+	}
+	d.gather.Release()
+	return nil
+}
+
+// Lookup walks both stages as hardware would: what it finds is an address of the host, in the
+// smaller of the two leaves, with the rights that both grant.
+func (d *Domain) Lookup(iova emu.IOVA) (pagetable.Translation, bool) {
+	a, ok := d.table.Lookup(iova)
+	if !ok {
+		return a, false
+	}
+	b, ok := d.cpu.Parent().Lookup(emu.IOVA(a.PA))
+	a.PA, a.Lg2, a.Perm = b.PA, min(a.Lg2, b.Lg2), a.Perm&b.Perm
+	return a, ok
+}
+
+// SetDirty leaves the flags to hardware or sets them beforehand.
+//
+// Errors: host.ErrTimeout, pagetable.ErrCorrupt.
+func (d *Domain) SetDirty(on bool) error {
+	fresh := on && !d.dirty
+	d.dirty = on
+	root, levels := d.table.Root()
+	var err error
+	if d.table, err = pagetable.Open(d.format(), d.cpu, d.pages, root, pagetable.Config{Levels: levels}); err != nil {
+		return err
+	}
+	if fresh {
+		if err := d.table.ReadAndClearDirty(0, d.table.Info().Last, 0, nil, func(emu.IOVA, emu.IOVA) {}); err != nil {
+			return err
+		}
+	}
+	return d.Flush()
+}
+
+// ReadDirty reports the dirty leaves of a range of the guest's own tables. See host.Domain; the
+// parent keeps flags of its own.
+func (d *Domain) ReadDirty(iova emu.IOVA, n uint64, clear bool, visit func(first, last emu.IOVA)) error {
+	if !d.dirty {
+		return fmt.Errorf("guest: domain %d: %w", d.ID(), host.ErrNotTracking)
+	}
+	if n == 0 || iova+emu.IOVA(n-1) < iova {
+		return fmt.Errorf("guest: dirty flags of %#x bytes at %#x: %w", n, uint64(iova), pagetable.ErrLength)
+	}
+	flags := pagetable.NoClear
+	if clear {
+		flags = 0
+	}
+	if err := d.table.ReadAndClearDirty(iova, iova+emu.IOVA(n-1), flags, &d.gather, visit); err != nil {
+		return err
+	}
+	return d.flush()
+}
+
+// Free gives back the nested domain, then the tables.
+//
+// Errors: host.ErrBusy while attached, host.ErrTimeout.
+func (d *Domain) Free() error {
+	if err := d.Domain.Free(); err != nil {
+		return err
+	}
+	d.pages.FreeAll()
+	return nil
+}
