@@ -109,8 +109,10 @@ func recordOf(t *emu.Txn) spec.FaultRecord {
 	return spec.FaultRecord{uint64(q.Addr) & spec.FrFI.Mask(), hi}
 }
 
-// fsEvents are the status bits of which the first to be set raises a fault event, 7.4.
-const fsEvents = reg.Bits(6_001)
+// fsEvents are the status bits of which none may be set already when another one is to raise a fault
+// event, and none may be left for a pending event to be served (11.4.9.1). PFO is one of them although
+// it raises none itself.
+const fsEvents = reg.Bits(6_000)
 
 // fsts reports whether a bit of FSTS is set. fsEvents includes AFO and APF, which are never set.
 func (u *Unit) fsts(b reg.Bits) bool { return b.On(u.reg.Get(rFSTS)) }

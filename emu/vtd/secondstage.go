@@ -76,14 +76,20 @@ func (u *Unit) ssBegin(t *emu.Txn) {
 	probe(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stWalkProbed)
 }
 
+// walkProbed goes on below what is cached. A right that the entries above lack is missed here, as it
+// would be on the way from the top.
 func (u *Unit) walkProbed(t *emu.Txn) {
 	if t.Ans != emu.AnsOK {
 		u.walkTop(t)
 		return
 	}
-	f := &t.Frame[0]
+	f, q := &t.Frame[0], &t.Req
 	f.Perm = emu.Access(walkPerm.Of(t.In[0]))
 	t.Aux[2] = t.In[2]
+	if m := u.missing(q, need(q, ssee(t)), f.Perm); m != 0 && q.Type == emu.Untranslated {
+		u.fault(t, permissionCode(t, m), StepWalkCache, 0)
+		return
+	}
 	ssFetch(t, emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0])))
 }
 
