@@ -162,6 +162,10 @@ type FaultRecord struct {
 	Addr   emu.IOVA  // of the page
 	Access emu.Access
 	Type   emu.ReqType
+	// Interrupt: an interrupt was blocked. Index is the entry of the interrupt table that it asked for,
+	// if it came that far; PASID, Addr, Access and Type say nothing.
+	Interrupt bool
+	Index     uint16
 }
 
 // Driver drives one IOMMU. Pasid is emu.NoPASID for the device's own requests. A driver is used by one

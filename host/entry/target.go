@@ -57,6 +57,7 @@ const (
 	OmitIOTLB                      // of translations
 	OmitDeviceTLB                  // of device TLBs
 	OmitWait                       // the wait: nobody knows when the rest is done
+	OmitInterrupt                  // of interrupt entries
 )
 
 // Has reports whether all of o are left out.

@@ -30,7 +30,14 @@
 // be made again from an entry about to be dropped. Table pages are freed, ids and addresses reused,
 // only behind the wait.
 //
+// # Interrupts
+//
+// With Options.IRQ the driver is a host.IRQRemapper. A device is given a message that names an entry:
+//
+//	irq, msg, err := d.MapIRQ(0x0100, to)              // to is what CPU.OnIRQ has returned
+//	err = d.MoveIRQ(irq, 0, other)                     // while the device sends msg
+//
 // # What is not here
 //
-// Interrupt remapping, page requests.
+// Page requests.
 package vtd

@@ -21,7 +21,8 @@ type Driver struct {
 	omit   entry.Omit
 
 	scalable bool
-	queue    *queue // nil: invalidation by registers
+	queue    *queue    // nil: invalidation by registers
+	irq      *irqTable // nil: interrupt remapping is off
 	root     emu.PA
 	context  map[uint16]emu.PA // context tables by bus, and half of the bus in scalable mode
 	devices  map[emu.SourceID]*device
@@ -68,7 +69,9 @@ func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
 	return d, nil
 }
 
-// bringUp follows the order of an operating system's boot (Linux 7.3): queue, root table, fault events.
+// bringUp follows the order of an operating system's boot: queue, root table, interrupt remapping, fault
+// events. (Linux 7.3 has interrupt remapping first. It can, because its queue has the descriptors that
+// any mode takes; here they are those of the mode, which SRTP settles.)
 func (d *Driver) bringUp() error {
 	d.takeFaults()
 	switch {
@@ -83,9 +86,13 @@ func (d *Driver) bringUp() error {
 			return err
 		}
 	}
-	if spec.GstsTES.On(d.read(spec.OffGSTS, 4)) && d.heritage == nil {
-		// The mode cannot change while translation is on.
-		if err := d.level("TE", spec.GcmdTE, false); err != nil {
+	if d.heritage == nil {
+		// The mode cannot change while translation is on, and nobody needs interrupts to go by a table
+		// of the past.
+		if err := d.off("TE", spec.GcmdTE); err != nil {
+			return err
+		}
+		if err := d.off("IRE", spec.GcmdIRE); err != nil {
 			return err
 		}
 	}
@@ -98,7 +105,13 @@ func (d *Driver) bringUp() error {
 			return err
 		}
 	}
+	if err := d.makeIRQTable(); err != nil {
+		return err
+	}
 	if err := d.installRoot(); err != nil {
+		return err
+	}
+	if err := d.startIRQ(); err != nil {
 		return err
 	}
 	if err := d.flushWriteBuffer(); err != nil {
@@ -158,7 +171,7 @@ func (d *Driver) dropProtection() error {
 	return d.poll("PMEN.PRS", func() bool { return !spec.PmenPRS.On(d.read(spec.OffPMEN, 4)) })
 }
 
-// Shutdown turns translation and queue off and masks fault events.
+// Shutdown turns translation, interrupt remapping and queue off and masks fault events.
 func (d *Driver) Shutdown() error {
 	if err := d.FlushLazy(); err != nil {
 		return err
@@ -167,6 +180,9 @@ func (d *Driver) Shutdown() error {
 		return err
 	}
 	d.write(spec.OffFECTL, 4, spec.EventIM.Mask())
+	if err := d.stopIRQ(); err != nil {
+		return err
+	}
 	if d.queue != nil {
 		return d.stopQueue()
 	}

@@ -69,6 +69,12 @@ func (d *Driver) restOfFaults() {
 	}
 }
 
+// The fault reasons of interrupt requests (7.2).
+const (
+	firstIRQFault = 0x20
+	lastIRQFault  = 0x28
+)
+
 // faultRecord says what a record means (11.4.14).
 func faultRecord(rec [2]uint64) host.FaultRecord {
 	w := rec[:]
@@ -77,6 +83,10 @@ func faultRecord(rec [2]uint64) host.FaultRecord {
 		Source: emu.SourceID(spec.FrSID.Get(w)),
 		PASID:  emu.NoPASID,
 		Addr:   emu.IOVA(spec.FrFI.Get(w) << 12),
+	}
+	if f.Reason >= firstIRQFault && f.Reason <= lastIRQFault {
+		f.Addr, f.Interrupt, f.Index = 0, true, uint16(spec.FrIndex.Get(w))
+		return f
 	}
 	if spec.FrPP.Get(w) != 0 {
 		f.PASID = emu.PASID(spec.FrPV.Get(w))

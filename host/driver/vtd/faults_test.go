@@ -167,6 +167,9 @@ func TestFaultRecord_Fields(t *testing.T) {
 		{[2]uint64{0, 0x0108 | 6<<32 | 1<<62}, host.FaultRecord{Reason: 6, Source: dev, PASID: emu.NoPASID, Access: emu.Read}},
 		{[2]uint64{0, 1<<31 | 0xabcde<<40 | 1<<30 | 1<<29 | 1<<62}, host.FaultRecord{PASID: 0xabcde, Access: emu.Read | emu.Exec | emu.Priv}},
 		{[2]uint64{0, 1<<28 | 1<<62}, host.FaultRecord{PASID: emu.NoPASID, Access: emu.RW | emu.Atomic}},
+		{[2]uint64{0x1234 << 48, 0x0108 | 0x22<<32 | 1<<63}, host.FaultRecord{Reason: 0x22, Source: dev, PASID: emu.NoPASID, Interrupt: true, Index: 0x1234}},
+		{[2]uint64{0, 0x0108 | 0x25<<32 | 1<<63}, host.FaultRecord{Reason: 0x25, Source: dev, PASID: emu.NoPASID, Interrupt: true}},
+		{[2]uint64{0xfee00000, 0x0108 | 0x29<<32 | 3<<62}, host.FaultRecord{Reason: 0x29, Source: dev, PASID: emu.NoPASID, Addr: 0xfee00000, Access: emu.Read}},
 		{[2]uint64{0, 1 << 28}, host.FaultRecord{PASID: emu.NoPASID, Type: emu.PageRequest}},
 		{[2]uint64{0, 1 << 60}, host.FaultRecord{PASID: emu.NoPASID, Access: emu.Write, Type: emu.TranslationReq}},
 	} {

@@ -18,8 +18,9 @@ type op struct {
 	sid   emu.SourceID
 	pasid emu.PASID
 	addr  uint64 // of the first byte, aligned to 2^am pages
-	am    uint8
-	ih    bool // only leaves changed
+	am    uint8  // of interrupt entries: 2^am from index on
+	index uint16 // of interrupt entries
+	ih    bool   // only leaves changed
 }
 
 // wholeSpace is an address mask that covers everything.
@@ -53,6 +54,13 @@ func iotlbPASIDPages(did uint32, pasid emu.PASID, addr uint64, am uint8, ih bool
 	return op{typ: spec.DescPASIDIOTLB, gran: spec.GranPASIDPage, did: did, pasid: pasid, addr: addr, am: am, ih: ih}
 }
 
+func interruptGlobal() op { return op{typ: spec.DescIEC, gran: spec.GranIECGlobal} }
+
+// interruptEntries are 2^am entries from index on.
+func interruptEntries(index int, am uint8) op {
+	return op{typ: spec.DescIEC, gran: spec.GranIECIndex, index: uint16(index), am: am}
+}
+
 // deviceTLB is for the device's own requests if pasid is NoPASID.
 func deviceTLB(sid emu.SourceID, pasid emu.PASID, addr uint64, am uint8) op {
 	o := op{typ: spec.DescDevTLB, sid: sid, addr: addr, am: am}
@@ -62,7 +70,7 @@ func deviceTLB(sid emu.SourceID, pasid emu.PASID, addr uint64, am uint8) op {
 	return o
 }
 
-// stage is where an operation stands in the order of 6.5.3.3.
+// stage is where an operation stands in the order of 6.5.3.3. Interrupt entries have no place in it.
 func (o *op) stage() int {
 	switch o.typ {
 	case spec.DescContext:
@@ -71,13 +79,17 @@ func (o *op) stage() int {
 		return 1
 	case spec.DescIOTLB, spec.DescPASIDIOTLB:
 		return 2
+	case spec.DescIEC:
+		return 4
 	}
 	return 3
 }
 
 // omit is the knob that leaves the operation out.
 func (o *op) omit() entry.Omit {
-	return [4]entry.Omit{entry.OmitContext, entry.OmitPASID, entry.OmitIOTLB, entry.OmitDeviceTLB}[o.stage()]
+	return [5]entry.Omit{
+		entry.OmitContext, entry.OmitPASID, entry.OmitIOTLB, entry.OmitDeviceTLB, entry.OmitInterrupt,
+	}[o.stage()]
 }
 
 // encode makes the descriptor (6.5.2).
@@ -112,6 +124,10 @@ func (o *op) encode(c *caps) desc {
 			w[1] |= spec.PiIH.PutBool(o.ih)
 			spec.PiADDR.Set(w, o.addr>>12)
 		}
+	case spec.DescIEC:
+		spec.IeG.Set(w, o.gran)
+		spec.IeIM.Set(w, uint64(o.am))
+		spec.IeIIDX.Set(w, uint64(o.index))
 	case spec.DescDevTLB:
 		spec.DtSID.Set(w, sid)
 		addr, s := atsRange(o.addr, o.am)

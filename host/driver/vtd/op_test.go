@@ -31,6 +31,8 @@ func TestOp_Encode(t *testing.T) {
 		{"device-TLB all", deviceTLB(0xabcd, emu.NoPASID, 0, wholeSpace), c, desc{0x3 | 0xabcd<<32, 0x7fff_ffff_ffff_f001}},
 		{"PASID device-TLB page", deviceTLB(0xabcd, 9, 0x5000, 0), c, desc{0x8 | 0xabcd<<16 | 9<<32, 0x5000}},
 		{"PASID device-TLB all", deviceTLB(0xabcd, 9, 0, wholeSpace), c, desc{0x8 | 0xabcd<<16 | 9<<32, 0x7fff_ffff_ffff_f800}},
+		{"interrupt entries", interruptGlobal(), c, desc{0x4}},
+		{"interrupt entries by index", interruptEntries(0xabcd, 5), c, desc{0x4 | 1<<4 | 5<<27 | 0xabcd<<32}},
 	} {
 		require.Equal(t, x.want, x.o.encode(x.c), x.name)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -31,6 +32,13 @@ type Options struct {
 	LazyEntries int
 	// LazyCycles is how old the first of them may become; 0 is 3*10^7 (10 ms at 3 GHz).
 	LazyCycles uint64
+	// IRQ turns interrupt remapping on, before translation. Without it New turns it off if an earlier
+	// system left it on.
+	IRQ bool
+	// IRQEntries is the size of the interrupt table: a power of two from 2 to 65536; 0 is 65536.
+	IRQEntries int
+	// XAPIC keeps interrupt destinations to 8 bits although the unit has 32-bit ones (ECAP.EIM).
+	XAPIC bool
 	// Retries is how often a device-TLB invalidation that timed out is given again; 0 is 3.
 	Retries int
 	// Owner marks the pages of the driver in host.Frames; those of a domain's tables are marked
@@ -50,6 +58,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.LazyEntries, 256)
 	setDefault(&o.LazyCycles, 30_000_000)
 	setDefault(&o.Retries, 3)
+	setDefault(&o.IRQEntries, spec.MaxIRTEs)
 	setDefault(&o.Owner, uint32(o.Unit+1)<<24)
 }
 

@@ -85,6 +85,14 @@ func (d *Driver) level(name string, bit reg.Bits, on bool) error {
 	return d.command(name, bit, on, func(gsts uint64) bool { return bit.On(gsts) == on })
 }
 
+// off switches a function off if it is on.
+func (d *Driver) off(name string, bit reg.Bits) error {
+	if !bit.On(d.read(spec.OffGSTS, 4)) {
+		return nil
+	}
+	return d.level(name, bit, false)
+}
+
 // setRoot makes hardware use what RTADDR holds (SRTP).
 func (d *Driver) setRoot() error {
 	return d.command("SRTP", spec.GcmdSRTP, true, spec.GstsRTPS.On)

@@ -222,6 +222,8 @@ func decode(w [2]uint64) string {
 		return fmt.Sprintf("iotlb g%d did %d", bits(0, 5, 4), did)
 	case 3:
 		return fmt.Sprintf("devtlb sid %x %#x", bits(0, 47, 32), w[1])
+	case 4:
+		return fmt.Sprintf("interrupts g%d index %d im %d", bits(0, 4, 4), bits(0, 47, 32), bits(0, 31, 27))
 	case 5:
 		if bits(0, 5, 5) == 0 {
 			return "fence"

@@ -203,8 +203,8 @@ func (d *Driver) Lent() []host.Block {
 	return list
 }
 
-// Finish ends a take-over: what nobody has claimed - devices, and single PASIDs of devices that were -
-// is blocked, and ids that only an earlier system used are free. Its root and context tables, and
+// Finish ends a take-over: what nobody has claimed - devices, single PASIDs of devices that were, and
+// interrupts - is blocked, and ids that only an earlier system used are free. Its root and context tables, and
 // all but Lent of its PASID tables, are no longer read. It does nothing without a take-over, and can be
 // repeated after an error.
 //
@@ -227,6 +227,9 @@ func (d *Driver) Finish() error {
 				return fmt.Errorf("vtd: blocking %s: %w", name(sid, pasid), err)
 			}
 		}
+	}
+	if err := d.dropInheritedIRQs(); err != nil {
+		return err
 	}
 	d.heritage = nil
 	return nil

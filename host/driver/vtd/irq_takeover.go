@@ -1,0 +1,77 @@
+package vtd
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// copyIRTEs copies the interrupt entries of an earlier system: devices go on sending the messages that
+// they were given. Each becomes a block of its own, named by its index.
+func (d *Driver) copyIRTEs(t *irqTable) error {
+	irta := d.read(spec.OffIRTA, 8)
+	fail := func(what string, v int) error {
+		return fmt.Errorf("vtd: unit %d: interrupt table: %s %d: %w", d.opt.Unit, what, v, ErrTakeOver)
+	}
+	old := spec.IrtaEIME.On(irta)
+	if old && !t.extended {
+		return fail("extended mode", 1)
+	}
+	t.extended = old
+	from := emu.PA(irta & spec.IrtaIRTA.Mask())
+	const who = uint64(0xfffff) // SID, SQ, SVT
+	for i := range 2 << spec.IrtaS.Of(irta) {
+		at := from + emu.PA(i)*spec.IRTESize
+		e := irte{d.cpu.Load64(at), d.cpu.Load64(at + 8)}
+		if !spec.IrteP.On(e[0]) {
+			continue
+		}
+		if i >= len(t.used) {
+			return fail("has an entry", i)
+		}
+		d.cpu.Store128(t.base+emu.PA(i)*spec.IRTESize, e[0], e[1])
+		t.used[i] = true
+		t.blocks[host.IRQ(i)] = &irqBlock{source: e[1] & who, n: 1, inherited: true}
+	}
+	d.flush(t.base, len(t.used)*spec.IRTESize)
+	d.cpu.Fence()
+	return nil
+}
+
+// InheritedIRQs returns the interrupts that an earlier system has left and that Finish would block, in
+// ascending order. Their names are the indices of their entries.
+func (d *Driver) InheritedIRQs() []host.IRQ {
+	var list []host.IRQ
+	if d.irq != nil {
+		for q, b := range d.irq.blocks {
+			if b.inherited {
+				list = append(list, q)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// dropInheritedIRQs clears what nobody has claimed.
+func (d *Driver) dropInheritedIRQs() error {
+	list := d.InheritedIRQs()
+	if len(list) == 0 {
+		return nil
+	}
+	for _, q := range list {
+		d.putIRTE(int(q), irte{})
+	}
+	if err := d.invalidate(entry.OneWait, interruptGlobal()); err != nil {
+		return err
+	}
+	for _, q := range list {
+		delete(d.irq.blocks, q)
+		d.irq.put(int(q), 1)
+	}
+	return nil
+}
