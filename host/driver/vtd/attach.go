@@ -21,7 +21,11 @@ func (d *Driver) Attach(sid emu.SourceID, pasid emu.PASID, dom host.Domain) erro
 	}
 	v := d.devices[sid]
 	if v == nil {
-		if v, err = d.probe(sid, host.DeviceSpec{}); err != nil {
+		var s host.DeviceSpec
+		if x := d.left(sid); x != nil {
+			s = x.spec
+		}
+		if v, err = d.probe(sid, s); err != nil {
 			return err
 		}
 	}

@@ -68,6 +68,9 @@ func (d *Driver) NewDomain(s host.DomainSpec) (host.Domain, error) {
 	default:
 		return nil, fmt.Errorf("vtd: domain kind %d: %w", s.Kind, host.ErrUnsupported)
 	}
+	if (s.Parent != nil) != (s.Kind == host.DomainNested) {
+		return nil, fmt.Errorf("vtd: %v domain, parent %v: %w", s.Kind, s.Parent != nil, host.ErrUnsupported)
+	}
 	if s.Snoop && !d.caps.has(spec.EcapSC) {
 		return nil, fmt.Errorf("vtd: forced snooping: %w", host.ErrUnsupported)
 	}

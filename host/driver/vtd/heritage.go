@@ -20,7 +20,7 @@ type heritage struct {
 // inherited is what it has left of a device.
 type inherited struct {
 	entry map[emu.PASID][]uint64 // that nobody has claimed; in legacy mode the context entry, under PASID 0
-	ats   bool
+	spec  host.DeviceSpec        // as the context entry has it
 	// Scalable mode:
 	dir    emu.PA
 	pdts   uint8

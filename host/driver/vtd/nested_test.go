@@ -98,6 +98,7 @@ func TestNested_Errors(t *testing.T) {
 		{"parent of another unit", host.DomainSpec{Parent: other.domain(host.DomainSpec{})}, host.ErrForeign},
 		{"parent of the first stage", host.DomainSpec{Parent: r.domain(host.DomainSpec{Stage: host.StageFirst})}, host.ErrUnsupported},
 		{"parent without tables", host.DomainSpec{Parent: r.domain(host.DomainSpec{Kind: host.DomainIdentity})}, host.ErrUnsupported},
+		{"dirty tracking", host.DomainSpec{Parent: parent, Dirty: true}, host.ErrUnsupported},
 		{"three levels", host.DomainSpec{Parent: parent, Levels: 3}, host.ErrUnsupported},
 		{"table not aligned", host.DomainSpec{Parent: parent, Root: 0x800}, pagetable.ErrGeometry},
 		{"table beyond the parent", host.DomainSpec{Parent: parent, Root: 1 << 48}, pagetable.ErrGeometry},
@@ -107,7 +108,10 @@ func TestNested_Errors(t *testing.T) {
 		_, err := r.d.NewDomain(c.spec)
 		require.ErrorIs(t, err, c.want, c.name)
 	}
-	_, err := start(t).d.NewDomain(host.DomainSpec{Kind: host.DomainNested})
+	_, err := r.d.NewDomain(host.DomainSpec{Parent: parent})
+	require.ErrorIs(t, err, host.ErrUnsupported, "a parent for a paging domain")
+	flat := start(t, func(c *hw.Config) { c.NEST = false })
+	_, err = flat.d.NewDomain(host.DomainSpec{Kind: host.DomainNested, Parent: flat.domain(host.DomainSpec{})})
 	require.ErrorIs(t, err, host.ErrUnsupported, "no NEST")
 
 	n := r.domain(host.DomainSpec{Kind: host.DomainNested, Parent: parent})

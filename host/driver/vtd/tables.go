@@ -110,8 +110,8 @@ func (m *domain) checkNested() (build func() error, err error) {
 	if !d.caps.nest {
 		return nil, fmt.Errorf("vtd: nested translation: %w", host.ErrUnsupported)
 	}
-	if m.spec.Parent == nil {
-		return nil, fmt.Errorf("vtd: nested domain without a parent: %w", host.ErrUnsupported)
+	if m.spec.Dirty {
+		return nil, fmt.Errorf("vtd: dirty tracking in a guest's tables: %w", host.ErrUnsupported)
 	}
 	p, err := d.own(m.spec.Parent)
 	if err != nil {

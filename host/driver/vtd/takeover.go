@@ -115,12 +115,15 @@ func (d *Driver) inherit(sid emu.SourceID, raw []uint64, n *found) error {
 	x := &inherited{entry: make(map[emu.PASID][]uint64)}
 	h.devices[sid] = x
 	if !d.scalable {
-		x.ats = spec.CtxTT.Of(raw[0]) == spec.TTAll
+		x.spec.ATS = spec.CtxTT.Of(raw[0]) == spec.TTAll
 		d.note(x, 0, raw)
 		return nil
 	}
-	x.ats = spec.SMCtxDTE.On(raw[0])
+	x.spec.ATS, x.spec.PRI = spec.SMCtxDTE.On(raw[0]), spec.SMCtxPRE.On(raw[0])
 	x.dir, x.pdts = emu.PA(raw[0]&spec.SMCtxPASIDDIRPTR.Mask()), uint8(spec.SMCtxPDTS.Of(raw[0]))
+	if spec.SMCtxPASIDE.On(raw[0]) {
+		x.spec.PASIDs = min(d.caps.pasids, 1<<(x.pdts+pdtsBits+pasidTableBits))
+	}
 	x.tables = make(map[emu.PASID]emu.PA)
 	if other, ok := h.dirs[x.dir]; ok {
 		x.shared, h.devices[other].shared = true, true
@@ -269,7 +272,7 @@ func (d *Driver) blockContexts(sids ...emu.SourceID) error {
 		at[sid] = table + emu.PA(int(sid)%(emu.PageSize/size)*size)
 		d.cpu.Store64(at[sid], d.cpu.Load64(at[sid])&^spec.CtxP.Mask())
 		d.flush(at[sid], 8)
-		if h.devices[sid].ats && d.caps.has(spec.EcapDT) && d.queue != nil {
+		if h.devices[sid].spec.ATS && d.caps.has(spec.EcapDT) && d.queue != nil {
 			ops = append(ops, deviceTLB(sid, emu.NoPASID, 0, wholeSpace))
 		}
 	}

@@ -206,6 +206,23 @@ func TestTakeOver_IDsAreForTheirTables(t *testing.T) {
 	}
 }
 
+// A device that nobody describes stays as it was described to the earlier system.
+func TestTakeOver_AttachKeepsWhatTheDeviceMaySend(t *testing.T) {
+	a := start(t, nested, withATS)
+	require.NoError(t, a.d.Probe(dev, host.DeviceSpec{PASIDs: 64, ATS: true}))
+	require.NoError(t, a.d.Attach(dev, emu.NoPASID, a.mapped(0x10000, target)))
+	require.NoError(t, a.d.Attach(dev, 5, a.mapped(0x10000, target+0x1000)))
+	_, old := a.d.ContextAt(dev)
+	b := a.kexec(Options{})
+	require.NoError(t, b.d.Attach(dev, emu.NoPASID, b.mapped(0x10000, target+0x2000)))
+	_, raw := b.d.ContextAt(dev)
+	require.Equal(t, old, raw)
+	b.reaches(dev, emu.NoPASID, 0x10000, target+0x2000)
+	b.reaches(dev, 5, 0x10000, target+0x1000)
+	got := b.during(func() { require.NoError(t, b.d.Detach(dev, 5)) })
+	require.Equal(t, "pdevtlb sid 108 pasid 5 0x7ffffffffffff800", got[len(got)-2])
+}
+
 // A first stage whose id others use, in tables that nobody here knows, moves by a temporary id or by
 // its new one.
 func TestTakeOver_NobodysIDIsNotGoneBy(t *testing.T) {
