@@ -7,22 +7,30 @@ import (
 	"github.com/iommulab/iommulab/host/entry"
 )
 
-// arch is what a replay has to know of an architecture. Everything else is architecture-neutral.
+// arch is a unit that a replay knows.
 type arch struct {
 	name  string
-	modes []string
+	modes []*mode
+}
+
+// mode is one way in which a unit translates, with all that a replay has to know of it. Everything
+// else is architecture-neutral.
+type mode struct {
+	name string
 	// unit builds the unit with the preset's caches. seed feeds random replacement.
-	unit func(p *timing.Preset, mode string, seed uint64) (emu.Unit, error)
+	unit func(p *timing.Preset, seed uint64) (emu.Unit, error)
 	// driver brings the unit up from the processor.
-	driver func(cpu host.CPU, unit int, mode string, frames *host.Frames, omit entry.Omit) (host.Driver, error)
-	// pasids reports whether requests of a mode may carry PASIDs.
-	pasids func(mode string) bool
-	// entry describes the entry that a rewrite in this mode changes.
-	entry func(mode string) *entry.Format
-	// version is the provenance word of a raw entry in this mode.
-	version func(mode string, words []uint64) uint64
-	// limit is the number of address bits that the driver's domains have.
-	limit func(mode string) uint8
+	driver func(cpu host.CPU, unit int, frames *host.Frames, omit entry.Omit) (host.Driver, error)
+	// entry describes the entry that a rewrite changes.
+	entry func() *entry.Format
+	// version is the provenance word of a raw entry.
+	version func(words []uint64) uint64
+
+	pasids bool       // requests may carry PASIDs
+	tags   int        // so many PASIDs in turn for the requests of a trace that have none; 0: none
+	stage  host.Stage // of the tables of a domain
+	limit  uint8      // address bits that domains have
+	poison uint64     // low bits of an entry that grants everything, in tables and leaves alike
 }
 
 // architectures are the units that a replay knows, in the order of reports.
@@ -41,6 +49,16 @@ func archByName(name string) *arch {
 	for _, a := range architectures {
 		if a.name == name {
 			return a
+		}
+	}
+	return nil
+}
+
+// modeByName returns a mode of a, or nil.
+func (a *arch) modeByName(name string) *mode {
+	for _, m := range a.modes {
+		if m.name == name {
+			return m
 		}
 	}
 	return nil

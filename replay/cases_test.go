@@ -134,7 +134,7 @@ func TestMemory_DoesNotGrowWithTheTrace(t *testing.T) {
 func TestPresets_UnitsCanBeBuilt(t *testing.T) {
 	for _, name := range timing.PresetNames() {
 		for _, mode := range vtdArch.modes {
-			_, err := vtdArch.unit(preset(t, name), mode, 1)
+			_, err := mode.unit(preset(t, name), 1)
 			require.NoError(t, err)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 type cell struct {
 	opt  *Options
 	spec cellSpec
+	mode *mode
 	ctx  context.Context
 
 	m      *timing.Machine
@@ -67,14 +68,14 @@ const maxFlights = 1 << 14
 
 func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	c := &cell{
-		opt: opt, spec: spec, ctx: ctx,
+		opt: opt, spec: spec, mode: spec.mode, ctx: ctx,
 		engines: map[emu.SourceID]*engine{}, entries: map[emu.PA]*stream{},
 		// Latencies up to 2^36 cycles in three significant digits.
 		hist: hdrhistogram.New(1, 1<<36, 3),
 	}
 	p := opt.Preset
 	c.m = timing.New(p.Params, mem.New())
-	u, err := spec.arch.unit(p, spec.mode, opt.Seed)
+	u, err := c.mode.unit(p, opt.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 		return nil, err
 	}
 	c.frames.Quarantine(quarantine)
-	if c.drv, err = spec.arch.driver(c.cpu, c.unit, spec.mode, c.frames, opt.Omit); err != nil {
+	if c.drv, err = c.mode.driver(c.cpu, c.unit, c.frames, opt.Omit); err != nil {
 		return nil, err
 	}
 	if c.poisonPage, err = c.frames.Alloc(emu.PageShift); err != nil {
@@ -95,7 +96,7 @@ func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	for off := emu.PA(0); off < emu.PageSize; off += 8 {
 		c.m.Memory().Store(c.poisonPage+off, 8, &[4]uint64{self})
 	}
-	c.format = spec.arch.entry(spec.mode)
+	c.format = c.mode.entry()
 	c.every = 1
 	if opt.Rewrites > 0 {
 		// Spread over one pass of the trace, or less if fewer requests are wanted.
@@ -164,7 +165,7 @@ func (c *cell) pass() error {
 
 // event follows one event of the trace.
 func (c *cell) event(e *traces.Event) error {
-	if e.PASID != emu.NoPASID && !c.spec.arch.pasids(c.spec.mode) {
+	if e.PASID != emu.NoPASID && !c.mode.pasids {
 		if e.Kind.IsDMA() {
 			c.count.NotApplicable++
 			c.accesses++
@@ -172,6 +173,35 @@ func (c *cell) event(e *traces.Event) error {
 		return nil
 	}
 	c.pace(e.Time)
+	if e.PASID == emu.NoPASID && c.mode.tags > 0 {
+		return c.tagged(e)
+	}
+	return c.follow(e)
+}
+
+// tagged follows an event of a requester without PASIDs in a mode that gives it some: what it maps is
+// in all of them, and its accesses use them in turn.
+func (c *cell) tagged(e *traces.Event) error {
+	ev := *e
+	if e.Kind.IsDMA() {
+		ev.PASID = firstTag + emu.PASID(c.accesses)%emu.PASID(c.mode.tags)
+		return c.follow(&ev)
+	}
+	for i := range c.mode.tags {
+		ev.PASID = firstTag + emu.PASID(i)
+		if err := c.follow(&ev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstTag is the first of the PASIDs given to requests without: beyond those of small traces and in
+// another PASID table than 0.
+const firstTag = 0x1000
+
+// follow does what the event says.
+func (c *cell) follow(e *traces.Event) error {
 	switch {
 	case e.Kind.IsDMA():
 		return c.access(e)
@@ -281,7 +311,7 @@ func (c *cell) mapRange(e *traces.Event) error {
 	}
 	first, last := e.IOVA&^(emu.PageSize-1), (e.IOVA+emu.IOVA(e.Len)-1)|(emu.PageSize-1)
 	n := uint64(last-first) + 1
-	if uint64(last)>>c.spec.arch.limit(c.spec.mode) != 0 || last < first {
+	if uint64(last)>>c.mode.limit != 0 || last < first {
 		c.count.NotApplicable++
 		return nil
 	}

@@ -22,10 +22,10 @@ type hardware struct {
 	log   []string
 }
 
-func newHardware(t *testing.T, mode string) *hardware {
+func newHardware(t *testing.T, mode *mode) *hardware {
 	p := preset(t, "default")
 	h := &hardware{m: timing.New(p.Params, mem.New()), queue: device.NewQueue(4096)}
-	u, err := vtdArch.unit(p, mode, 1)
+	u, err := mode.unit(p, 1)
 	require.NoError(t, err)
 	h.m.AddUnit(u, 64)
 	h.m.AddCPU(1)
@@ -36,12 +36,12 @@ func newHardware(t *testing.T, mode string) *hardware {
 }
 
 // start programs the unit and gives the device its requests.
-func (h *hardware) start(t *testing.T, cpu host.CPU, mode string) {
+func (h *hardware) start(t *testing.T, cpu host.CPU, mode *mode) {
 	frames, err := host.NewFrames(cpu, tableBase, tableSize)
 	require.NoError(t, err)
-	drv, err := vtdArch.driver(cpu, 0, mode, frames, 0)
+	drv, err := mode.driver(cpu, 0, frames, 0)
 	require.NoError(t, err)
-	dom, err := drv.NewDomain(host.DomainSpec{Width: 48})
+	dom, err := drv.NewDomain(host.DomainSpec{Width: mode.limit, Stage: mode.stage})
 	require.NoError(t, err)
 	require.NoError(t, drv.Attach(labSID, emu.NoPASID, dom))
 	for p := range uint64(300) {
@@ -85,7 +85,7 @@ func TestCheckpoint_RealUnitAtAnyCycle(t *testing.T) {
 			}
 			require.NoError(t, h.m.Restore(emu.NewDecoder(s)))
 			h.finish()
-			require.Equal(t, whole.log[seen[i]:], h.log, "%s checkpoint %d", mode, i)
+			require.Equal(t, whole.log[seen[i]:], h.log, "%s checkpoint %d", mode.name, i)
 		}
 	}
 }

@@ -19,17 +19,34 @@ const (
 	tableSize   = 1 << 40
 )
 
-// generation is one domain that a stream was attached to.
+// generation is one translation that a stream was attached to.
 type generation struct {
-	dom     host.Domain
-	color   emu.PA // added to every PA of the trace
-	version uint64 // of the entry that points to it
+	dom     host.Domain // what maps: the domain, or a guest's tables of a nested one
+	hw      host.Domain // what the device is attached to
+	under   host.Domain // nested: the parent
+	color   emu.PA      // added to every PA of the trace
+	version uint64      // of the entry that points to it
 	tables  map[emu.PA]struct{}
+	second  map[emu.PA]struct{} // nested: tables of the parent
 }
 
-// owns reports whether the leaf entry at pa lies in a table of g. A pass-through has none.
-func (g *generation) owns(pa emu.PA) bool {
-	_, ok := g.tables[pa&^(emu.PageSize-1)]
+// owns reports whether the leaf entries of a translation lie in tables of g.
+func (g *generation) owns(p *emu.Provenance) bool {
+	if !holds(g.tables, p.Leaf) {
+		return false
+	}
+	return g.under == nil || holds(g.second, p.Leaf2)
+}
+
+// left reports whether a translation used tables that g had and next does not have.
+func (g *generation) left(p *emu.Provenance, next *generation) bool {
+	return holds(g.tables, p.Leaf) && !holds(next.tables, p.Leaf) ||
+		holds(g.second, p.Leaf2) && !holds(next.second, p.Leaf2)
+}
+
+// holds reports whether the entry at pa lies in one of the tables. A pass-through has none.
+func holds(tables map[emu.PA]struct{}, pa emu.PA) bool {
+	_, ok := tables[pa&^(emu.PageSize-1)]
 	return ok
 }
 
@@ -37,7 +54,11 @@ func (g *generation) owns(pa emu.PA) bool {
 // itself: the processor's time does not pass.
 func (g *generation) snapshot(m emu.Memory) {
 	clear(g.tables)
-	t := g.dom.Tables()
+	tablePages(g.dom.Tables(), m, g.tables)
+}
+
+// tablePages adds the pages of t to set.
+func tablePages(t *pagetable.Table, m emu.Memory, set map[emu.PA]struct{}) {
 	root, levels := t.Root()
 	view, err := pagetable.Open(t.Format(), labMemory{m}, nil, root, pagetable.Config{Levels: levels})
 	if err != nil {
@@ -45,7 +66,7 @@ func (g *generation) snapshot(m emu.Memory) {
 	}
 	for p := range view.TablePages() {
 		for pa, end := p.PA, p.PA+1<<p.Lg2; pa < end; pa += emu.PageSize {
-			g.tables[pa] = struct{}{}
+			set[pa] = struct{}{}
 		}
 	}
 }

@@ -43,16 +43,17 @@ func (c *cell) judge(s *stream, o *outcome) {
 		return
 	}
 	c.count.Translated++
-	if s.cur.made(o, c.m.Memory()) {
+	at, from := s.retired.origin(o)
+	stale := from && o.read > at
+	if !stale && s.cur.made(o, s.between, c.m.Memory()) {
 		return
 	}
-	at, from := s.retired.origin(o)
 	switch {
-	case from && o.read > at, s.old != nil && o.read > s.doneAt && s.old.owns(o.prov.Leaf):
+	case stale, s.old != nil && o.read > s.doneAt && s.old.left(&o.prov, s.cur):
 		c.count.Stale++
 	case from && o.visible > at:
 		c.count.Late++
-	case s.old != nil && s.old.made(o, nil):
+	case s.old != nil && s.old.made(o, s.between, nil):
 	default:
 		c.count.Wrong++
 	}
@@ -72,20 +73,23 @@ func (r retired) origin(o *outcome) (at uint64, from bool) {
 	return at, from
 }
 
-// made reports whether o comes from generation g in all its parts. Tables of a generation in use may
-// have been added since the last look: m is where to look again, nil for one that is no longer used.
-func (g *generation) made(o *outcome, m emu.Memory) bool {
-	if o.prov.Entry != g.version || o.prov.Fill != g.version || o.pa != g.pa(o.want) {
+// made reports whether o comes from generation g in all its parts. Between are the versions of the
+// entry on its way from one generation to the next: which of the two they lead to shows in the leaf.
+// Tables of a generation in use may have been added since the last look: m is where to look again, nil
+// for one that is no longer used.
+func (g *generation) made(o *outcome, between []uint64, m emu.Memory) bool {
+	mine := func(v uint64) bool { return v == g.version || slices.Contains(between, v) }
+	if !mine(o.prov.Entry) || !mine(o.prov.Fill) || o.pa != g.pa(o.want) {
 		return false
 	}
-	if g.owns(o.prov.Leaf) {
+	if g.owns(&o.prov) {
 		return true
 	}
 	if m == nil {
 		return false
 	}
 	g.snapshot(m)
-	return g.owns(o.prov.Leaf)
+	return g.owns(&o.prov)
 }
 
 // Assembled implements emu.Observer: it is shown every entry that the unit puts together.

@@ -122,11 +122,11 @@ func (o *Options) cells() ([]cellSpec, error) {
 			return nil, fmt.Errorf("%w: iommu %q: want one of %s", ErrOptions, name, strings.Join(Units(), ", "))
 		}
 		for _, mode := range a.modes {
-			known = append(known, mode)
-			if len(o.Modes) > 0 && !slices.Contains(o.Modes, mode) {
+			known = append(known, mode.name)
+			if len(o.Modes) > 0 && !slices.Contains(o.Modes, mode.name) {
 				continue
 			}
-			used[mode] = true
+			used[mode.name] = true
 			for _, w := range o.Writers {
 				for _, to := range o.To {
 					cells = append(cells, cellSpec{a, mode, w, to})
@@ -145,7 +145,7 @@ func (o *Options) cells() ([]cellSpec, error) {
 // cellSpec is one cell of the comparison.
 type cellSpec struct {
 	arch   *arch
-	mode   string
+	mode   *mode
 	writer entry.Writer
 	to     To
 }

@@ -34,7 +34,7 @@ type moving struct {
 func newBoard(cells []cellSpec, want uint64) *board {
 	b := &board{lines: make([]line, len(cells))}
 	for i, s := range cells {
-		b.lines[i].fixed = Progress{IOMMU: s.arch.name, Mode: s.mode, Writer: s.writer.Name(), To: s.to, Want: want}
+		b.lines[i].fixed = Progress{IOMMU: s.arch.name, Mode: s.mode.name, Writer: s.writer.Name(), To: s.to, Want: want}
 	}
 	return b
 }

@@ -14,7 +14,7 @@ func (c *cell) result() *report.Run {
 	n := &c.count
 	u := c.m.UnitStats(c.unit)
 	r := &report.Run{
-		IOMMU: c.spec.arch.name, Mode: c.spec.mode, Scenario: "replace",
+		IOMMU: c.spec.arch.name, Mode: c.mode.name, Scenario: "replace",
 		Writer: c.spec.writer.Name(), To: string(c.spec.to), Preset: c.opt.Preset.Name, Seed: c.opt.Seed,
 		Requests: n.Requests, Translated: n.Translated, Faulted: n.Faulted, Wrong: n.Wrong,
 		TornReads: n.TornReads, Stale: n.Stale, NotApplicable: n.NotApplicable, MaxStallCycles: u.MaxStall,

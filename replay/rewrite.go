@@ -10,11 +10,11 @@ import (
 
 // newGeneration makes a domain for the next generation of a stream.
 func (c *cell) newGeneration(color emu.PA) (*generation, error) {
-	dom, err := c.drv.NewDomain(host.DomainSpec{Kind: host.DomainPaging})
+	dom, err := c.drv.NewDomain(host.DomainSpec{Kind: host.DomainPaging, Stage: c.mode.stage})
 	if err != nil {
 		return nil, err
 	}
-	return &generation{dom: dom, color: color, tables: map[emu.PA]struct{}{}}, nil
+	return &generation{dom: dom, hw: dom, color: color, tables: map[emu.PA]struct{}{}}, nil
 }
 
 // declare notes where the entry of s is and what it holds at rest.
@@ -22,7 +22,7 @@ func (c *cell) declare(s *stream) {
 	at, words := c.drv.EntryAt(s.space.SID, s.space.PASID)
 	s.entryAt = at
 	c.entries[at] = s
-	s.cur.version = c.spec.arch.version(c.spec.mode, words)
+	s.cur.version = c.mode.version(words)
 	s.declared = append(s.declared[:0], c.format.Effective(words))
 }
 
@@ -61,7 +61,7 @@ func (c *cell) rewrite(s *stream) error {
 	s.next.snapshot(c.m.Memory())
 	s.busy = true
 	c.cpu.Splits(true)
-	rep, err := c.drv.Replace(s.space.SID, s.space.PASID, s.next.dom, c.spec.writer)
+	rep, err := c.drv.Replace(s.space.SID, s.space.PASID, s.next.hw, c.spec.writer)
 	c.cpu.Splits(false)
 	if err != nil {
 		return fmt.Errorf("rewrite %d of %v: %w", c.count.Rewrites.Count, s.space, err)
@@ -69,7 +69,15 @@ func (c *cell) rewrite(s *stream) error {
 	s.old, s.cur, s.next = s.cur, s.next, nil
 	s.doneAt = rep.Done
 	c.declare(s)
-	s.retired[s.old.version] = rep.Done
+	s.between = s.between[:0]
+	for _, d := range rep.States[1:max(len(rep.States)-1, 1)] {
+		if c.format.Present(d) {
+			s.between = append(s.between, c.mode.version(d))
+		}
+	}
+	for _, v := range append(s.between, s.old.version) {
+		s.retired[v] = rep.Done
+	}
 	// Table pages come back after a quarantine, and with them, in a very long run, an entry version. It
 	// is the present one then.
 	delete(s.retired, s.cur.version)
@@ -110,7 +118,7 @@ func (c *cell) tally(rep *entry.Report) {
 // walk that still uses it ends somewhere recognisable. The lab does this behind the host's back, in
 // the cycle in which the rewrite was declared complete.
 func (c *cell) poison(g *generation) {
-	word := uint64(c.poisonPage) | 3
+	word := uint64(c.poisonPage) | c.mode.poison
 	v := [4]uint64{word, word, word, word}
 	for pa := range g.tables {
 		for off := emu.PA(0); off < emu.PageSize; off += 32 {

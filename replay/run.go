@@ -95,7 +95,7 @@ func runCells(ctx context.Context, opt *Options, cells []cellSpec) ([]*report.Ru
 	for i, err := range errs {
 		if err != nil && !errors.Is(err, context.Canceled) {
 			s := cells[i]
-			return runs, fmt.Errorf("%s %s %s %s: %w", s.arch.name, s.mode, s.writer.Name(), s.to, err)
+			return runs, fmt.Errorf("%s %s %s %s: %w", s.arch.name, s.mode.name, s.writer.Name(), s.to, err)
 		}
 	}
 	return runs, context.Cause(ctx)

@@ -37,6 +37,7 @@ type stream struct {
 	cur, old *generation
 	retired  retired
 	next     *generation // built, not yet installed
+	between  []uint64    // versions of the entry on its way during the last rewrite
 	doneAt   uint64      // cycle at which the last rewrite was declared complete
 
 	entryAt  emu.PA
@@ -66,7 +67,7 @@ type assembly struct {
 // newEngine attaches a DMA engine for sid and makes the device known to the driver.
 func (c *cell) newEngine(sid emu.SourceID) (*engine, error) {
 	var spec host.DeviceSpec
-	if c.spec.arch.pasids(c.spec.mode) {
+	if c.mode.pasids {
 		spec.PASIDs = uint32(emu.MaxPASID) + 1
 	}
 	if err := c.drv.Probe(sid, spec); err != nil {
@@ -99,7 +100,7 @@ func (c *cell) streamOf(sp traces.Space) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.drv.Attach(sp.SID, sp.PASID, g.dom); err != nil {
+	if err := c.drv.Attach(sp.SID, sp.PASID, g.hw); err != nil {
 		return nil, err
 	}
 	s.cur = g

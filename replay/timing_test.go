@@ -27,17 +27,18 @@ type lab struct {
 
 const labSID = emu.SourceID(0x28)
 
-func newLab(t *testing.T, p *timing.Preset, mode string, outstanding int) *lab {
+func newLab(t *testing.T, p *timing.Preset, name string, outstanding int) *lab {
+	mode := vtdArch.modeByName(name)
 	l := &lab{p: p.Params, m: timing.New(p.Params, mem.New())}
-	u, err := vtdArch.unit(p, mode, 1)
+	u, err := mode.unit(p, 1)
 	require.NoError(t, err)
 	l.m.AddUnit(u, 64)
 	l.cpu = l.m.AddCPU(1)
 	frames, err := host.NewFrames(l.cpu, tableBase, tableSize)
 	require.NoError(t, err)
-	l.drv, err = vtdArch.driver(l.cpu, 0, mode, frames, 0)
+	l.drv, err = mode.driver(l.cpu, 0, frames, 0)
 	require.NoError(t, err)
-	l.dom, err = l.drv.NewDomain(host.DomainSpec{Width: 48})
+	l.dom, err = l.drv.NewDomain(host.DomainSpec{Width: mode.limit, Stage: mode.stage})
 	require.NoError(t, err)
 	require.NoError(t, l.drv.Attach(labSID, emu.NoPASID, l.dom))
 	source := device.Func(func(q *emu.Request) (uint64, bool) {

@@ -10,54 +10,69 @@ import (
 	"github.com/iommulab/iommulab/iotlb"
 )
 
-// The modes of VT-d. Both translate by second-stage tables: in legacy mode the context entry points
-// to them, in scalable mode the PASID-table entry does.
+// The modes of VT-d. In legacy mode the context entry points to the tables, in scalable mode the
+// PASID-table entry does.
 const (
 	vtdLegacy   = "legacy"
 	vtdScalable = "scalable-second-stage"
+	vtdFirst    = "scalable-first-stage"
+	vtdTagged   = "pasid-tagged"
 )
 
 // vtdHAW is the host address width of the machine: the lab's memory map uses all of it.
 const vtdHAW = 52
 
-var vtdArch = &arch{
-	name:  "vtd",
-	modes: []string{vtdLegacy, vtdScalable},
-	unit: func(p *timing.Preset, _ string, seed uint64) (emu.Unit, error) {
-		c := vtd.DefaultConfig()
-		c.HAW = vtdHAW
-		c.ContextCache, c.PASIDCache, c.IOTLB = seeded(p.Caches.Entry, seed), seeded(p.Caches.PASID, seed), seeded(p.Caches.IOTLB, seed)
-		c.Walk = nil
-		for i, g := range p.Caches.Walk {
-			c.Walk = append(c.Walk, iotlb.Level{Lg2: uint8(emu.PageShift + 9*(i+1)), Geometry: seeded(g, seed)})
-		}
-		return vtd.New(c)
+// vtdTags is over how many PASIDs a device spreads its requests in PASID-tagged mode.
+const vtdTags = 4
+
+// Entries that grant everything: R and W of a second-stage entry; P, R/W, U/S, A and D of a
+// first-stage one.
+const (
+	vtdPoisonSecond = 0x03
+	vtdPoisonFirst  = 0x67
+)
+
+var vtdArch = &arch{name: "vtd", modes: []*mode{
+	{
+		name: vtdLegacy, unit: vtdUnit, driver: vtdDriver(vtddriver.ModeLegacy),
+		entry:   func() *entry.Format { return entry.VTD{HAW: vtdHAW}.Context() },
+		version: vtd.ContextVersion,
+		stage:   host.StageSecond, limit: 48, poison: vtdPoisonSecond,
 	},
-	driver: func(cpu host.CPU, unit int, mode string, frames *host.Frames, omit entry.Omit) (host.Driver, error) {
-		o := vtddriver.Options{Unit: unit, Mode: vtddriver.ModeScalable, HAW: vtdHAW, Omit: omit}
-		if mode == vtdLegacy {
-			o.Mode = vtddriver.ModeLegacy
-		}
-		d, err := vtddriver.New(cpu, frames, o)
+	vtdPASID(mode{name: vtdScalable, stage: host.StageSecond, limit: 48, poison: vtdPoisonSecond}),
+	// vtdPASID(mode{name: vtdFirst, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
+	// vtdPASID(mode{name: vtdTagged, tags: vtdTags, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
+}}
+
+// vtdPASID completes a mode in which PASID-table entries are rewritten.
+func vtdPASID(m mode) *mode {
+	m.unit, m.driver = vtdUnit, vtdDriver(vtddriver.ModeScalable)
+	m.entry = func() *entry.Format { return entry.VTD{HAW: vtdHAW}.PASID() }
+	m.version = vtd.PASIDVersion
+	m.pasids = true
+	return &m
+}
+
+// vtdUnit builds a unit with the preset's caches.
+func vtdUnit(p *timing.Preset, seed uint64) (emu.Unit, error) {
+	c := vtd.DefaultConfig()
+	c.HAW = vtdHAW
+	c.ContextCache, c.PASIDCache, c.IOTLB = seeded(p.Caches.Entry, seed), seeded(p.Caches.PASID, seed), seeded(p.Caches.IOTLB, seed)
+	c.Walk = nil
+	for i, g := range p.Caches.Walk {
+		c.Walk = append(c.Walk, iotlb.Level{Lg2: uint8(emu.PageShift + 9*(i+1)), Geometry: seeded(g, seed)})
+	}
+	return vtd.New(c)
+}
+
+func vtdDriver(m vtddriver.Mode) func(host.CPU, int, *host.Frames, entry.Omit) (host.Driver, error) {
+	return func(cpu host.CPU, unit int, frames *host.Frames, omit entry.Omit) (host.Driver, error) {
+		d, err := vtddriver.New(cpu, frames, vtddriver.Options{Unit: unit, Mode: m, HAW: vtdHAW, Omit: omit})
 		if err != nil {
 			return nil, err
 		}
 		return d, d.Enable()
-	},
-	pasids: func(mode string) bool { return mode == vtdScalable },
-	entry: func(mode string) *entry.Format {
-		if mode == vtdLegacy {
-			return entry.VTD{HAW: vtdHAW}.Context()
-		}
-		return entry.VTD{HAW: vtdHAW}.PASID()
-	},
-	version: func(mode string, words []uint64) uint64 {
-		if mode == vtdLegacy {
-			return vtd.ContextVersion(words)
-		}
-		return vtd.PASIDVersion(words)
-	},
-	limit: func(string) uint8 { return 48 },
+	}
 }
 
 // seeded gives a random replacement policy the run's seed.
