@@ -38,6 +38,9 @@ type cell struct {
 	entries    map[emu.PA]*stream
 	poisonPage emu.PA
 
+	gframes     *host.Frames // nested: table pages of guests
+	guestPoison emu.PA       // what poisonPage is, inside the guests
+
 	interval uint64 // cycles between two issues of a device, 0 = closed loop
 	every    uint64 // accesses of the trace between two rewrites
 	last     uint64 // accesses when the last rewrite began
@@ -92,10 +95,11 @@ func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	if c.poisonPage, err = c.frames.Alloc(emu.PageShift); err != nil {
 		return nil, err
 	}
-	self := uint64(c.poisonPage) | 3
-	for off := emu.PA(0); off < emu.PageSize; off += 8 {
-		c.m.Memory().Store(c.poisonPage+off, 8, &[4]uint64{self})
+	low := c.mode.poison
+	if c.mode.nested {
+		low = c.mode.poison2
 	}
+	c.fill(c.poisonPage, uint64(c.poisonPage)|low)
 	c.format = c.mode.entry()
 	c.every = 1
 	if opt.Rewrites > 0 {
@@ -317,7 +321,11 @@ func (c *cell) mapRange(e *traces.Event) error {
 	}
 	pa := e.PA &^ (emu.PageSize - 1)
 	if !e.HasPA {
-		pa = emu.PA(first) & (1<<tracePABits - 1)
+		pa = emu.PA(first) & (1<<c.paBits() - 1)
+	}
+	if c.mode.nested && (pa+emu.PA(n)-1)>>guestPABits != 0 {
+		c.count.NotApplicable++ // the guest has no such memory
+		return nil
 	}
 	if (pa+emu.PA(n)-1)>>tracePABits != 0 {
 		return fmt.Errorf("trace: map %v iova %#x: pa %#x: want below 2^%d", sp, first, pa, tracePABits)
@@ -333,7 +341,7 @@ func (c *cell) mapRange(e *traces.Event) error {
 		if g == nil {
 			continue
 		}
-		if err := g.dom.Map(first, g.pa(pa), n, access(e.Perm)); err != nil {
+		if err := g.mapPages(first, pa, n, access(e.Perm)); err != nil {
 			return fmt.Errorf("trace: map %v iova %#x: %w", sp, first, err)
 		}
 	}
@@ -367,12 +375,20 @@ func (c *cell) unmapRange(sp traces.Space, iova emu.IOVA, n uint64) error {
 			if g == nil {
 				continue
 			}
-			if _, err := g.dom.Unmap(m.IOVA, m.Len); err != nil {
+			if err := g.unmapPages(m.IOVA, m.Len); err != nil {
 				return fmt.Errorf("trace: unmap %v iova %#x: %w", sp, m.IOVA, err)
 			}
 		}
 	}
 	return nil
+}
+
+// paBits is the width of the trace's physical addresses.
+func (c *cell) paBits() int {
+	if c.mode.nested {
+		return guestPABits
+	}
+	return tracePABits
 }
 
 // overlaps reports whether one of ms, which are in ascending order, has a byte in first..last.

@@ -23,25 +23,84 @@ const (
 type generation struct {
 	dom     host.Domain // what maps: the domain, or a guest's tables of a nested one
 	hw      host.Domain // what the device is attached to
-	under   host.Domain // nested: the parent
+	vm      *vm         // nested: the guest's memory
+	shares  bool        // nested, not yet in use: the tables are those of the generation in use
 	color   emu.PA      // added to every PA of the trace
 	version uint64      // of the entry that points to it
 	tables  map[emu.PA]struct{}
-	second  map[emu.PA]struct{} // nested: tables of the parent
+}
+
+// newGeneration makes what a stream begins with, or moves to from what it has.
+func (c *cell) newGeneration(s *stream) (*generation, error) {
+	switch {
+	case c.mode.nested && s.cur == nil:
+		return c.firstNested()
+	case c.mode.nested:
+		return c.nextNested(s)
+	}
+	dom, err := c.drv.NewDomain(host.DomainSpec{Kind: host.DomainPaging, Stage: c.mode.stage})
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{dom: dom, hw: dom, tables: map[emu.PA]struct{}{}}
+	if s.cur != nil {
+		g.color = s.cur.color
+		if c.spec.to == ToChanged {
+			g.color = (g.color>>tracePABits + 1) & colorMask << tracePABits
+		}
+	}
+	return g, nil
+}
+
+// mapPages maps n bytes at iova to where pa of the trace is in this generation.
+func (g *generation) mapPages(iova emu.IOVA, pa emu.PA, n uint64, perm emu.Access) error {
+	if g.vm != nil {
+		if err := g.vm.need(pa|g.color, n); err != nil {
+			return err
+		}
+	}
+	if g.shares {
+		return nil
+	}
+	return g.dom.Map(iova, pa|g.color, n, perm)
+}
+
+// unmapPages takes n bytes out.
+func (g *generation) unmapPages(iova emu.IOVA, n uint64) error {
+	if g.shares {
+		return nil
+	}
+	_, err := g.dom.Unmap(iova, n)
+	return err
+}
+
+// drop frees what g had and keep does not have.
+func (g *generation) drop(keep *generation) error {
+	if g.vm != nil {
+		return g.dropNested(keep)
+	}
+	return g.dom.Free()
+}
+
+// pa is where a page of the trace is in memory.
+func (g *generation) pa(pa emu.PA) emu.PA {
+	if g.vm != nil {
+		pa |= g.vm.color
+	}
+	return pa | g.color
 }
 
 // owns reports whether the leaf entries of a translation lie in tables of g.
 func (g *generation) owns(p *emu.Provenance) bool {
-	if !holds(g.tables, p.Leaf) {
-		return false
-	}
-	return g.under == nil || holds(g.second, p.Leaf2)
+	return holds(g.tables, p.Leaf) && (g.vm == nil || holds(g.vm.tables, p.Leaf2))
 }
 
 // left reports whether a translation used tables that g had and next does not have.
 func (g *generation) left(p *emu.Provenance, next *generation) bool {
-	return holds(g.tables, p.Leaf) && !holds(next.tables, p.Leaf) ||
-		holds(g.second, p.Leaf2) && !holds(next.second, p.Leaf2)
+	if holds(g.tables, p.Leaf) && !holds(next.tables, p.Leaf) {
+		return true
+	}
+	return g.vm != nil && holds(g.vm.tables, p.Leaf2) && !holds(next.vm.tables, p.Leaf2)
 }
 
 // holds reports whether the entry at pa lies in one of the tables. A pass-through has none.
@@ -53,20 +112,24 @@ func holds(tables map[emu.PA]struct{}, pa emu.PA) bool {
 // snapshot notes which pages the tables of g are in at present. The lab reads them from memory
 // itself: the processor's time does not pass.
 func (g *generation) snapshot(m emu.Memory) {
+	if g.vm != nil {
+		g.snapshotNested(m)
+		return
+	}
 	clear(g.tables)
-	tablePages(g.dom.Tables(), m, g.tables)
+	tablePages(g.dom.Tables(), labMemory{m}, 0, g.tables)
 }
 
-// tablePages adds the pages of t to set.
-func tablePages(t *pagetable.Table, m emu.Memory, set map[emu.PA]struct{}) {
+// tablePages adds the pages of t, which are at off from where t says, to set.
+func tablePages(t *pagetable.Table, m pagetable.Memory, off emu.PA, set map[emu.PA]struct{}) {
 	root, levels := t.Root()
-	view, err := pagetable.Open(t.Format(), labMemory{m}, nil, root, pagetable.Config{Levels: levels})
+	view, err := pagetable.Open(t.Format(), m, nil, root, pagetable.Config{Levels: levels})
 	if err != nil {
 		panic(fmt.Sprintf("replay: tables of a domain in use: %v", err)) // made by the driver a moment ago
 	}
 	for p := range view.TablePages() {
 		for pa, end := p.PA, p.PA+1<<p.Lg2; pa < end; pa += emu.PageSize {
-			set[pa] = struct{}{}
+			set[pa+off] = struct{}{}
 		}
 	}
 }
@@ -82,9 +145,6 @@ func (l labMemory) Load64(pa emu.PA) uint64 {
 func (labMemory) Store64(emu.PA, uint64)            { panic("replay: the lab does not write tables") }
 func (labMemory) CAS64(emu.PA, uint64, uint64) bool { panic("replay: the lab does not write tables") }
 func (labMemory) Flush(emu.PA, int)                 {}
-
-// pa is where a page of the trace lies for this generation.
-func (g *generation) pa(pa emu.PA) emu.PA { return pa | g.color }
 
 func access(p traces.Perm) emu.Access {
 	var a emu.Access

@@ -8,15 +8,6 @@ import (
 	"github.com/iommulab/iommulab/host/entry"
 )
 
-// newGeneration makes a domain for the next generation of a stream.
-func (c *cell) newGeneration(color emu.PA) (*generation, error) {
-	dom, err := c.drv.NewDomain(host.DomainSpec{Kind: host.DomainPaging, Stage: c.mode.stage})
-	if err != nil {
-		return nil, err
-	}
-	return &generation{dom: dom, hw: dom, color: color, tables: map[emu.PA]struct{}{}}, nil
-}
-
 // declare notes where the entry of s is and what it holds at rest.
 func (c *cell) declare(s *stream) {
 	at, words := c.drv.EntryAt(s.space.SID, s.space.PASID)
@@ -28,16 +19,12 @@ func (c *cell) declare(s *stream) {
 
 // prepare builds the fresh domain that the next rewrite of s moves to.
 func (c *cell) prepare(s *stream) error {
-	color := s.cur.color
-	if c.spec.to == ToChanged {
-		color = (color>>tracePABits + 1) & colorMask << tracePABits
-	}
-	g, err := c.newGeneration(color)
+	g, err := c.newGeneration(s)
 	if err != nil {
 		return err
 	}
 	for _, m := range c.maps.Of(s.space) {
-		if err := g.dom.Map(m.IOVA, g.pa(m.PA), m.Len, access(m.Perm)); err != nil {
+		if err := g.mapPages(m.IOVA, m.PA, m.Len, access(m.Perm)); err != nil {
 			return err
 		}
 	}
@@ -50,7 +37,7 @@ func (c *cell) prepare(s *stream) error {
 func (c *cell) abandon(s *stream) error {
 	g := s.next
 	s.next, c.building = nil, nil
-	return g.dom.Free()
+	return g.drop(s.cur)
 }
 
 // rewrite moves s to its prepared domain and judges what running DMA saw meanwhile.
@@ -93,8 +80,11 @@ func (c *cell) rewrite(s *stream) error {
 		c.judgeAssembly(s, &s.assembled[i])
 	}
 	s.outcomes, s.assembled = s.outcomes[:0], s.assembled[:0]
-	c.poison(s.old)
-	return s.old.dom.Free()
+	if s.cur.shares {
+		s.cur.settleNested()
+	}
+	c.poison(s.old, s.cur)
+	return s.old.drop(s.cur)
 }
 
 // tally adds the report of a rewrite to the counts.
@@ -114,15 +104,32 @@ func (c *cell) tally(rep *entry.Report) {
 	r.WindowMax = max(r.WindowMax, rep.Done-rep.First)
 }
 
-// poison makes every table of g point to a page that points to itself with all rights, so that a
-// walk that still uses it ends somewhere recognisable. The lab does this behind the host's back, in
-// the cycle in which the rewrite was declared complete.
-func (c *cell) poison(g *generation) {
-	word := uint64(c.poisonPage) | c.mode.poison
-	v := [4]uint64{word, word, word, word}
-	for pa := range g.tables {
-		for off := emu.PA(0); off < emu.PageSize; off += 32 {
-			c.m.Memory().Store(pa+off, 32, &v)
+// poison makes every table that old had and cur does not have point to a page that points to itself
+// with all rights, so that a walk that still uses it ends somewhere recognisable. The lab does this
+// behind the host's back, in the cycle in which the rewrite was declared complete.
+func (c *cell) poison(old, cur *generation) {
+	self := c.poisonPage
+	if old.vm != nil {
+		self = c.guestPoison
+		if old.vm != cur.vm {
+			c.poisonTables(old.vm.tables, nil, uint64(c.poisonPage)|c.mode.poison2)
 		}
+	}
+	c.poisonTables(old.tables, cur.tables, uint64(self)|c.mode.poison)
+}
+
+func (c *cell) poisonTables(tables, keep map[emu.PA]struct{}, word uint64) {
+	for pa := range tables {
+		if !holds(keep, pa) {
+			c.fill(pa, word)
+		}
+	}
+}
+
+// fill makes every entry of the page at pa a word.
+func (c *cell) fill(pa emu.PA, word uint64) {
+	v := [4]uint64{word, word, word, word}
+	for off := emu.PA(0); off < emu.PageSize; off += 32 {
+		c.m.Memory().Store(pa+off, 32, &v)
 	}
 }

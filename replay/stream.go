@@ -35,6 +35,7 @@ type stream struct {
 	eng   *engine
 
 	cur, old *generation
+	turn     int // nested: which stage comes next
 	retired  retired
 	next     *generation // built, not yet installed
 	between  []uint64    // versions of the entry on its way during the last rewrite
@@ -96,7 +97,7 @@ func (c *cell) streamOf(sp traces.Space) (*stream, error) {
 		return s, nil
 	}
 	s = &stream{space: sp, eng: e, retired: retired{}}
-	g, err := c.newGeneration(0)
+	g, err := c.newGeneration(s)
 	if err != nil {
 		return nil, err
 	}

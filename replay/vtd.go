@@ -17,6 +17,7 @@ const (
 	vtdScalable = "scalable-second-stage"
 	vtdFirst    = "scalable-first-stage"
 	vtdTagged   = "pasid-tagged"
+	vtdNested   = "nested"
 )
 
 // vtdHAW is the host address width of the machine: the lab's memory map uses all of it.
@@ -40,8 +41,9 @@ var vtdArch = &arch{name: "vtd", modes: []*mode{
 		stage:   host.StageSecond, limit: 48, poison: vtdPoisonSecond,
 	},
 	vtdPASID(mode{name: vtdScalable, stage: host.StageSecond, limit: 48, poison: vtdPoisonSecond}),
-	// vtdPASID(mode{name: vtdFirst, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
-	// vtdPASID(mode{name: vtdTagged, tags: vtdTags, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
+	vtdPASID(mode{name: vtdFirst, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
+	vtdPASID(mode{name: vtdTagged, tags: vtdTags, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
+	vtdPASID(mode{name: vtdNested, nested: true, limit: 47, poison: vtdPoisonFirst, poison2: vtdPoisonSecond}),
 }}
 
 // vtdPASID completes a mode in which PASID-table entries are rewritten.
@@ -57,6 +59,7 @@ func vtdPASID(m mode) *mode {
 func vtdUnit(p *timing.Preset, seed uint64) (emu.Unit, error) {
 	c := vtd.DefaultConfig()
 	c.HAW = vtdHAW
+	c.FSTS, c.NEST, c.FS1GP = true, true, true
 	c.ContextCache, c.PASIDCache, c.IOTLB = seeded(p.Caches.Entry, seed), seeded(p.Caches.PASID, seed), seeded(p.Caches.IOTLB, seed)
 	c.Walk = nil
 	for i, g := range p.Caches.Walk {
