@@ -61,11 +61,18 @@ func vtdUnit(p *timing.Preset, seed uint64) (emu.Unit, error) {
 	c.HAW = vtdHAW
 	c.FSTS, c.NEST, c.FS1GP = true, true, true
 	c.ContextCache, c.PASIDCache, c.IOTLB = seeded(p.Caches.Entry, seed), seeded(p.Caches.PASID, seed), seeded(p.Caches.IOTLB, seed)
-	c.Walk = nil
-	for i, g := range p.Caches.Walk {
-		c.Walk = append(c.Walk, iotlb.Level{Lg2: uint8(emu.PageShift + 9*(i+1)), Geometry: seeded(g, seed)})
-	}
+	c.Stage2 = seeded(p.Caches.Stage2, seed)
+	c.Walk, c.Walk2 = walkLevels(p.Caches.Walk, seed), walkLevels(p.Caches.Walk2, seed)
 	return vtd.New(c)
+}
+
+// walkLevels gives the geometries, from the level above the leaves upwards, their region sizes.
+func walkLevels(list []iotlb.Geometry, seed uint64) []iotlb.Level {
+	var l []iotlb.Level
+	for i, g := range list {
+		l = append(l, iotlb.Level{Lg2: uint8(emu.PageShift + 9*(i+1)), Geometry: seeded(g, seed)})
+	}
+	return l
 }
 
 func vtdDriver(m vtddriver.Mode) func(host.CPU, int, *host.Frames, entry.Omit) (host.Driver, error) {

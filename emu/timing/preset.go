@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 
@@ -24,6 +25,10 @@ type Caches struct {
 	Entry iotlb.Geometry   `toml:"entry"`
 	PASID iotlb.Geometry   `toml:"pasid"`
 	Walk  []iotlb.Geometry `toml:"walk"` // paging-structure caches, from the level above the leaves upwards
+	// Nested translation: second-stage translations by themselves, and the paging-structure caches of
+	// the second stage.
+	Stage2 iotlb.Geometry   `toml:"stage2"`
+	Walk2  []iotlb.Geometry `toml:"walk2"`
 }
 
 // Preset is a machine's timing and caches under a name.
@@ -98,14 +103,17 @@ func (p *Preset) load(name string, depth int) error {
 		}
 	}
 	// A list replaces the base's list; it does not merge into it.
-	walk := p.Caches.Walk
-	p.Caches.Walk = nil
+	walk, walk2 := p.Caches.Walk, p.Caches.Walk2
+	p.Caches.Walk, p.Caches.Walk2 = nil, nil
 	dec := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
 	if err := dec.Decode(p); err != nil {
 		return presetError(name, err)
 	}
 	if p.Caches.Walk == nil {
 		p.Caches.Walk = walk
+	}
+	if p.Caches.Walk2 == nil {
+		p.Caches.Walk2 = walk2
 	}
 	return nil
 }
@@ -149,7 +157,8 @@ func (p *Preset) validate() error {
 			return fmt.Errorf("%s = %d: want at most %d", c.name, c.v, uint64(maxCycles))
 		}
 	}
-	for _, g := range append([]iotlb.Geometry{p.Caches.IOTLB, p.Caches.Entry, p.Caches.PASID}, p.Caches.Walk...) {
+	c := &p.Caches
+	for _, g := range slices.Concat([]iotlb.Geometry{c.IOTLB, c.Entry, c.PASID, c.Stage2}, c.Walk, c.Walk2) {
 		if err := g.Validate(); err != nil {
 			return fmt.Errorf("caches: %w", err)
 		}
