@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/iommulab/iommulab/emu"
-	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
