@@ -196,3 +196,13 @@ func (d *Domain) Free() error {
 	d.pages.FreeAll()
 	return nil
 }
+
+// Rebase goes on over another parent, which maps the guest's memory as the one before did where its
+// tables lie, with the nested domain that a driver has made of the same tables over it: what a monitor
+// does that replaces the second stage under a running guest. The guest does not notice. The nested
+// domain before is the caller's to free.
+func (d *Domain) Rebase(nested, parent host.Domain) {
+	d.Domain = nested
+	d.cpu.parent = parent
+	d.cpu.Forget()
+}
