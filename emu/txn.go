@@ -26,9 +26,10 @@ type Txn struct {
 	Wake   Wake   // engines that the last Step woke; the executor consumes it
 
 	// What an invalidation can match, as far as it is known. Set by the unit.
-	Tag   Tag
-	Known Known
-	Uses  CacheSet // caches whose entries t may have used; 0: all but CacheInterrupt
+	Tag     Tag
+	Known   Known
+	Uses    CacheSet // caches whose entries t may have used; 0: all but CacheInterrupt
+	Classes uint32   // classes besides that of Tag, bit i for class i, whose cached entries of the domain t may have used
 
 	Req Request
 	Res Result
@@ -81,7 +82,7 @@ func (t *Txn) Matches(s *Selector) bool {
 	if s.Match&MatchPASID != 0 && !t.mayUsePASID(s) {
 		return false
 	}
-	return s.Match&MatchClass == 0 || s.Classes&(1<<t.Tag.Class()) != 0
+	return s.Match&MatchClass == 0 || s.Classes&(1<<t.Tag.Class()|t.Classes) != 0
 }
 
 // uses returns the caches whose entries t may have used.

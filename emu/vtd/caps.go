@@ -6,6 +6,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/iotlb"
 )
 
 // capWord composes CAP_REG.
@@ -94,6 +95,7 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 	c.ERS, c.SRS, c.NWFS = spec.EcapERS.On(ecap), spec.EcapSRS.On(ecap), spec.EcapNWFS.On(ecap)
 	c.PSS, c.PASID = uint8(min(spec.EcapPSS.Of(ecap), 19)), spec.EcapPASID.On(ecap)
 	c.EAFS = c.FSTS && spec.EcapEAFS.On(ecap)
+	c.NEST = c.FSTS && spec.EcapSSTS.On(ecap) && spec.EcapNEST.On(ecap)
 	c.DIT = spec.EcapDIT.On(ecap)
 	c.SMTS, c.SSTS, c.SSADS = spec.EcapSMTS.On(ecap), spec.EcapSSTS.On(ecap), spec.EcapSSADS.On(ecap)
 	c.SMPWCS, c.RPS, c.RPRIVS = spec.EcapSMPWCS.On(ecap), spec.EcapRPS.On(ecap), spec.EcapRPRIVS.On(ecap)
@@ -127,6 +129,7 @@ type limits struct {
 	irte     [2][2][2]uint64 // reserved bits of interrupt entries by extended mode and posted format
 	pid      [2]uint64       // of the control word of posted-interrupt descriptors by extended mode
 	walk     uint64          // bit lg2: a paging-structure cache for that region size exists
+	walk2    uint64          // of the second stage of nested translation
 }
 
 // structCaps are capability bits that decide whether a field of a structure is reserved: those the
@@ -167,6 +170,12 @@ func (u *Unit) setLimits() {
 	r = spec.PASIDLayout.Reserved([]uint64{^uint64(0), ^uint64(0), ^uint64(0)})
 	copy(l.pasid[:], r[:3])
 	l.pasid[1] |= spec.PasidDID.Put(did)
+	if !u.structCap(spec.EcapFSTS) {
+		l.pasid[2] |= spec.PasidFSPTPTR.Mask() | spec.PasidFSPM.Mask() | spec.PasidWPE.Mask()
+	}
+	if !u.structCap(spec.EcapSSTS) {
+		l.pasid[0] |= spec.PasidSSPTPTR.Mask() | spec.PasidAW.Mask() | spec.PasidSSADE.Mask()
+	}
 	if !u.structCap(spec.EcapSSADS) {
 		l.pasid[0] |= spec.PasidSSADE.Mask()
 	}
@@ -190,12 +199,17 @@ func (u *Unit) setLimits() {
 	for level := range 5 {
 		l.rsvd[level], l.fsRsvd[level] = u.ssReserved(level), u.fsReserved(level)
 	}
-	l.walk = 0
-	for _, w := range c.Walk {
+	l.walk, l.walk2 = regions(c.Walk), regions(c.Walk2)
+}
+
+// regions returns the sizes of the regions that have a paging-structure cache, bit lg2.
+func regions(levels []iotlb.Level) (set uint64) {
+	for _, w := range levels {
 		if w.Sets*w.Ways != 0 {
-			l.walk |= 1 << w.Lg2
+			set |= 1 << w.Lg2
 		}
 	}
+	return set
 }
 
 // ssReserved returns the reserved bits of second-stage entries at a level, 9.8: of those that point to

@@ -88,7 +88,7 @@ func DefaultConfig() Config {
 		SAGAW: uint8(spec.SAGAW48 | spec.SAGAW57), MGAW: 57, ZLR: true,
 		FaultOffset: 0x600, SSLPS: uint8(spec.SSLPS2M | spec.SSLPS1G),
 		PSI: true, FaultRecords: 8, MAMV: 0x1e, DWD: true, DRD: true,
-		FS1GP: true, FS5LP: true,
+		FS1GP: true, FS5LP: true, NEST: true,
 		C: true, QI: true, PT: true, SC: true, IOTLBOffset: 0x500,
 		ERS: true, SRS: true, EAFS: true, PASID: true, PSS: 19,
 		IR: true, EIM: true, MHMV: 15, PI: true,
@@ -102,6 +102,12 @@ func DefaultConfig() Config {
 			{Lg2: 39, Geometry: iotlb.Geometry{Sets: 2, Ways: 4}},
 		},
 		InterruptCache: iotlb.Geometry{Sets: 16, Ways: 4},
+		Walk2: []iotlb.Level{
+			{Lg2: 21, Geometry: iotlb.Geometry{Sets: 8, Ways: 4}},
+			{Lg2: 30, Geometry: iotlb.Geometry{Sets: 4, Ways: 4}},
+			{Lg2: 39, Geometry: iotlb.Geometry{Sets: 2, Ways: 4}},
+		},
+		Stage2: iotlb.Geometry{Sets: 16, Ways: 4},
 	}
 }
 

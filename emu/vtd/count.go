@@ -295,12 +295,28 @@ func (u *Unit) lookupCounted(q *emu.Request, r *emu.Result) bool {
 		}
 	}
 	if r.Touched.Has(emu.CacheIOTLB) {
-		c.tag, c.domain = emu.Tag(verDID.Of(r.Prov.Entry)), true
+		c.tag, c.domain = emu.Tag(u.hitDomain(q, r)), true
 		u.count(spec.GroupIOTLB, spec.EventIOTLBLookup, 1, &c)
 		c.level = levelOf(r.Lg2)
 		u.count(spec.GroupIOTLB, spec.EventIOTLBHit, 1, &c)
 	}
 	return true
+}
+
+// hitDomain returns the domain of a request that Lookup has answered. The version of an entry has it,
+// but for nested translation.
+func (u *Unit) hitDomain(q *emu.Request, r *emu.Result) uint64 {
+	v := r.Prov.Entry
+	if !verScalable.On(v) || verType.Of(v) != spec.PGTTNested {
+		return verDID.Of(v)
+	}
+	var e [4]uint64
+	key := entryKey(q.Source)
+	u.ctx.Peek(&key, &e)
+	p, _, _ := u.smPASID(q, (*spec.SMContextEntry)(&e))
+	key = pasidKey(q.Source, p)
+	u.pasid.Peek(&key, &e)
+	return spec.PasidDID.Of(e[1])
 }
 
 // aboutToOverflow reports whether one request that hits everywhere could make a counter overflow.

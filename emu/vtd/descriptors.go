@@ -87,7 +87,7 @@ func (u *Unit) descIOTLB(t *emu.Txn) {
 
 // secondIOTLB selects what a page-selective invalidation drops besides second-stage pages.
 func secondIOTLB(_ *Unit, s *emu.Selector, d *[8]uint64) bool {
-	selGuest(s, spec.IiDID.Of(d[0]), spec.IiIH.On(d[1]))
+	selGuest(s, spec.IiDID.Of(d[0]))
 	return true
 }
 

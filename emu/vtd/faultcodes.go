@@ -58,6 +58,10 @@ const (
 	FaultFSAbsent          = 0x71
 	FaultFSReserved        = 0x72
 	FaultFSTopRead         = 0x73
+	FaultFSWidth           = 0x74
+	FaultFSTopDenied       = 0x75
+	FaultFSReadDenied      = 0x76
+	FaultFSWriteDenied     = 0x77
 	FaultSSReadSM          = 0x78
 	FaultSSAbsent          = 0x79
 	FaultSSReservedSM      = 0x7a
@@ -149,6 +153,10 @@ var faults = map[uint16]faultInfo{
 	FaultFSAbsent:          {"SFS.2 first-stage entry not present", true, true},
 	FaultFSReserved:        {"SFS.3 reserved bits in first-stage entry", true, true},
 	FaultFSTopRead:         {"SFS.4 top first-stage entry read error", true, true},
+	FaultFSWidth:           {"SFS.5 address of a first-stage table beyond second-stage width", true, true},
+	FaultFSTopDenied:       {"SFS.6 top first-stage entry not readable in second stage", true, true},
+	FaultFSReadDenied:      {"SFS.7 first-stage entry not readable in second stage", true, true},
+	FaultFSWriteDenied:     {"SFS.8 first-stage entry not writable in second stage", true, true},
 	FaultSSReadSM:          {"SSS.1 second-stage entry read error", true, false},
 	FaultSSAbsent:          {"SSS.2 second-stage entry not present", true, true},
 	FaultSSReservedSM:      {"SSS.3 reserved bits in second-stage entry", true, false},

@@ -254,9 +254,12 @@ func TestScalableFaultReasons(t *testing.T) {
 		{name: "PWSNP without SMPWCS", code: 0x5a, setup: bound(), config: func(c *vtd.Config) { c.SMPWCS = false }},
 		{name: "PGSNP without SC", code: 0x5a, setup: bound(with(spec.PasidPGSNP, 1)), config: func(c *vtd.Config) { c.SC = false }},
 		{name: "SSPTPTR beyond HAW", code: 0x5a, setup: edit(entry, 0, 1<<49)},
-		{name: "PGTT nested", code: 0x5b, setup: func(r *rig) { r.bind(sid, 0, spec.PGTTNested, 7) }},
 		{name: "PGTT reserved", code: 0x5b, setup: func(r *rig) { r.bind(sid, 0, 5, 7) }},
-		{name: "PGTT second stage without SSTS", code: 0x5b, setup: bound(), config: func(c *vtd.Config) { c.SSTS = false }},
+		{name: "second-stage fields without SSTS", code: 0x5a, setup: bound(),
+			config: func(c *vtd.Config) { c.SSTS, c.NEST = false, false }},
+		{name: "PGTT second stage without SSTS", code: 0x5b, setup: bound(func(e []uint64) {
+			e[0] &^= spec.PasidSSPTPTR.Mask() | spec.PasidAW.Mask()
+		}), config: func(c *vtd.Config) { c.SSTS, c.NEST = false, false }},
 		{name: "PGTT pass-through without PT", code: 0x5b, config: func(c *vtd.Config) { c.PT = false },
 			setup: func(r *rig) { r.bind(sid, 0, spec.PGTTPassThrough, 7) }},
 		{name: "AW not supported", code: 0x5b, setup: bound(with(spec.PasidAW, spec.AW39))},
@@ -274,6 +277,12 @@ func TestScalableFaultReasons(t *testing.T) {
 		}},
 		{name: "absent read", code: 0x79, setup: mapped(0, 0)},
 		{name: "absent write", code: 0x79, setup: mapped(2, 0), q: wr},
+		{name: "nothing left over the levels", code: 0x79, setup: func(r *rig) {
+			top := r.bind(sid, 0, spec.PGTTSecond, 7)
+			r.mapPage(top, iova, 0x5000, ssR)
+			at := r.pte(top, iova, 1)
+			r.put(at, r.get(at)&^ssR)
+		}, q: wr},
 		{name: "absent with X set but no SSEE", code: 0x79, setup: mapped(0, 0x5000|ssX)},
 		{name: "absent with reserved bits set", code: 0x79, setup: mapped(0, 1<<62)},
 		{name: "TM in a leaf", code: 0x7a, setup: mapped(0, 0x5000|ssRW|1<<62)},

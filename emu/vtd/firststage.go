@@ -110,6 +110,7 @@ func (u *Unit) fsHit(t *emu.Txn) bool {
 		return true
 	}
 	u.answer(t, pa, lg2, perm, v[2], leaf)
+	t.Res.Prov.Leaf2 = emu.PA(tlbLeaf2.Of(v[1]) << 3)
 	u.completion(t, false)
 	done(t, StepIOTLB)
 	return true
@@ -129,16 +130,23 @@ func (u *Unit) fsWalkProbed(t *emu.Txn) {
 		u.fsTop(t)
 		return
 	}
-	t.Frame[0].Perm = emu.Access(walkPerm.Of(t.In[0]))
-	t.Aux[2] = t.In[2]
-	fsFetch(t, emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0])))
+	v := &t.In
+	t.Frame[0].Perm = emu.Access(walkPerm.Of(v[0]))
+	t.Entry[entryTable], t.Aux[2], t.Aux[1] = v[1], v[2], v[3]
+	fsFetch(t, emu.PA(v[0]&walkTable.Mask()), int8(walkLevel.Of(v[0])))
 }
 
 // fsTop starts at the table of the entry in force.
 func (u *Unit) fsTop(t *emu.Txn) {
-	t.Frame[0].Perm = fsAll | ssAll
-	t.Aux[2] = t.Ver
-	fsFetch(t, emu.PA(t.Entry[2]&spec.PasidFSPTPTR.Mask()), fsTopLevel(t))
+	f, table := &t.Frame[0], t.Entry[2]&spec.PasidFSPTPTR.Mask()
+	f.Perm, f.At = fsAll|ssAll, 0
+	if nested(t) {
+		t.Aux[1], t.Aux[2] = secondVersion(t.Entry[:3]), firstVersion(t.Entry[:3])
+		u.fsTableAt(t, table, fsTopLevel(t))
+		return
+	}
+	t.Aux[1], t.Aux[2] = 0, t.Ver
+	fsFetch(t, emu.PA(table), fsTopLevel(t))
 }
 
 // fsFetch reads the entry of a level from its table.
@@ -159,9 +167,10 @@ func fsAccessed(t *emu.Txn) uint64 {
 	return spec.FSP.Mask() | spec.FSA.Mask() | spec.FSEA.Put(spec.PasidEAFE.Of(t.Entry[2]))
 }
 
-// fsRsvd returns the reserved bits of an entry. Without NXE, XD is one.
+// fsRsvd returns the reserved bits of an entry. Without NXE, XD is one, unless execute requests are not
+// supported at all.
 func (u *Unit) fsRsvd(t *emu.Txn, level int8, kind int) uint64 {
-	return u.lim.fsRsvd[level&7][kind] | spec.FSXD.PutBool(!spec.PasidNXE.On(t.Entry[2]))
+	return u.lim.fsRsvd[level&7][kind] | spec.FSXD.PutBool(u.cfg.ERS && !spec.PasidNXE.On(t.Entry[2]))
 }
 
 // fsEntryRead takes the entry. A table that needs no flag set is accepted here; fsEntry looks at all
@@ -169,7 +178,8 @@ func (u *Unit) fsRsvd(t *emu.Txn, level int8, kind int) uint64 {
 func (u *Unit) fsEntryRead(t *emu.Txn) {
 	f, e := &t.Frame[0], t.In[0]
 	want := fsAccessed(t)
-	if t.Ans == emu.AnsError || e&want != want || mapsPage(f.Level, e) || e&u.fsRsvd(t, f.Level, isTable) != 0 {
+	if t.Ans == emu.AnsError || e&want != want || mapsPage(f.Level, e) ||
+		e&u.fsRsvd(t, f.Level, isTable) != 0 || nested(t) && u.beyondGuest(t, e&spec.FSADDR.Mask()) {
 		u.fsEntry(t, e)
 		return
 	}
@@ -178,7 +188,7 @@ func (u *Unit) fsEntryRead(t *emu.Txn) {
 }
 
 // fsEntry checks the entry e of the level: present, reserved bits, then flags; for a leaf the rights
-// over all levels come before the flags.
+// over all levels, and with nested translation the output, come before the flags.
 func (u *Unit) fsEntry(t *emu.Txn, e uint64) {
 	f := &t.Frame[0]
 	if t.Ans == emu.AnsError {
@@ -199,14 +209,12 @@ func (u *Unit) fsEntry(t *emu.Txn, e uint64) {
 		u.fault(t, FaultFSAbsent, StepFSTable, f.At)
 	case e&u.fsRsvd(t, f.Level, kind) != 0:
 		u.fault(t, FaultFSReserved, StepFSTable, f.At)
+	case nested(t) && u.beyondGuest(t, e&spec.FSADDR.Mask()):
+		u.fault(t, FaultFSWidth, StepFSTable, f.At)
 	case leaf:
 		u.fsLeaf(t)
 	default:
-		if ad := fsAccessed(t); e&ad != ad {
-			u.fsUpdate(t, ad)
-			return
-		}
-		u.fsDown(t)
+		u.fsFlags(t)
 	}
 }
 
@@ -215,16 +223,24 @@ func (u *Unit) fsEntry(t *emu.Txn, e uint64) {
 func (u *Unit) fsDown(t *emu.Txn) {
 	f := &t.Frame[0]
 	f.Perm &= fsRights(f.Entry)
-	table, level := emu.PA(f.Entry&spec.FSADDR.Mask()), f.Level
-	if u.lim.walk>>(entryLg2(level)&63)&1 == 0 {
-		fsFetch(t, table, level-1)
-		return
+	table, level := f.Entry&spec.FSADDR.Mask(), f.Level
+	switch {
+	case nested(t):
+		u.fsTableAt(t, table, level-1)
+	case u.lim.walk>>(entryLg2(level)&63)&1 != 0:
+		f.Table, f.Level = emu.PA(table), level-1
+		u.fsFillWalk(t)
+	default:
+		fsFetch(t, emu.PA(table), level-1)
 	}
-	f.Table, f.Level = table, level-1
-	v := &t.Act.Data
-	v[0] = uint64(table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(level-1))
-	v[1], v[2], v[3] = 0, t.Aux[2], 0
-	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, entryLg2(level), 0, StepWalkFill, stFSDescend)
+}
+
+// fsFillWalk fills the paging-structure cache with the table that comes next.
+func (u *Unit) fsFillWalk(t *emu.Txn) {
+	f, v := &t.Frame[0], &t.Act.Data
+	v[0] = uint64(f.Table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level))
+	v[1], v[2], v[3] = t.Entry[entryTable], t.Aux[2], t.Aux[1]
+	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, entryLg2(f.Level+1), 0, StepWalkFill, stFSDescend)
 }
 
 // fsLeaf checks the rights over all levels.
@@ -235,37 +251,59 @@ func (u *Unit) fsLeaf(t *emu.Txn) {
 		u.fault(t, c, StepFSLeaf, f.At)
 		return
 	}
+	if nested(t) {
+		u.translateGPA(t, fsOutput(f), retOutput)
+		return
+	}
 	u.fsFlags(t)
 }
 
-// fsFlags sets the flags of the leaf: A, EA, and D for what may write.
-func (u *Unit) fsFlags(t *emu.Txn) {
-	f, q := &t.Frame[0], &t.Req
-	ad := fsAccessed(t)
-	if u.dirties(q, need(q, true), fsGrant(t, f.Perm&fsRights(f.Entry))) {
-		ad |= spec.FSD.Mask()
+// fsOutput returns the output of the first stage.
+func fsOutput(f *emu.Frame) uint64 {
+	return f.Entry&spec.FSADDR.Mask()&^ones(f.Lg2) | f.In&ones(f.Lg2)
+}
+
+// fsHave returns the rights of the translation, the second stage's included.
+func fsHave(t *emu.Txn) emu.Access {
+	f := &t.Frame[0]
+	v := f.Perm & fsRights(f.Entry)
+	if nested(t) {
+		v &= emu.Access(tlbPerm.Of(t.Entry[entryOutput])) | fsAll
 	}
-	if f.Entry&ad != ad {
-		u.fsUpdate(t, ad)
+	return v
+}
+
+// fsWanted returns the flags that must be set in the entry: A, EA, and D in a leaf for what may write.
+func (u *Unit) fsWanted(t *emu.Txn) uint64 {
+	f, q := &t.Frame[0], &t.Req
+	if mapsPage(f.Level, f.Entry) && u.dirties(q, need(q, true), fsGrant(t, fsHave(t))) {
+		return fsAccessed(t) | spec.FSD.Mask()
+	}
+	return fsAccessed(t)
+}
+
+// fsFlags sets the flags of the entry, if they are not.
+func (u *Unit) fsFlags(t *emu.Txn) {
+	f := &t.Frame[0]
+	want := u.fsWanted(t)
+	if f.Entry&want == want {
+		u.fsAccepted(t)
 		return
 	}
-	u.fsTranslated(t)
+	// By a compare-and-swap against what was read, so that nothing that software did meanwhile is lost.
+	switch {
+	case !u.snoops(t):
+		u.fault(t, FaultFSNoncoherent, StepFSUpdate, f.At)
+	case nested(t) && emu.Access(t.Entry[entryTable])&emu.Write == 0:
+		u.fault(t, FaultFSWriteDenied, StepFSUpdate, f.At)
+	default:
+		swap(t, f.At, f.Entry, f.Entry|want, StepFSUpdate, stFSUpdated)
+	}
 }
 
 // snoops reports whether walks of t are coherent, without which they set no flags.
 func (u *Unit) snoops(t *emu.Txn) bool {
 	return u.cfg.SMPWCS && spec.PasidPWSNP.On(t.Entry[1])
-}
-
-// fsUpdate sets flags of the entry by a compare-and-swap against what was read, so that nothing that
-// software did meanwhile is lost.
-func (u *Unit) fsUpdate(t *emu.Txn, flags uint64) {
-	f := &t.Frame[0]
-	if !u.snoops(t) {
-		u.fault(t, FaultFSNoncoherent, StepFSUpdate, f.At)
-		return
-	}
-	swap(t, f.At, f.Entry, f.Entry|flags, StepFSUpdate, stFSUpdated)
 }
 
 // fsUpdated goes on after the compare-and-swap; if the entry changed meanwhile it is looked at anew.
@@ -278,33 +316,45 @@ func (u *Unit) fsUpdated(t *emu.Txn) {
 		u.fsEntry(t, t.In[0])
 	default:
 		f.Entry = t.Act.Data[2]
-		if mapsPage(f.Level, f.Entry) {
-			u.fsTranslated(t)
-			return
-		}
-		u.fsDown(t)
+		u.fsAccepted(t)
 	}
+}
+
+// fsAccepted goes on with an entry that has its flags.
+func (u *Unit) fsAccepted(t *emu.Txn) {
+	if f := &t.Frame[0]; !mapsPage(f.Level, f.Entry) {
+		u.fsDown(t)
+		return
+	}
+	u.fsTranslated(t)
 }
 
 // fsTranslated has the translation: it checks the output address and fills the IOTLB.
 func (u *Unit) fsTranslated(t *emu.Txn) {
-	f := &t.Frame[0]
-	have := f.Perm & fsRights(f.Entry)
-	page := f.Entry & spec.FSADDR.Mask() &^ ones(f.Lg2)
-	pa := page | f.In&ones(f.Lg2)
-	if outputInterrupt(&t.Req, pa, f.Lg2) {
+	f, have := &t.Frame[0], fsHave(t)
+	pa, lg2, version := fsOutput(f), f.Lg2, t.Aux[2]
+	attr := tlbClean.PutBool(!spec.FSD.On(f.Entry))
+	if nested(t) {
+		out := t.Entry[entryOutput]
+		lg2b := uint8(tlbLg2.Of(out))
+		pa = out&tlbPage.Mask() | pa&ones(lg2b)
+		lg2 = min(lg2, lg2b)
+		attr |= t.Entry[entryAttr]
+		version = nestedVersion(t.Aux[2], t.Aux[1])
+	}
+	if outputInterrupt(&t.Req, pa, lg2) {
 		u.fault(t, FaultOutputRangeSM, StepOutputRange, f.At)
 		return
 	}
-	u.answer(t, pa, f.Lg2, fsGrant(t, have), t.Aux[2], f.At)
+	u.answer(t, pa, lg2, fsGrant(t, have), version, f.At)
+	t.Res.Prov.Leaf2 = emu.PA(tlbLeaf2.Of(attr) << 3)
 	u.completion(t, false)
 	if u.iotlb == nil {
 		done(t, StepFSLeaf)
 		return
 	}
 	v := &t.Act.Data
-	v[0] = page | tlbLg2.Put(uint64(f.Lg2)) | tlbPerm.Put(uint64(have))
-	v[1] = tlbClean.PutBool(!spec.FSD.On(f.Entry))
-	v[2], v[3] = t.Aux[2], uint64(f.At)
-	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepIOTLBFill, stTLBFilled)
+	v[0] = pa&^ones(lg2) | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(have))
+	v[1], v[2], v[3] = attr, version, uint64(f.At)
+	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepIOTLBFill, stTLBFilled)
 }

@@ -83,8 +83,10 @@ func TestFirstStageFaultReasons(t *testing.T) {
 		{name: "SRE without SRS", code: 0x5a, setup: bound(), config: func(c *vtd.Config) { c.SRS = false }},
 		{name: "ERE without ERS", code: 0x5a, setup: bound(), config: func(c *vtd.Config) { c.ERS = false }},
 		{name: "FSPTPTR beyond HAW", code: 0x5a, setup: bound(func(e []uint64) { e[2] |= 1 << 48 })},
-		{name: "first stage without FSTS", code: 0x5b, setup: bound(),
-			config: (*vtd.Config).NoFirstStage},
+		{name: "first-stage fields without FSTS", code: 0x5a, setup: bound(), config: (*vtd.Config).NoFirstStage},
+		{name: "first stage without FSTS", code: 0x5b, config: (*vtd.Config).NoFirstStage, setup: func(r *rig) {
+			r.first(sid, p, 7, func(e []uint64) { e[2] = 0 })
+		}},
 		{name: "5 levels without FS5LP", code: 0x5b, setup: bound(with(spec.PasidFSPM, spec.FSPM5)),
 			config: func(c *vtd.Config) { c.FS5LP = false }},
 		{name: "FSPM reserved", code: 0x5b, setup: bound(with(spec.PasidFSPM, 2))},

@@ -166,6 +166,10 @@ func FuzzWalk(f *testing.F) {
 		case !sm:
 			r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
 			r.legacy()
+		case m&6 == 4 && kind&64 == 0:
+			g := r.nest(sid, 0, 7, 0, with(spec.PasidSSADE, uint64(m&1)), with(spec.PasidFSPM, uint64(m>>3&1)))
+			g.mapTwo(iova, 0x12_3000, 0x5000)
+			r.scalable()
 		case m&6 == 6 && kind&64 == 0:
 			r.fsMap(r.first(sid, 0, 7, with(spec.PasidFSPM, uint64(m>>3&1)), with(spec.PasidNXE, uint64(m>>4&1))), iova, 0x5000, fsRWU)
 			r.scalable()

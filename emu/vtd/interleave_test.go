@@ -135,39 +135,46 @@ func TestNothingOldIsSeenAfterTheWait(t *testing.T) {
 				}
 				pte := c.mapPage(top, iova, 0x5000, ssRW)
 				c.queue(sc.sm)
-				old := func(x *emu.Txn) {
-					require.Equal(t, emu.OK, x.Res.Status, "%#x", x.Res.Fault.Code)
-					require.Contains(t, []emu.PA{0x5000, 0x6000}, x.Res.PA)
-				}
-				for range 6 {
-					c.start(dma(emu.Read))
-				}
-				for range c.rng.IntN(80) {
-					c.turn(old)
-				}
-				sc.change(c.rig, pte)
-				c.push(wait(1, c.status()))
-				c.engine = new(emu.Txn)
-				require.Equal(t, vtd.EngineQueue.Set(), c.u.WriteReg(spec.OffIQT, 4, c.tail))
-				c.u.Start(c.engine, &emu.Request{Type: emu.Job, Job: vtd.EngineQueue, PASID: emu.NoPASID})
-				for c.get(c.status()) != 1 {
-					if c.rng.IntN(20) == 0 && len(c.active) < 8 {
-						c.start(dma(emu.Read))
-					}
-					c.turn(old)
-				}
-				for range 6 {
-					c.start(dma(emu.Read))
-					late := c.active[len(c.active)-1]
-					for late.Act.Op != emu.OpDone {
-						c.turn(func(x *emu.Txn) {
-							if x == late {
-								require.EqualValues(t, 0x6000, x.Res.PA, "seed %d", seed)
-							}
-						})
-					}
-				}
+				c.nothingOld(80, func() { sc.change(c.rig, pte) })
 			}
 		})
+	}
+}
+
+// nothingOld lets requests run, makes the change, which pushes its invalidations, up to turns turns
+// later, and requires that what starts after the wait is translated to 0x6000 and all else to that or
+// to 0x5000.
+func (c *crew) nothingOld(turns int, change func()) {
+	old := func(x *emu.Txn) {
+		require.Equal(c.t, emu.OK, x.Res.Status, "%#x", x.Res.Fault.Code)
+		require.Contains(c.t, []emu.PA{0x5000, 0x6000}, x.Res.PA)
+	}
+	for range 6 {
+		c.start(dma(emu.Read))
+	}
+	for range c.rng.IntN(turns) {
+		c.turn(old)
+	}
+	change()
+	c.push(wait(1, c.status()))
+	c.engine = new(emu.Txn)
+	require.Equal(c.t, vtd.EngineQueue.Set(), c.u.WriteReg(spec.OffIQT, 4, c.tail))
+	c.u.Start(c.engine, &emu.Request{Type: emu.Job, Job: vtd.EngineQueue, PASID: emu.NoPASID})
+	for c.get(c.status()) != 1 {
+		if c.rng.IntN(20) == 0 && len(c.active) < 8 {
+			c.start(dma(emu.Read))
+		}
+		c.turn(old)
+	}
+	for range 6 {
+		c.start(dma(emu.Read))
+		late := c.active[len(c.active)-1]
+		for late.Act.Op != emu.OpDone {
+			c.turn(func(x *emu.Txn) {
+				if x == late {
+					require.EqualValues(c.t, 0x6000, x.Res.PA)
+				}
+			})
+		}
 	}
 }

@@ -76,13 +76,11 @@ func selPages(s *emu.Selector, did, addr, am uint64, hint bool) {
 }
 
 // selGuest selects the first-stage and nested translations of a domain: an address of the second
-// stage cannot be compared with theirs.
-func selGuest(s *emu.Selector, did uint64, hint bool) {
+// stage cannot be compared with theirs. The hint does not save their table pointers: it is about the
+// tables of the second stage, and a nested table pointer has a leaf of the second stage in it.
+func selGuest(s *emu.Selector, did uint64) {
 	*s = emu.Selector{Caches: tlbCaches | walkCaches, Domain: uint32(did), Classes: 1<<ClassFS | 1<<ClassNested}
 	s.Match = emu.MatchDomain | emu.MatchClass
-	if hint {
-		s.Caches = tlbCaches
-	}
 }
 
 // selProcess selects the translations of a PASID of a domain, or some pages of them. Second-stage

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
@@ -20,12 +21,14 @@ func crowd(r *rig, rng *rand.Rand, sm bool) {
 		var top emu.PA
 		if sm {
 			for p := range emu.PASID(3) {
-				pgtt := []uint64{spec.PGTTSecond, spec.PGTTFirst, spec.PGTTPassThrough, spec.PGTTFirst}[rng.IntN(4)]
+				pgtt := []uint64{spec.PGTTSecond, spec.PGTTFirst, spec.PGTTPassThrough, spec.PGTTNested}[rng.IntN(4)]
 				bits := rng.Uint64()
+				if pgtt == spec.PGTTNested {
+					guestPages(r.nest(s, p, did, 0, with(spec.PasidSSADE, bits&1), with(spec.PasidSSEE, bits>>1&1), firstFlags(bits)), rng)
+					continue
+				}
 				if pgtt == spec.PGTTFirst {
-					top = r.first(s, p, did+8, with(spec.PasidERE, bits>>2&1), with(spec.PasidSRE, bits>>3&1), with(spec.PasidFPD, bits>>4&1),
-						with(spec.PasidWPE, bits>>5&1), with(spec.PasidSMEP, bits>>6&1), with(spec.PasidNXE, bits>>7&1), with(spec.PasidEAFE, bits>>8&1))
-					fsPages(r, rng, top)
+					fsPages(r, rng, r.first(s, p, did+8, firstFlags(bits)))
 					continue
 				}
 				top = r.bind(s, p, pgtt, did, with(spec.PasidSSADE, bits&1), with(spec.PasidSSEE, bits>>1&1),
@@ -56,6 +59,27 @@ func pages(r *rig, rng *rand.Rand, top emu.PA) {
 	}
 	r.put(r.pte(top, 0x4000_0000, 1), 0xfee0_0000|ssRW|1<<7)
 	r.put(r.pte(top, 0x8000_0000, 2), 0x40_0000_0000|ssRW|1<<7)
+}
+
+// firstFlags sets fields by bits from 2 on.
+func firstFlags(bits uint64) func([]uint64) {
+	return func(e []uint64) {
+		for i, b := range []reg.Bits{spec.PasidERE, spec.PasidSRE, spec.PasidFPD, spec.PasidWPE, spec.PasidSMEP, spec.PasidNXE, spec.PasidEAFE} {
+			b.Set(e, bits>>(i+2)&1)
+		}
+	}
+}
+
+func guestPages(g *guest, rng *rand.Rand) {
+	for range 6 {
+		page := rng.Uint64N(16) << 12
+		g.fsMap(rng.Uint64N(8)<<12, page, rng.Uint64N(8)|fsP|rng.Uint64N(2)<<63)
+		g.mapPage(g.ss, page, rng.Uint64N(1<<20)<<12, rng.Uint64N(8))
+	}
+	g.put(g.at(g.entry(0x4000_0000, 1)), 0x8000_0000|fsRWU|fsPS)
+	g.put(g.at(g.entry(0x8000_0000, 2)), 0x40_0000_0000|fsRWU|fsPS)
+	g.put(g.pte(g.ss, 0x8000_0000, 1), 0xfee0_0000|ssRW|1<<7)
+	g.put(g.pte(g.ss, 0x40_0000_0000, 1), 0x60_0000_0000|ssRW|1<<7)
 }
 
 func fsPages(r *rig, rng *rand.Rand, top emu.PA) {
@@ -211,7 +235,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 }
 
 // translations are the ways in which an address is translated.
-var translations = []string{"legacy", "second stage", "first stage"}
+var translations = []string{"legacy", "second stage", "first stage", "nested"}
 
 // translate turns translation on with n pages from 0 mapped to pa onwards, and says whether that is in
 // scalable mode.
@@ -233,6 +257,11 @@ func (r *rig) translate(kind string, n, pa uint64) (sm bool) {
 		top := r.first(sid, 0, 7)
 		for i := range n {
 			r.fsMap(top, i<<12, pa+i<<12, fsRWU)
+		}
+	case "nested":
+		g := r.nest(sid, 0, 7, 0)
+		for i := range n {
+			g.mapTwo(i<<12, 1<<32+i<<12, pa+i<<12)
 		}
 	}
 	r.scalable()

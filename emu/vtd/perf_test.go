@@ -97,8 +97,13 @@ func (c *readCounter) Load(pa emu.PA, size uint8, v *[4]uint64) bool {
 
 // cacheCounts are the counters of allEvents from the context-cache on, as the caches have them.
 func cacheCounts(before, after [emu.NumCaches]emu.CacheStats) (v []uint64) {
-	for _, id := range []emu.CacheID{emu.CacheEntry, emu.CachePASID, emu.CacheWalk, emu.CacheIOTLB} {
-		v = append(v, after[id].Lookups-before[id].Lookups, after[id].Hits-before[id].Hits)
+	for _, ids := range [][]emu.CacheID{{emu.CacheEntry}, {emu.CachePASID}, {emu.CacheWalk, emu.CacheWalk2}, {emu.CacheIOTLB}} {
+		var lookups, hits uint64
+		for _, id := range ids {
+			lookups += after[id].Lookups - before[id].Lookups
+			hits += after[id].Hits - before[id].Hits
+		}
+		v = append(v, lookups, hits)
 	}
 	return v
 }

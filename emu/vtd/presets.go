@@ -22,7 +22,7 @@ type preset struct {
 // presets are in the order in which a user reads them. Those of hardware have the capabilities that
 // machines print when they boot; geometries of caches are not published and are those of the default.
 var presets = [...]preset{
-	{PresetInfo{"default", "a server unit with second stage, without device-TLB: DefaultConfig"}, DefaultConfig},
+	{PresetInfo{"default", "a server unit without device-TLB: DefaultConfig"}, DefaultConfig},
 	{PresetInfo{"full", "everything that is modelled; SRTP and SIRTP invalidate nothing, so a forgotten flush shows"}, full},
 	{PresetInfo{"full-esrtps", "full, but SRTP and SIRTP invalidate the caches"}, fullESRTPS},
 	{PresetInfo{"v6", "server of 2023, version 6.0: scalable mode, nested, no register-based invalidation"}, version6},
@@ -46,30 +46,19 @@ func Preset(name string) (Config, error) {
 	names := make([]string, len(presets))
 	for i, p := range presets {
 		if p.Name == name {
-			c := p.config()
-			c.onlyModelled()
-			return c, nil
+			return p.config(), nil
 		}
 		names[i] = p.Name
 	}
 	return Config{}, fmt.Errorf("%w: no preset %q; want one of %s", ErrConfig, name, strings.Join(names, ", "))
 }
 
-// onlyModelled takes away what a preset is to have and the unit does not do yet.
-func (c *Config) onlyModelled() {
-	c.NEST = false
-	c.Walk2, c.Stage2 = nil, iotlb.Geometry{}
-}
-
 func full() Config {
 	c := DefaultConfig()
 	c.DT, c.DIT, c.NWFS = true, true, true
 	c.IR, c.EIM, c.PI, c.MHMV = true, true, true, 15
-	c.FSTS, c.FS1GP, c.FS5LP, c.EAFS, c.NEST = true, true, true, true, true
 	c.PRS, c.PDS, c.PTRS, c.SMS = true, true, true, true
 	c.PMS, c.Perf = true, DefaultPerf()
-	c.Walk2 = append([]iotlb.Level(nil), c.Walk...)
-	c.Stage2 = iotlb.Geometry{Sets: 16, Ways: 4}
 	c.InterruptCache = iotlb.Geometry{Sets: 16, Ways: 4}
 	return c
 }

@@ -66,7 +66,7 @@ func (u *Unit) pageLog(t *emu.Txn) {
 
 // pageSecond is the second half of a page-selective invalidation within a domain.
 func (u *Unit) pageSecond(t *emu.Txn) {
-	selGuest(&t.Act.Sel, spec.PasidDID.Of(t.Entry[1]), false)
+	selGuest(&t.Act.Sel, spec.PasidDID.Of(t.Entry[1]))
 	invalidate(t, StepPageInvalidate, stPageInvalidated)
 }
 

@@ -30,8 +30,8 @@ func TestCapabilitiesAreComposedFromTheConfiguration(t *testing.T) {
 	require.EqualValues(t, c.IOTLBOffset, spec.EcapIRO.Of(ecap)*16)
 	require.True(t, spec.EcapSMTS.On(ecap))
 	for name, b := range map[string]bool{
-		"PRS":  spec.EcapPRS.On(ecap),
-		"NEST": spec.EcapNEST.On(ecap), "PMS": spec.EcapPMS.On(ecap), "AFL": spec.CapAFL.On(cap),
+		"PRS": spec.EcapPRS.On(ecap),
+		"PMS": spec.EcapPMS.On(ecap), "AFL": spec.CapAFL.On(cap),
 		"ECMDS": spec.CapECMDS.On(cap),
 	} {
 		require.False(t, b, "%s is not modelled and must not be advertised", name)

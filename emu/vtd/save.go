@@ -8,7 +8,7 @@ import (
 
 const (
 	saveName    = "vtd"
-	saveVersion = 2
+	saveVersion = 3
 )
 
 // Save implements emu.Unit. The capabilities are part of it: a unit that has loaded a snapshot
@@ -25,6 +25,8 @@ func (u *Unit) Save(e *emu.Encoder) {
 	u.iotlb.Save(e)
 	u.walk.Save(e)
 	u.intr.Save(e)
+	u.walk2.Save(e)
+	u.stage2.Save(e)
 }
 
 func (u *Unit) registerVersion() uint64 { return u.reg.Get(rVER) }
@@ -67,7 +69,9 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 	u.s = s
 	u.setMode()
 	u.setPerf()
-	for _, restore := range []func(*emu.Decoder) error{u.ctx.Restore, u.pasid.Restore, u.iotlb.Restore, u.walk.Restore, u.intr.Restore} {
+	for _, restore := range []func(*emu.Decoder) error{
+		u.ctx.Restore, u.pasid.Restore, u.iotlb.Restore, u.walk.Restore, u.intr.Restore, u.walk2.Restore, u.stage2.Restore,
+	} {
 		if err := restore(d); err != nil {
 			return err
 		}

@@ -203,7 +203,7 @@ func (u *Unit) checkPASID(e *spec.PASIDEntry) uint16 {
 	pgtt := e.PGTT()
 	rsvd := e[0]&l.pasid[0] | e[1]&l.pasid[1] | e[2]&l.pasid[2] | e[3] | e[4] | e[5] | e[6] | e[7]
 	switch pgtt {
-	case spec.PGTTSecond:
+	case spec.PGTTSecond, spec.PGTTNested:
 		rsvd |= e[0] & spec.PasidSSPTPTR.Mask() & l.hawMask
 	case spec.PGTTFirst:
 		rsvd |= e[2] & spec.PasidFSPTPTR.Mask() & l.hawMask
@@ -217,6 +217,7 @@ func (u *Unit) checkPASID(e *spec.PASIDEntry) uint16 {
 		return FaultPASIDReserved
 	case pgtt == spec.PGTTFirst && u.cfg.FSTS && mode,
 		pgtt == spec.PGTTSecond && u.cfg.SSTS && width,
+		pgtt == spec.PGTTNested && u.cfg.NEST && mode && width && e.FSPTPTR()>>l.width[e.AW()] == 0,
 		pgtt == spec.PGTTPassThrough && u.cfg.PT:
 		return 0
 	}
@@ -264,6 +265,9 @@ func (u *Unit) pasidReady(t *emu.Txn) {
 		class, p = c, pasidOf(t)
 	}
 	settled(t, class, e.DID(), p, PASIDVersion(t.Entry[:3]))
+	if class == ClassNested {
+		t.Classes = 1 << ClassSS
+	}
 	t.Aux[0] |= auxSSEE.PutBool(spec.PasidSSEE.On(t.Entry[0]))
 	switch {
 	case t.Req.Type == emu.PageRequest:

@@ -169,50 +169,78 @@ func (u *Unit) ssWants(t *emu.Txn) {
 	t.Aux[3] = uint64(n) | u.wantedFlags(t, false, dirty) | (uint64(n)|u.wantedFlags(t, true, dirty))<<32
 }
 
-// ssUnreadable ends a walk by a failing read. That of the top entry is the fault of the context
-// entry.
-func (u *Unit) ssUnreadable(t *emu.Txn) {
-	f := &t.Frame[0]
-	c := code(t, FaultSSRead, FaultSSReadSM)
+// ssUnreadable is the fault of an entry that cannot be read. That of the top entry is the fault of the
+// context entry.
+func (u *Unit) ssUnreadable(t *emu.Txn, f *emu.Frame) uint16 {
 	if f.Level == int8(u.awOf(t)+1) {
-		c = code(t, FaultContextInvalid, FaultSSTopRead)
+		return code(t, FaultContextInvalid, FaultSSTopRead)
 	}
-	u.fault(t, c, StepSSTable, f.At)
+	return code(t, FaultSSRead, FaultSSReadSM)
 }
 
-// ssEntry checks the entry e of the level, in the order of 3.7.1: rights, reserved bits, accessed
-// and dirty flags.
+// ssEntry checks the entry e of the level.
 func (u *Unit) ssEntry(t *emu.Txn, e uint64) {
+	f, q := &t.Frame[0], &t.Req
 	if t.Ans == emu.AnsError {
-		u.ssUnreadable(t)
+		u.fault(t, u.ssUnreadable(t, f), StepSSTable, f.At)
 		return
 	}
-	f, q := &t.Frame[0], &t.Req
 	f.Entry = e
 	x := ssee(t)
 	perm := f.Perm & rights(e, x)
 	n := need(q, x)
+	m, d := emu.Access(0), emu.Access(0)
+	if q.Type == emu.Untranslated {
+		m = u.missing(q, n, perm)
+	}
+	if u.dirties(q, n, perm) {
+		d = emu.Write
+	}
+	switch v, flags := u.ssCheck(t, f, m, d); v {
+	case ssAbsent:
+		u.failSS(t, absentCode(t), tlbNone.Mask())
+	case ssDenied:
+		u.fault(t, permissionCode(t, m), StepSSTable, f.At)
+	case ssReserved:
+		u.failSS(t, code(t, FaultSSReserved, FaultSSReservedSM), tlbRsvd.Mask())
+	case ssFlags:
+		u.ssUpdate(t, f, flags, stSSUpdated)
+	default:
+		u.ssAccepted(t)
+	}
+}
+
+// What ssCheck finds.
+const (
+	ssGood     = iota
+	ssAbsent   // no right at all is left
+	ssDenied   // rights are missing
+	ssReserved // reserved bits are set
+	ssFlags    // flags must be set first
+)
+
+// ssCheck looks at a second-stage entry in the order of 3.7.1: rights, of which m are missing,
+// reserved bits, accessed and dirty flags. d is emu.Write if the page is to be written where that is
+// allowed.
+func (u *Unit) ssCheck(t *emu.Txn, f *emu.Frame, m, d emu.Access) (is int, flags uint64) {
+	e, x := f.Entry, ssee(t)
 	leaf, kind := mapsPage(f.Level, e), isTable
 	if leaf {
 		kind = isLeaf
 	}
-	if rights(e, x)&^exec(!x) == 0 {
-		u.failSS(t, absentCode(t), tlbNone.Mask())
-		return
+	switch {
+	case f.Perm&rights(e, x)&^exec(!x) == 0:
+		return ssAbsent, 0
+	case m != 0:
+		return ssDenied, 0
+	case e&u.lim.rsvd[f.Level&7][kind] != 0:
+		return ssReserved, 0
 	}
-	if m := u.missing(q, n, perm); m != 0 && q.Type == emu.Untranslated {
-		u.fault(t, permissionCode(t, m), StepSSTable, f.At)
-		return
+	flags = u.wantedFlags(t, leaf, d&f.Perm&rights(e, x) != 0)
+	if e&flags != flags {
+		return ssFlags, flags
 	}
-	if e&u.lim.rsvd[f.Level][kind] != 0 {
-		u.failSS(t, code(t, FaultSSReserved, FaultSSReservedSM), tlbRsvd.Mask())
-		return
-	}
-	if ad := u.wantedFlags(t, leaf, u.dirties(q, n, perm)); e&ad != ad {
-		u.ssUpdate(t, e, ad)
-		return
-	}
-	u.ssAccepted(t)
+	return ssGood, 0
 }
 
 // rights returns the rights of an entry. Without SSEE execute is not restricted.
@@ -240,13 +268,12 @@ func (u *Unit) wantedFlags(t *emu.Txn, leaf, dirty bool) uint64 {
 
 // ssUpdate sets flags by a compare-and-swap against the entry as read, so that nothing software
 // did meanwhile is lost. It needs a coherent walk.
-func (u *Unit) ssUpdate(t *emu.Txn, e, flags uint64) {
-	f := &t.Frame[0]
+func (u *Unit) ssUpdate(t *emu.Txn, f *emu.Frame, flags uint64, next uint16) {
 	if !u.snoops(t) {
 		u.fault(t, FaultSSNoncoherent, StepSSUpdate, f.At)
 		return
 	}
-	swap(t, f.At, e, e|flags, StepSSUpdate, stSSUpdated)
+	swap(t, f.At, f.Entry, f.Entry|flags, StepSSUpdate, next)
 }
 
 // ssUpdated goes on after the compare-and-swap; if the entry changed meanwhile it is looked at anew.

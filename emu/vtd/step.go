@@ -36,6 +36,12 @@ const (
 	stFSEntry
 	stFSUpdated
 	stFSDescend
+	stStage2Probed
+	stWalk2Probed
+	stStage2Entry
+	stStage2Updated
+	stStage2Descend
+	stStage2Filled
 	stTLBFilled
 	stIRTEProbed
 	stIRTEWalker
@@ -100,7 +106,7 @@ func (u *Unit) Start(t *emu.Txn, q *emu.Request) {
 	r.Access, r.Type, r.Job, r.Data = q.Access, q.Type, q.Job, q.Data
 	// A translation sets what is in Act, In and Frame before it looks at it.
 	t.Ans, t.Marked, t.State, t.Wake = emu.AnsOK, false, stFrontEnd, 0
-	t.Tag, t.Known, t.Uses = 0, 0, 0
+	t.Tag, t.Known, t.Uses, t.Classes = 0, 0, 0, 0
 	t.Res = emu.Result{}
 	t.Entry = [8]uint64{}
 	t.At, t.Ver, t.Aux = 0, 0, [4]uint64{}
@@ -147,6 +153,12 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stFSEntry:        (*Unit).fsEntryRead,
 	stFSUpdated:      (*Unit).fsUpdated,
 	stFSDescend:      (*Unit).fsDescend,
+	stStage2Probed:   (*Unit).stage2Probed,
+	stWalk2Probed:    (*Unit).walk2Probed,
+	stStage2Entry:    (*Unit).stage2EntryRead,
+	stStage2Updated:  (*Unit).stage2Updated,
+	stStage2Descend:  (*Unit).stage2Descend,
+	stStage2Filled:   (*Unit).stage2Filled,
 	stTLBFilled:      (*Unit).tlbFilled,
 	stIRTEProbed:     (*Unit).irteProbed,
 	stIRTEWalker:     (*Unit).fetchIRTE,

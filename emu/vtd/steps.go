@@ -44,6 +44,9 @@ const (
 	StepFSTable
 	StepFSLeaf
 	StepFSUpdate
+	StepStage2
+	StepWalk2
+	StepStage2Fill
 	StepWalkFill
 	StepOutputRange
 	StepIOTLBFill
@@ -107,6 +110,9 @@ var steps = [numSteps]emu.StepInfo{
 	StepFSTable:         {Name: "first-stage entry", Clause: "3.6"},
 	StepFSLeaf:          {Name: "first-stage leaf entry", Clause: "3.6"},
 	StepFSUpdate:        {Name: "first-stage accessed/dirty update", Clause: "3.6.2"},
+	StepStage2:          {Name: "guest-physical address look-up", Clause: "3.8"},
+	StepWalk2:           {Name: "second-stage paging-structure cache look-up", Clause: "6.2.4"},
+	StepStage2Fill:      {Name: "guest-physical address fill", Clause: "3.8"},
 	StepWalkFill:        {Name: "paging-structure cache fill", Clause: "6.2.4"},
 	StepOutputRange:     {Name: "output address range", Clause: "3.14"},
 	StepIOTLBFill:       {Name: "IOTLB fill", Clause: "6.2.3"},

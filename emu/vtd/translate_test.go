@@ -1,11 +1,14 @@
 package vtd_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/iotlb"
@@ -219,7 +222,8 @@ func TestUnitWithoutCachesWalksEveryTime(t *testing.T) {
 }
 
 func noCaches(c *vtd.Config) {
-	c.ContextCache, c.PASIDCache, c.IOTLB, c.Walk = iotlb.Geometry{}, iotlb.Geometry{}, iotlb.Geometry{}, nil
+	none := iotlb.Geometry{}
+	c.ContextCache, c.PASIDCache, c.IOTLB, c.Stage2, c.Walk, c.Walk2 = none, none, none, none, nil, nil
 }
 
 func TestVersionsAreEqualOnlyIfTheEntriesTranslateAlike(t *testing.T) {
@@ -247,6 +251,60 @@ func TestVersionsAreEqualOnlyIfTheEntriesTranslateAlike(t *testing.T) {
 	require.Equal(t, v, vtd.PASIDVersion(e), "the first stage is ignored")
 	spec.PasidSSPTPTR.Set(e, 5)
 	require.NotEqual(t, v, vtd.PASIDVersion(e))
+}
+
+func TestVersionsOfEachTypeHoldWhatSteersIt(t *testing.T) {
+	fields := map[string]reg.Bits{
+		"AW": spec.PasidAW, "SSEE": spec.PasidSSEE, "SSPTPTR": spec.PasidSSPTPTR, "DID": spec.PasidDID, "FSPM": spec.PasidFSPM,
+		"WPE": spec.PasidWPE, "NXE": spec.PasidNXE, "SMEP": spec.PasidSMEP, "FSPTPTR": spec.PasidFSPTPTR,
+		"FPD": spec.PasidFPD, "SSADE": spec.PasidSSADE, "PWSNP": spec.PasidPWSNP, "EAFE": spec.PasidEAFE, "SRE": spec.PasidSRE,
+	}
+	seen := map[uint64]bool{}
+	for pgtt, used := range map[uint64]string{
+		spec.PGTTFirst:       "DID FSPM WPE NXE SMEP FSPTPTR",
+		spec.PGTTSecond:      "DID AW SSEE SSPTPTR",
+		spec.PGTTNested:      "DID AW SSEE SSPTPTR FSPM WPE NXE SMEP FSPTPTR",
+		spec.PGTTPassThrough: "DID",
+	} {
+		base := make([]uint64, 8)
+		spec.PasidPGTT.Set(base, pgtt)
+		v := vtd.PASIDVersion(base)
+		require.False(t, seen[v])
+		seen[v] = true
+		for name, b := range fields {
+			e := slices.Clone(base)
+			b.Set(e, 1)
+			steers := slices.Contains(strings.Fields(used), name)
+			require.Equal(t, steers, vtd.PASIDVersion(e) != v, "PGTT %d %s", pgtt, name)
+			if steers {
+				require.False(t, seen[vtd.PASIDVersion(e)], "PGTT %d %s", pgtt, name)
+				seen[vtd.PASIDVersion(e)] = true
+			}
+		}
+	}
+}
+
+// Pointers, domains and widths that software uses lie close together: no two of a million entries for
+// nested translation have one version.
+func TestNestedVersionsOfManyEntriesDiffer(t *testing.T) {
+	seen := make(map[uint64]bool, 1<<20)
+	e := make([]uint64, 8)
+	spec.PasidPGTT.Set(e, spec.PGTTNested)
+	for fs := range uint64(64) {
+		for ss := range uint64(64) {
+			for did := range uint64(64) {
+				for flags := range uint64(4) {
+					spec.PasidFSPTPTR.Set(e, fs)
+					spec.PasidSSPTPTR.Set(e, ss)
+					spec.PasidDID.Set(e, did)
+					spec.PasidWPE.Set(e, flags&1)
+					spec.PasidAW.Set(e, 2+flags>>1)
+					seen[vtd.PASIDVersion(e)] = true
+				}
+			}
+		}
+	}
+	require.Len(t, seen, 1<<20)
 }
 
 func TestProvenanceNamesTheEntryThatFilled(t *testing.T) {

@@ -2,6 +2,7 @@ package vtd
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
@@ -40,6 +41,9 @@ type Unit struct {
 	walk  *iotlb.Walk
 	intr  *iotlb.Cache // interrupt entries by index
 
+	walk2  *iotlb.Walk  // second stage of nested translation
+	stage2 *iotlb.Cache // its translations
+
 	desc [spec.NumDescTypes]descType
 }
 
@@ -73,7 +77,7 @@ const (
 
 // New returns a unit after a cold reset, or an error that wraps ErrConfig.
 func New(c Config) (*Unit, error) {
-	c.Walk = append([]iotlb.Level(nil), c.Walk...)
+	c.Walk, c.Walk2 = slices.Clone(c.Walk), slices.Clone(c.Walk2)
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -107,6 +111,12 @@ func (u *Unit) buildCaches() (err error) {
 	}
 	if u.intr, err = iotlb.New(c.InterruptCache); err != nil {
 		return fail("InterruptCache")
+	}
+	if u.walk2, err = iotlb.NewWalk(c.Walk2); err != nil {
+		return fail("Walk2")
+	}
+	if u.stage2, err = iotlb.New(c.Stage2); err != nil {
+		return fail("Stage2")
 	}
 	return nil
 }
@@ -157,6 +167,10 @@ func (u *Unit) Cache(id emu.CacheID) emu.Cache {
 		return u.walk.AsCache()
 	case emu.CacheInterrupt:
 		return u.intr.AsCache()
+	case emu.CacheWalk2:
+		return u.walk2.AsCache()
+	case emu.CacheStage2:
+		return u.stage2.AsCache()
 	}
 	return nil
 }

@@ -32,16 +32,46 @@ func ContextVersion(words []uint64) uint64 {
 	return v
 }
 
-// PASIDVersion returns the version of a PASID table entry, as ContextVersion does.
+// PASIDVersion returns the version of a PASID table entry, as ContextVersion does. For nested
+// translation two words do not fit into one: versions of entries that differ in their first stage
+// only are different, others are with a probability of 1-2^-60.
 func PASIDVersion(words []uint64) uint64 {
 	w0, w2 := words[0], words[2]
-	v := verScalable.Mask() | verDID.Put(spec.PasidDID.Of(words[1])) | verType.Put(spec.PasidPGTT.Of(w0))
-	switch spec.PasidPGTT.Of(w0) {
+	switch pgtt := spec.PasidPGTT.Of(w0); pgtt {
 	case spec.PGTTSecond:
-		v |= verTable.Put(w0>>12) | verAW.Put(spec.PasidAW.Of(w0)) | verSSEE.Put(spec.PasidSSEE.Of(w0))
+		return secondVersion(words)
+	case spec.PGTTNested:
+		return nestedVersion(firstVersion(words), secondVersion(words))
 	case spec.PGTTFirst:
-		v |= verTable.Put(w2>>12) | verFSPM.Put(spec.PasidFSPM.Of(w2)) | verNXE.Put(spec.PasidNXE.Of(w2)) |
+		return verScalable.Mask() | verType.Put(pgtt) | verDID.Put(spec.PasidDID.Of(words[1])) |
+			verTable.Put(w2>>12) | verFSPM.Put(spec.PasidFSPM.Of(w2)) | verNXE.Put(spec.PasidNXE.Of(w2)) |
 			verWPE.Put(spec.PasidWPE.Of(w2)) | verSMEP.Put(spec.PasidSMEP.Of(w2))
+	default:
+		return verScalable.Mask() | verType.Put(pgtt) | verDID.Put(spec.PasidDID.Of(words[1]))
 	}
-	return v
+}
+
+// secondVersion is the version of the second stage of an entry, its type and domain included.
+func secondVersion(words []uint64) uint64 {
+	w := words[0]
+	return verScalable.Mask() | verType.Put(spec.PasidPGTT.Of(w)) | verDID.Put(spec.PasidDID.Of(words[1])) |
+		verTable.Put(w>>12) | verAW.Put(spec.PasidAW.Of(w)) | verSSEE.Put(spec.PasidSSEE.Of(w))
+}
+
+// firstVersion is the version of the first stage of an entry for nested translation: the pointer,
+// below 2^57 if anything is translated by it, and the flags below it.
+func firstVersion(words []uint64) uint64 {
+	flags := spec.PasidFSPM.Mask() | spec.PasidWPE.Mask() | spec.PasidNXE.Mask() | spec.PasidSMEP.Mask()
+	return words[2] & (spec.PasidFSPTPTR.Mask() | flags)
+}
+
+// nestedVersion makes one version of those of both stages: the first one plus a bijective mix of the
+// second one, the type in place of three bits that say nothing more.
+func nestedVersion(first, second uint64) uint64 {
+	x := second
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	x ^= x >> 31
+	tag := verScalable.Mask() | verType.Mask()
+	return (first+x)&^tag | verScalable.Mask() | verType.Put(spec.PGTTNested)
 }
