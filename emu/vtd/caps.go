@@ -174,7 +174,7 @@ func (u *Unit) setLimits() {
 		l.pasid[2] |= spec.PasidFSPTPTR.Mask() | spec.PasidFSPM.Mask() | spec.PasidWPE.Mask()
 	}
 	if !u.structCap(spec.EcapSSTS) {
-		l.pasid[0] |= spec.PasidSSPTPTR.Mask() | spec.PasidAW.Mask() | spec.PasidSSADE.Mask()
+		l.pasid[0] |= spec.PasidSSPTPTR.Mask() | spec.PasidSSADE.Mask() // not AW: Linux sets it for the first stage
 	}
 	if !u.structCap(spec.EcapSSADS) {
 		l.pasid[0] |= spec.PasidSSADE.Mask()

@@ -2,18 +2,17 @@
 //
 // It is programmed as hardware is: through its register window and through tables and queues in
 // memory. It never reads memory itself; it asks an executor (see package emu). Modelled are legacy
-// and scalable mode with first-stage, second-stage translation and pass-through, the invalidation
-// queue and the register-based interface, fault recording, event interrupts, protected memory
-// regions, ATS requests, device-TLB invalidation and page requests, caching mode, interrupt
-// remapping and posting. docs/vtd.md
-// lists what is advertised, what is modelled, and what is not.
+// and scalable mode with first-stage, second-stage and nested translation and pass-through, the
+// invalidation queue and the register-based interface, fault recording, event interrupts, protected
+// memory regions, ATS requests, device-TLB invalidation and page requests, caching mode, interrupt
+// remapping and posting. docs/vtd.md lists what is advertised, what is modelled, and what is not.
 //
 // # State machine
 //
 // A transaction's State names the step that will consume the next answer. Each step is a method of
 // Unit named after what it does in the specification; step.go is the table. The files follow the
 // order of the specification: translate.go (front end), legacy.go and scalable.go (entries), tlb.go
-// (IOTLB), firststage.go and secondstage.go (paging), ats.go (device-TLBs), prq.go (page requests),
+// (IOTLB), firststage.go, secondstage.go and nested.go (paging), ats.go (device-TLBs), prq.go (page requests),
 // interrupt.go and posted.go, then fault.go, event.go, queue.go, gcmd.go.
 //
 // # Cached values
@@ -23,7 +22,10 @@
 //	CacheEntry      W0, W1 the first 16 bytes of the entry; W2 version; W3 flags
 //	CachePASID      W0..W2 the first 24 bytes of the entry; W3 flags
 //	CacheIOTLB      W0 page | lg2 11:6 | rights 5:0; W1 attributes; W2 version; W3 leaf address
-//	CacheWalk       W0 table | level 11:8 | rights 5:0; W2 version
+//	CacheWalk       W0 table | level 11:8 | rights 5:0; W1 nested: rights of the second stage; W2 version;
+//	                nested: W2, W3 versions of both stages
+//	CacheWalk2      W0 table | level 11:8 | rights 5:0; W2 version of the second stage
+//	CacheStage2     W0, W1 as in the IOTLB; W2 version of the second stage
 //	CacheInterrupt  W0, W1 the entry
 //
 // The version is that of the entry in force when the value was made (see ContextVersion). Flags and
