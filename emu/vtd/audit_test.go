@@ -65,8 +65,7 @@ const quirks = 58
 func TestEveryQuirkHasATestOrAReason(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/vtd.md")
 	require.NoError(t, err)
-	_, open, ok := strings.Cut(string(doc), "\n| open | because |\n")
-	require.True(t, ok, "docs/vtd.md has a table of open points")
+	_, open, _ := strings.Cut(string(doc), "\n| open | because |\n") // none if nothing is open
 	open, _, _ = strings.Cut(open, "\n\n")
 
 	has := map[string]bool{}
