@@ -10,10 +10,9 @@ import (
 
 // perf is what counting needs of the registers, worked out once.
 type perf struct {
-	base    int    // index of the first register
-	states  uint16 // states below this are stepped without a look at counters
-	on      bool   // a counter counts
-	ticking bool   // one of them counts clocks
+	base    int  // index of the first register
+	on      bool // a counter counts
+	ticking bool // one of them counts what happens in time
 	event   event
 	clock   emu.Clock
 	wake    emu.Wake                    // for whom the unit had no way to wake when it noticed
@@ -24,23 +23,31 @@ type perf struct {
 // counter is the configuration of one counter.
 type counter struct {
 	events uint32
-	enable uint8 // filters that are on
-	filter [spec.NumFilters]uint32
+	filter uint8 // filters that are on
+	value  [spec.NumFilters]uint32
 }
 
-// perfState is what a unit remembers of performance monitoring besides its registers.
+// perfState is what a unit remembers of performance monitoring besides its registers: what is in it
+// now, as far as it came while a counter counted.
 type perfState struct {
-	Enabled uint64 // counters by command
-	Frozen  bool   // all of them, by command
-	Last    uint64 // time up to which clocks have been counted
+	Last     uint64 // time up to which events in time have been counted
+	Epoch    uint32 // changes whenever counting begins; 1 to 255
+	Requests uint32
+	Walks    uint32 // requests that need a page walk
+	Accesses uint32 // to memory
 }
+
+// timeEvents are the events of group 0 that happen in time.
+const timeEvents = spec.EventClocks | spec.EventWalkOccupancy | spec.EventTotalOccupancy | spec.EventMemOccupancy
 
 // setPerf follows a change of what is counted.
 func (u *Unit) setPerf() {
 	p, c := &u.perf, &u.cfg
+	was := p.on
 	p.base = rFRCD + 2*c.FaultRecords
-	p.on, p.ticking, p.states = false, false, numStates
+	p.on, p.ticking = false, false
 	p.group = [spec.NumEventGroups]uint64{}
+	defer u.setSlow()
 	if !c.PMS {
 		return
 	}
@@ -49,41 +56,40 @@ func (u *Unit) setPerf() {
 	if len(p.counter) != c.Perf.Counters {
 		p.counter = make([]counter, c.Perf.Counters)
 	}
-	frozen := uint64(0)
-	if u.s.Perf.Frozen {
-		frozen = ones(uint8(c.Perf.Counters))
-	}
-	u.reg.Set(b+pFRZ, frozen)
-	offered := u.perfEvents()
-	for m := u.s.Perf.Enabled &^ frozen; m != 0; m &= m - 1 {
-		i := bits.TrailingZeros64(m)
-		cfg := u.reg.Get(u.counterReg(i, cConfig))
+	frozen := u.reg.Get(b + pFRZSTS)
+	for i := range p.counter {
+		cfg := u.reg.Get(u.counterReg(i, cCFG))
 		g := int(spec.CntrcfgEGI.Of(cfg))
-		if g >= spec.NumEventGroups {
+		if !spec.CntrcfgEN.On(cfg) || frozen>>i&1 != 0 || g >= spec.NumEventGroups {
 			continue
 		}
 		k := &p.counter[i]
-		*k = counter{events: uint32(spec.CntrcfgES.Of(cfg)) & u.counts(i, g, offered[g])}
-		for f := range k.filter {
+		*k = counter{events: uint32(spec.CntrcfgES.Of(cfg)) & u.offers(i, g)}
+		for f := range k.value {
 			if v := u.reg.Get(u.counterReg(i, cFilter+f)); spec.FilterEN.On(v) {
-				k.enable |= 1 << f
-				k.filter[f] = uint32(filterField[f].Of(v))
+				k.filter |= 1 << f
+				k.value[f] = uint32(v)
 			}
 		}
-		if k.events != 0 {
-			p.on, p.states = true, 0
-			p.group[g] |= 1 << i
-			p.ticking = p.ticking || g == spec.GroupGeneral && k.events&spec.EventClocks != 0
+		p.on = true
+		p.group[g] |= 1 << i
+		p.ticking = p.ticking || g == spec.GroupGeneral && k.events&timeEvents != 0
+	}
+	if s := &u.s.Perf; p.on && !was {
+		*s = perfState{Last: s.Last, Epoch: s.Epoch%255 + 1}
+		if p.clock != nil {
+			s.Last = p.clock.Now()
 		}
 	}
 }
 
-// counts returns which of the events of a group counter i can count.
-func (u *Unit) counts(i, g int, offered uint32) uint32 {
-	if l := u.cfg.Perf.Limited; i < len(l) && l[i] != [spec.NumEventGroups]uint32{} {
-		return offered & l[i][g]
+// writeCounter follows a write to a counter or to its configuration. While the counter is enabled
+// these are read-only, the counter itself unless PERFCAP.CWE (table 51).
+func (u *Unit) writeCounter(c *reg.Change) {
+	i := (c.Index - u.counterReg(0, 0)) / cLen
+	if spec.CntrcfgEN.On(u.reg.Get(u.counterReg(i, cCFG))) && (c.Index != u.counterReg(i, cCNTR) || !u.cfg.Perf.CWE) {
+		u.reg.Set(c.Index, c.Old)
 	}
-	return offered
 }
 
 // cause is what filters look at: the request behind an event, as far as it is known then.
@@ -94,29 +100,37 @@ type cause struct {
 	level  uint8 // paging-structure level, from 1; 0: none
 }
 
-// passes reports whether an event is counted. What a filter cannot tell does not pass it.
+// passes reports whether an event is counted: all filters that are on have to let it pass. What a
+// filter cannot tell does not pass it.
 func (k *counter) passes(c *cause) bool {
-	if k.enable == 0 {
+	if k.filter == 0 {
 		return true
 	}
 	q := c.q
 	if q == nil {
 		return false
 	}
-	for m := k.enable; m != 0; m &= m - 1 {
+	for m := k.filter; m != 0; m &= m - 1 {
 		f := bits.TrailingZeros8(m)
-		want, ok := k.filter[f], false
+		v, ok := uint64(k.value[f]), false
 		switch f {
 		case spec.FilterRequester:
-			ok = uint32(q.Source) == want
+			ok = uint64(q.Source) == spec.FilterRID.Of(v)
 		case spec.FilterDomain:
-			ok = c.domain && c.tag.Domain() == want
+			ok = c.domain && uint64(c.tag.Domain()) == spec.FilterDID.Of(v)
 		case spec.FilterPASID:
-			ok = uint32(q.PASID) == want
+			switch with := q.PASID != emu.NoPASID; spec.FilterPFM.Of(v) {
+			case spec.PFMThis:
+				ok = with && uint64(q.PASID) == spec.FilterPV.Of(v)
+			case spec.PFMAny:
+				ok = with
+			case spec.PFMWithout:
+				ok = !with
+			}
 		case spec.FilterAT:
-			ok = q.Type <= emu.Translated && want>>q.Type&1 != 0
+			ok = q.Type <= emu.Translated && v>>q.Type&1 != 0
 		case spec.FilterLevel:
-			ok = c.level != 0 && want>>(c.level-1)&1 != 0
+			ok = c.level != 0 && spec.FilterBitmap.Of(v)>>(c.level-1)&1 != 0
 		}
 		if !ok {
 			return false
@@ -127,29 +141,36 @@ func (k *counter) passes(c *cause) bool {
 
 // count counts n of an event.
 func (u *Unit) count(group int, event uint32, n uint64, c *cause) {
+	freeze := false
 	for m := u.perf.group[group]; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
 		if k := &u.perf.counter[i]; k.events&event != 0 && k.passes(c) {
-			u.advance(i, n)
+			freeze = u.advance(i, n) || freeze
 		}
+	}
+	if freeze {
+		u.reg.Set(u.perfReg(pFRZSTS), u.allCounters())
+		u.setPerf()
 	}
 }
 
-// advance moves counter i on, and notes an overflow.
-func (u *Unit) advance(i int, n uint64) {
-	r := u.counterReg(i, cCount)
+// advance moves counter i on, and notes an overflow (10.3.1). It reports whether that freezes all
+// counters.
+func (u *Unit) advance(i int, n uint64) (freeze bool) {
+	r := u.counterReg(i, cCNTR)
 	v, carry := bits.Add64(u.reg.Get(r), n, 0)
 	top := ones(u.cfg.Perf.Width)
 	u.reg.Set(r, v&top)
 	if carry == 0 && v <= top {
-		return
+		return false
 	}
-	b := u.perf.base
-	u.reg.SetBits(b+pOVF, 1<<i)
-	if spec.CntrcfgINT.On(u.reg.Get(u.counterReg(i, cConfig))) && !spec.PerfintrPIS.On(u.reg.Get(b+pINTRSTS)) {
-		u.reg.SetBits(b+pINTRSTS, spec.PerfintrPIS.Mask())
+	u.reg.SetBits(u.perfReg(pOVFSTS), 1<<i)
+	cfg, sts := u.reg.Get(u.counterReg(i, cCFG)), u.perfReg(pINTRSTS)
+	if spec.CntrcfgIO.On(cfg) && !spec.PerfintrPIS.On(u.reg.Get(sts)) {
+		u.reg.SetBits(sts, spec.PerfintrPIS.Mask())
 		u.perf.wake |= u.eventCondition(&u.perf.event)
 	}
+	return spec.CntrcfgGFO.On(cfg)
 }
 
 // perfWake returns the engines that overflows have given work.
@@ -159,36 +180,29 @@ func (u *Unit) perfWake() emu.Wake {
 	return w
 }
 
-// perfTick counts the clocks since the last time.
+// perfTick counts what has happened in time since the last time.
 func (u *Unit) perfTick() {
-	if u.perf.clock == nil {
+	if !u.perf.ticking || u.perf.clock == nil {
 		return
 	}
+	s := &u.s.Perf
 	now := u.perf.clock.Now()
-	if u.perf.ticking && now > u.s.Perf.Last {
-		u.count(spec.GroupGeneral, spec.EventClocks, now-u.s.Perf.Last, &cause{})
-	}
-	u.s.Perf.Last = now
-}
-
-// stepCounted is Step while a counter counts, and for states that are none.
-func (u *Unit) stepCounted(t *emu.Txn) {
-	if t.State >= numStates {
-		u.ended(t)
+	d := now - s.Last
+	if now <= s.Last {
 		return
 	}
-	c := cause{tag: t.Tag, domain: t.Known&emu.KnownDomain != 0}
-	if t.Req.Type != emu.Job {
-		c.q = &t.Req
+	s.Last = now
+	for _, x := range [...]struct {
+		event uint32
+		n     uint64
+	}{
+		{spec.EventClocks, d}, {spec.EventTotalOccupancy, d * uint64(s.Requests)},
+		{spec.EventWalkOccupancy, d * uint64(s.Walks)}, {spec.EventMemOccupancy, d * uint64(s.Accesses)},
+	} {
+		if x.n != 0 {
+			u.count(spec.GroupGeneral, x.event, x.n, &cause{})
+		}
 	}
-	u.countAnswer(t, &c)
-	onAnswer[t.State%maxStates](u, t)
-	c.tag, c.domain, c.level = t.Tag, t.Known&emu.KnownDomain != 0, 0
-	u.countQuestion(t, &c)
-	if u.perf.ticking {
-		u.perfTick()
-	}
-	t.Wake |= u.perfWake()
 }
 
 // countAnswer counts what the answer that t is about to consume says.
@@ -196,19 +210,14 @@ func (u *Unit) countAnswer(t *emu.Txn, c *cause) {
 	switch {
 	case t.State == stFrontEnd:
 		u.count(spec.GroupGeneral, spec.EventRequests, 1, c)
-	case t.State == stMissWalker && u.perf.clock != nil: // a page walk has its walker
-		t.Aux[0] |= auxWalk.Mask()
-		t.Entry[entryWalk] = u.perf.clock.Now()
-	case t.Act.Op != emu.OpProbe || t.Ans != emu.AnsOK:
-	default:
+	case t.State == stPageWritten && t.Ans == emu.AnsOK:
+		u.count(spec.GroupMemory, spec.EventPagePosted, 1, c)
+	case t.Act.Op == emu.OpCAS && t.Ans == emu.AnsOK && t.State != stPIDNotified:
+		u.count(spec.GroupMemory, spec.EventADUpdate, 1, c)
+	case t.Act.Op == emu.OpProbe && t.Ans == emu.AnsOK:
 		u.countHit(t, c)
 	}
 }
-
-// auxWalk in Aux[0]: Entry[entryWalk], which no walk needs, holds since when it has its walker.
-const auxWalk reg.Bits = 63_063
-
-const entryWalk = 7
 
 // countHit counts the hit of the cache that was asked.
 func (u *Unit) countHit(t *emu.Txn, c *cause) {
@@ -255,80 +264,17 @@ func cacheEvents(id emu.CacheID, tag emu.Tag) (group int, event uint32) {
 
 // countQuestion counts what the question that t now asks says.
 func (u *Unit) countQuestion(t *emu.Txn, c *cause) {
-	switch t.Act.Op {
+	a := &t.Act
+	switch a.Op {
 	case emu.OpProbe:
-		if group, event := cacheEvents(t.Act.Cache, t.Act.Key.Tag); event != 0 {
+		if group, event := cacheEvents(a.Cache, a.Key.Tag); event != 0 {
 			u.count(group, event, 1, c)
 		}
 	case emu.OpFetch:
 		u.count(spec.GroupMemory, spec.EventReads, 1, c)
-	case emu.OpDone:
-		q := &t.Req
-		if (q.Type == emu.TranslationReq || q.Type == emu.Translated) && t.Res.Status == emu.Blocked {
-			u.count(spec.GroupGeneral, spec.EventATSBlocked, 1, c)
-		}
-		if q.Type != emu.Job && auxWalk.On(t.Aux[0]) && u.perf.clock != nil {
-			u.count(spec.GroupGeneral, spec.EventWalkOccupancy, u.perf.clock.Now()-t.Entry[entryWalk], c)
+	case emu.OpSend:
+		if a.Msg == emu.MsgPRGResponse && t.Res.Fault.Code == FaultPageOverflow {
+			u.count(spec.GroupMemory, spec.EventPageOverflow, 1, c)
 		}
 	}
-}
-
-// lookupCounted is Lookup while a counter counts. It counts what Step would; where a counter is
-// about to overflow it leaves the request to Step, which can wake an engine.
-func (u *Unit) lookupCounted(q *emu.Request, r *emu.Result) bool {
-	if u.aboutToOverflow() {
-		return false
-	}
-	u.perf.on = false
-	ok := u.Lookup(q, r)
-	u.perf.on = true
-	if !ok {
-		return false
-	}
-	c := cause{q: q}
-	u.count(spec.GroupGeneral, spec.EventRequests, 1, &c)
-	for _, id := range [...]emu.CacheID{emu.CacheEntry, emu.CachePASID} {
-		if r.Touched.Has(id) {
-			group, event := cacheEvents(id, 0)
-			u.count(group, event, 1, &c)
-			u.count(group, event<<1, 1, &c)
-		}
-	}
-	if r.Touched.Has(emu.CacheIOTLB) {
-		c.tag, c.domain = emu.Tag(u.hitDomain(q, r)), true
-		u.count(spec.GroupIOTLB, spec.EventIOTLBLookup, 1, &c)
-		c.level = levelOf(r.Lg2)
-		u.count(spec.GroupIOTLB, spec.EventIOTLBHit, 1, &c)
-	}
-	return true
-}
-
-// hitDomain returns the domain of a request that Lookup has answered. The version of an entry has it,
-// but for nested translation.
-func (u *Unit) hitDomain(q *emu.Request, r *emu.Result) uint64 {
-	v := r.Prov.Entry
-	if !verScalable.On(v) || verType.Of(v) != spec.PGTTNested {
-		return verDID.Of(v)
-	}
-	var e [4]uint64
-	key := entryKey(q.Source)
-	u.ctx.Peek(&key, &e)
-	p, _, _ := u.smPASID(q, (*spec.SMContextEntry)(&e))
-	key = pasidKey(q.Source, p)
-	u.pasid.Peek(&key, &e)
-	return spec.PasidDID.Of(e[1])
-}
-
-// aboutToOverflow reports whether one request that hits everywhere could make a counter overflow.
-func (u *Unit) aboutToOverflow() bool {
-	const most = 8 // more than the events of any group in such a request
-	top := ones(u.cfg.Perf.Width)
-	for _, m := range u.perf.group {
-		for ; m != 0; m &= m - 1 {
-			if u.reg.Get(u.counterReg(bits.TrailingZeros64(m), cCount)) > top-most {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -87,6 +87,7 @@ func (u *Unit) pendingCommand() uint64 {
 // commandNext begins the next command; it takes its time before it has an effect.
 func (u *Unit) commandNext(t *emu.Txn) {
 	t.Aux[0] = u.pendingCommand()
+	u.s.Command = uint8(t.Aux[0])
 	if t.Aux[0] == 0 {
 		done(t, StepCommand)
 		return
@@ -116,6 +117,10 @@ func (u *Unit) commandBegun(t *emu.Txn) {
 		}
 	case cmdIRE: // interrupts in flight end before the switch
 		t.Act.Sel = inFlightInterrupts
+		if u.cfg.ESIRTPS && u.status(spec.GstsIRES) {
+			u.s.InterruptsOff = true
+			t.Act.Sel = emu.Selector{Caches: emu.CacheInterrupt.Set()}
+		}
 		invalidate(t, StepCommandDrain, stCommandMarked)
 		return
 	case cmdQIE:
@@ -125,6 +130,13 @@ func (u *Unit) commandBegun(t *emu.Txn) {
 			return
 		}
 	case cmdTE, cmdPMEN:
+		if t.Aux[0] == cmdTE && u.cfg.SMTS && u.status(spec.GstsTES) {
+			u.s.TranslationOff = true
+			u.setMode()
+			t.Act.Sel = emu.Selector{Caches: allCaches}
+			invalidate(t, StepCommandFlush, stCommandMarked)
+			return
+		}
 		if u.cfg.DWD || u.cfg.DRD { // everything in flight ends before the switch
 			t.Act.Sel = emu.Selector{}
 			invalidate(t, StepCommandDrain, stCommandMarked)
@@ -177,10 +189,12 @@ func (u *Unit) commandDone(t *emu.Txn) {
 			u.reg.Set(rIQH, 0)
 		}
 	case cmdIRE:
+		u.s.InterruptsOff = false
 		u.level(spec.GstsIRES, !u.status(spec.GstsIRES))
 	case cmdCFI:
 		u.level(spec.GstsCFIS, !u.status(spec.GstsCFIS))
 	case cmdTE:
+		u.s.TranslationOff = false
 		u.level(spec.GstsTES, !u.status(spec.GstsTES))
 		u.setMode()
 	case cmdPMEN:
@@ -193,6 +207,7 @@ func (u *Unit) commandDone(t *emu.Txn) {
 		u.reg.Set(rIOTLB, v|spec.IotlbIAIG.Put(t.Aux[1]))
 	case cmdEnhanced:
 		u.enhancedDone()
+		t.Wake |= u.perfWake()
 	}
 	u.commandNext(t)
 }

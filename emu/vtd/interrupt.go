@@ -19,7 +19,7 @@ func (u *Unit) interrupt(t *emu.Txn) {
 	t.Known = emu.KnownLive
 	addr, extended := uint64(t.Req.Addr), spec.IrtaEIME.On(u.s.IRTA)
 	switch {
-	case !u.status(spec.GstsIRES):
+	case !u.status(spec.GstsIRES) || u.s.InterruptsOff:
 		u.sendInterrupt(t, emu.PA(addr), t.Req.Data)
 	case !u.cfg.IR:
 		u.fault(t, FaultNoRemapping, StepInterruptRange, 0)

@@ -67,10 +67,6 @@ func (u *Unit) Load(img emu.RegImage) error {
 	u.s = state{Root: u.reg.Get(rRTADDR), IRTA: u.reg.Get(rIRTA), Levels: uint32(gsts & levelBits)}
 	u.s.NextFault = u.freeRecord()
 	u.setMode()
-	if u.cfg.PMS { // which counters are enabled no register tells
-		frozen, _ := m.get(u.cfg.Perf.FrzOff, 8)
-		u.s.Perf.Frozen = frozen != 0
-	}
 	u.setPerf()
 	return nil
 }

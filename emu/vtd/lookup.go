@@ -14,8 +14,8 @@ type hit struct {
 // Lookup implements emu.Unit: the path of a hit, fused. Where anything is unusual it leaves the
 // request to Step; what it answers, Step would answer.
 func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
-	if u.perf.on {
-		return u.lookupCounted(q, r)
+	if u.slow {
+		return u.lookupSlow(q, r)
 	}
 	if q.Type != emu.Untranslated || q.PASID == emu.NoPASID && interruptRange(uint64(q.Addr)) {
 		return false

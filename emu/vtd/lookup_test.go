@@ -119,7 +119,10 @@ func TestLookupAnswersAsStepDoes(t *testing.T) {
 	for seed := range uint64(8) {
 		sm, cm := seed&1 != 0, seed&2 != 0
 		rng := rand.New(rand.NewPCG(seed, 0))
-		r := newRig(t, func(c *vtd.Config) { c.CM, c.DT, c.NWFS = cm, true, true })
+		r := newRig(t, func(c *vtd.Config) {
+			c.CM, c.DT, c.NWFS = cm, true, true
+			c.VersionMajor = 1 // later ones look up nothing in one go while regions are protected
+		})
 		crowd(r, rng, sm)
 		if sm {
 			r.scalable()

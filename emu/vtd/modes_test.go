@@ -79,7 +79,7 @@ func TestAbortModeWithoutADMSIsAnInvalidTableMode(t *testing.T) {
 	require.EqualValues(t, spec.IQEITTM, r.iqei())
 }
 
-// Software changes the mode only with TE=0. The unit takes it at SRTP all the same: what is in
+// Software changes the mode with TE=0, or with ESRTPS (11.4.5). The unit takes it at SRTP in any case: what is in
 // flight ends in the mode that it began in, what comes after uses the new one.
 func TestVTDQuirk57_TableModeInForceIsThatOfTheLastSRTP(t *testing.T) {
 	r := newRig(t)
@@ -276,7 +276,7 @@ func TestDescriptorWidthByUnitAndMode(t *testing.T) {
 	}
 }
 
-func TestVersionsBelow6HaveTheRegisterInterface(t *testing.T) {
+func TestVersionsBelow6ServeTheRegisterInterface(t *testing.T) {
 	for major := range uint8(16) {
 		r := newRig(t, func(c *vtd.Config) { c.VersionMajor, c.VersionMinor = major, 3 })
 		require.EqualValues(t, uint64(major)<<4|3, r.r32(spec.OffVER))
@@ -285,16 +285,104 @@ func TestVersionsBelow6HaveTheRegisterInterface(t *testing.T) {
 		r.access(sid, iova, emu.Read)
 		r.w64(spec.OffCCMD, spec.CcmdICC.Mask()|spec.CcmdCIRG.Put(spec.GranGlobal))
 		r.w64(r.u.Config().IOTLBOffset+spec.OffIOTLB, spec.IotlbIVT.Mask()|spec.IotlbIIRG.Put(spec.GranGlobal))
-		ccmd, iotlb := r.r64(spec.OffCCMD), r.r64(r.u.Config().IOTLBOffset+spec.OffIOTLB)
-		dropped := r.u.Cache(emu.CacheEntry).Stats().Invalidated
-		if major < 6 {
-			require.EqualValues(t, spec.GranGlobal, spec.CcmdCAIG.Of(ccmd))
-			require.EqualValues(t, spec.GranGlobal, spec.IotlbIAIG.Of(iotlb))
-			require.EqualValues(t, 1, dropped)
-			continue
+		served := uint64(spec.GranGlobal)
+		if major >= 6 {
+			served = 0
 		}
-		require.Zero(t, ccmd, "a driver that polls ICC ends at once and has invalidated nothing")
-		require.Zero(t, iotlb)
-		require.Zero(t, dropped)
+		require.EqualValues(t, served, spec.CcmdCAIG.Of(r.r64(spec.OffCCMD)))
+		require.EqualValues(t, served, spec.IotlbIAIG.Of(r.r64(r.u.Config().IOTLBOffset+spec.OffIOTLB)))
+		require.EqualValues(t, served, r.u.Cache(emu.CacheEntry).Stats().Invalidated)
+	}
+}
+
+// Turning translation off empties the caches of a unit with scalable mode (11.4.4.1), whatever came
+// meanwhile.
+func TestTurningTranslationOffEmptiesTheCaches(t *testing.T) {
+	for _, sm := range []bool{true, false} {
+		r := newRig(t, func(c *vtd.Config) {
+			if !sm {
+				c.NoScalable()
+			}
+		})
+		at := r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
+		r.legacy()
+		r.ok(r.access(sid, iova, emu.Read), 0x5000)
+		r.put(at, 0x6000|ssRW)
+		r.u.WriteReg(spec.OffGCMD, 4, 0)
+		s := r.begin(emu.Request{Type: emu.Job, Job: vtd.EngineCommand, PASID: emu.NoPASID})
+		s.until(func(a *emu.Act) bool { return a.Op == emu.OpInvalidate })
+		require.True(t, spec.GstsTES.On(r.r32(spec.OffGSTS)))
+		b := save(r.u)
+		if sm { // what comes from now on is not translated: nothing new is cached
+			for i := range emu.NumCaches {
+				if c := r.u.Cache(i); c != nil && s.txn.Act.Sel.Caches.Has(i) {
+					c.Invalidate(&s.txn.Act.Sel)
+				}
+			}
+			r.ok(r.access(sid, iova, emu.Read), iova)
+			u, err := vtd.New(r.u.Config())
+			require.NoError(t, err)
+			require.NoError(t, u.Restore(emu.NewDecoder(b)))
+			var res emu.Result
+			emu.NewFunctional(u, r.m).Translate(&emu.Request{Source: sid, Addr: iova, PASID: emu.NoPASID, Len: 64, Access: emu.Read}, &res)
+			r.ok(res, iova) // a checkpoint knows it too
+		}
+		for s.next() {
+		}
+		require.False(t, spec.GstsTES.On(r.r32(spec.OffGSTS)))
+		r.command(spec.GcmdTE, true)
+		want := uint64(0x6000)
+		if !sm {
+			want = 0x5000 // stale, until software flushes
+		}
+		r.ok(r.access(sid, iova, emu.Read), want)
+	}
+}
+
+func TestTurningInterruptRemappingOffEmptiesTheCacheOnlyWithESIRTPS(t *testing.T) {
+	for _, es := range []bool{false, true} {
+		r := newRig(t, func(c *vtd.Config) { c.ESIRTPS = es })
+		table := r.remapping(false)
+		r.putIRTE(table, 5, irte(0x41))
+		r.interrupts(r.irq(sid, handle(5), 0), 0xfee0_2000, 0x4041)
+		r.putIRTE(table, 5, irte(0x42))
+		r.command(spec.GcmdIRE, false)
+		r.command(spec.GcmdIRE, true)
+		want := uint32(0x4041)
+		if es {
+			want = 0x4042
+		}
+		r.interrupts(r.irq(sid, handle(5), 0), 0xfee0_2000, want)
+	}
+}
+
+// From version 2 on protected regions hold for translated DMA too (11.4.8.1).
+func TestProtectedRegionsHoldForAllDMAFromVersion2(t *testing.T) {
+	for _, major := range []uint8{1, 2, 5} {
+		r := newRig(t, func(c *vtd.Config) { c.VersionMajor = major }, dt)
+		top := r.attach(sid, 7)
+		r.mapPage(top, iova, 0x40_0000, ssRW)
+		r.mapPage(top, iova+4096, 0x80_0000, ssRW)
+		r.legacy()
+		r.w32(spec.OffPLMBASE, 0x40_0000)
+		r.w32(spec.OffPLMLIMIT, 0x60_0000)
+		r.ok(r.access(sid, iova, emu.Read), 0x40_0000)
+		r.w32(spec.OffPMEN, spec.PmenEPM.Mask())
+		for range 3 {
+			r.ok(r.access(sid, iova+4096, emu.Read), 0x80_0000)
+			res := r.access(sid, iova, emu.Read)
+			if major < 2 {
+				r.ok(res, 0x40_0000)
+				continue
+			}
+			r.faults(res, vtd.FaultProtected)
+			require.True(t, res.Fault.Quiet)
+			require.Equal(t, emu.CacheIOTLB.Set(), res.Touched&emu.CacheIOTLB.Set())
+		}
+		require.Zero(t, r.r32(spec.OffFSTS))
+		r.u.Reset(emu.ResetWarm)
+		r.w32(spec.OffPMEN, 0)
+		r.legacy()
+		r.ok(r.access(sid, iova, emu.Read), 0x40_0000)
 	}
 }

@@ -10,14 +10,16 @@ import (
 )
 
 // PerfConfig is what PERFCAP_REG, the offset registers behind it and the capability registers of the
-// counters will advertise (11.4).
+// counters will advertise (10.1, 11.4.13). Overflow can always interrupt.
 type PerfConfig struct {
 	Counters int    // 1 to 64
 	Width    uint8  // bits of a counter, 8 to 64
 	Filters  uint8  // bit n: filter n of spec.FilterRequester and so on
+	CWE      bool   // software may write a counter while it is enabled
+	GFS      bool   // overflow can freeze all counters
 	CfgOff   uint32 // of the configuration blocks, spec.PerfBlock bytes for each counter
-	FrzOff   uint32 // of the freeze register, 8 bytes
-	OvfOff   uint32 // of the overflow register, 8 bytes
+	FrzOff   uint32 // of PERFFRZSTS_REG, 8 bytes
+	OvfOff   uint32 // of PERFOVFSTS_REG, 8 bytes
 	CntrOff  uint32 // of the first counter
 	Stride   uint32 // bytes from counter to counter: 2^10 to 2^17
 	// Events are the events offered, by group. Those that the unit cannot count are left out in any
@@ -32,31 +34,39 @@ type PerfConfig struct {
 // the window.
 func DefaultPerf() PerfConfig {
 	return PerfConfig{
-		Counters: 8, Width: 48, Filters: 1<<spec.NumFilters - 1,
+		Counters: 8, Width: 48, Filters: 1<<spec.NumFilters - 1, GFS: true,
 		FrzOff: 0x1000, OvfOff: 0x1008, CfgOff: 0x1100, CntrOff: 0x2000, Stride: 1 << 10,
 	}
 }
 
+const (
+	minStride = 1 << 10
+	maxStride = 1 << 17
+)
+
 // check returns the field that is wrong and why, or "".
 func (p *PerfConfig) check() (field, problem string) {
-	end := func(off uint32, n int, step uint32) bool { return uint64(off)+uint64(n)*uint64(step) > spec.MaxWindow }
+	fits := func(off, align uint32, n int, step uint32) bool {
+		return off%align == 0 && uint64(off)+uint64(n)*uint64(step) <= spec.MaxWindow
+	}
+	const misfit = "%#x with %d counters is not aligned or does not fit the window"
 	switch {
 	case p.Counters < 1 || p.Counters > spec.MaxPerfCounters:
 		return "Counters", fmt.Sprintf("%d is not in 1 to %d", p.Counters, spec.MaxPerfCounters)
-	case p.Width < 8 || p.Width > spec.MaxPerfCounterWidth:
-		return "Width", fmt.Sprintf("%d is not in 8 to %d", p.Width, spec.MaxPerfCounterWidth)
+	case p.Width < 8 || p.Width > 64:
+		return "Width", fmt.Sprintf("%d is not in 8 to 64", p.Width)
 	case p.Filters>>spec.NumFilters != 0:
 		return "Filters", fmt.Sprintf("%#x has a reserved filter", p.Filters)
-	case p.Stride < spec.MinPerfStride || p.Stride > spec.MaxPerfStride || p.Stride&(p.Stride-1) != 0:
-		return "Stride", fmt.Sprintf("%#x is not a power of two from %#x to %#x", p.Stride, spec.MinPerfStride, spec.MaxPerfStride)
-	case p.CfgOff%8 != 0 || end(p.CfgOff, p.Counters, spec.PerfBlock):
-		return "CfgOff", fmt.Sprintf("%#x with %d counters does not fit the window", p.CfgOff, p.Counters)
-	case p.FrzOff%8 != 0 || end(p.FrzOff, 1, 8):
-		return "FrzOff", fmt.Sprintf("%#x does not fit the window", p.FrzOff)
-	case p.OvfOff%8 != 0 || end(p.OvfOff, 1, 8):
-		return "OvfOff", fmt.Sprintf("%#x does not fit the window", p.OvfOff)
-	case p.CntrOff%8 != 0 || end(p.CntrOff, p.Counters-1, p.Stride) || end(p.CntrOff+uint32(p.Counters-1)*p.Stride, 1, 8):
-		return "CntrOff", fmt.Sprintf("%#x with %d counters does not fit the window", p.CntrOff, p.Counters)
+	case p.Stride < minStride || p.Stride > maxStride || p.Stride&(p.Stride-1) != 0:
+		return "Stride", fmt.Sprintf("%#x is not a power of two from %#x to %#x", p.Stride, minStride, maxStride)
+	case !fits(p.CfgOff, spec.PerfBlock, p.Counters, spec.PerfBlock):
+		return "CfgOff", fmt.Sprintf(misfit, p.CfgOff, p.Counters)
+	case !fits(p.FrzOff, 8, 1, 8):
+		return "FrzOff", fmt.Sprintf(misfit, p.FrzOff, p.Counters)
+	case !fits(p.OvfOff, 8, 1, 8):
+		return "OvfOff", fmt.Sprintf(misfit, p.OvfOff, p.Counters)
+	case !fits(p.CntrOff, p.Stride, p.Counters, p.Stride):
+		return "CntrOff", fmt.Sprintf(misfit, p.CntrOff, p.Counters)
 	case len(p.Limited) > p.Counters:
 		return "Limited", fmt.Sprintf("%d of %d counters", len(p.Limited), p.Counters)
 	}
@@ -90,21 +100,24 @@ const (
 	pECEO
 	pECRSP
 	pECCAP3
-	pFRZ
-	pOVF
+	pFRZSTS
+	pOVFSTS
 	pEVNTCAP                                  // the first of one per event group
 	pCounter = pEVNTCAP + spec.NumEventGroups // the first register of the first counter
 )
 
 // Registers of one counter, relative to its first.
 const (
-	cCount = iota
-	cConfig
-	cCap
+	cCNTR = iota
+	cCFG
+	cCAP
 	cFilter                             // the first of one per filter
 	cEvents = cFilter + spec.NumFilters // the first of one per event group
 	cLen    = cEvents + spec.NumEventGroups
 )
+
+// perfReg returns the index of register r of performance monitoring.
+func (u *Unit) perfReg(r int) int { return u.perf.base + r }
 
 // counterReg returns the index of register r of counter i.
 func (u *Unit) counterReg(i, r int) int { return u.perf.base + pCounter + i*cLen + r }
@@ -122,74 +135,91 @@ func (u *Unit) perfRegisters() []reg.Reg {
 	if c.EIM {
 		uaddr = 0xffff_ffff
 	}
-	all := ones(uint8(p.Counters))
+	events := u.perfEvents()
 	t := []reg.Reg{
-		pCAP:       ro("PERFCAP_REG", spec.OffPERFCAP, 8, p.word(u.perfEvents()), &spec.PERFCAPLayout),
-		pCFGOFF:    ro("PERFCFGOFF_REG", spec.OffPERFCFGOFF, 4, uint64(p.CfgOff), nil),
-		pFRZOFF:    ro("PERFFRZOFF_REG", spec.OffPERFFRZOFF, 4, uint64(p.FrzOff), nil),
-		pOVFOFF:    ro("PERFOVFOFF_REG", spec.OffPERFOVFOFF, 4, uint64(p.OvfOff), nil),
-		pCNTROFF:   ro("PERFCNTROFF_REG", spec.OffPERFCNTROFF, 4, uint64(p.CntrOff), nil),
-		pINTRSTS:   {Name: "PERFINTRSTS_REG", Off: spec.OffPERFINTRSTS, Size: 4, W1C: spec.PerfintrPIS.Mask(), Effect: effPerfStatus, Layout: &spec.PERFINTRSTSLayout},
-		pINTRCTL:   {Name: "PERFINTRCTL_REG", Off: spec.OffPERFINTRCTL, Size: 4, Reset: spec.EventIM.Put(1), RW: spec.EventIM.Mask(), Effect: effPerfEvent, Layout: &spec.FECTLLayout},
+		pCAP:     ro("PERFCAP_REG", spec.OffPERFCAP, 8, p.word(events), &spec.PERFCAPLayout),
+		pCFGOFF:  ro("PERFCFGOFF_REG", spec.OffPERFCFGOFF, 4, uint64(p.CfgOff), nil),
+		pFRZOFF:  ro("PERFFRZOFF_REG", spec.OffPERFFRZOFF, 4, uint64(p.FrzOff), nil),
+		pOVFOFF:  ro("PERFOVFOFF_REG", spec.OffPERFOVFOFF, 4, uint64(p.OvfOff), nil),
+		pCNTROFF: ro("PERFCNTROFF_REG", spec.OffPERFCNTROFF, 4, uint64(p.CntrOff), nil),
+		pINTRSTS: {Name: "PERFINTRSTS_REG", Off: spec.OffPERFINTRSTS, Size: 4, W1C: spec.PerfintrPIS.Mask(),
+			Effect: effPerfStatus, Layout: &spec.PERFINTRSTSLayout},
+		pINTRCTL: {Name: "PERFINTRCTL_REG", Off: spec.OffPERFINTRCTL, Size: 4, Reset: spec.EventIM.Put(1),
+			RW: spec.EventIM.Mask(), Effect: effPerfEvent, Layout: &spec.FECTLLayout},
 		pINTRDATA:  {Name: "PERFINTRDATA_REG", Off: spec.OffPERFINTRDATA, Size: 4, RW: spec.EventData.Mask()},
 		pINTRADDR:  {Name: "PERFINTRADDR_REG", Off: spec.OffPERFINTRADDR, Size: 4, RW: spec.EventAddr.Mask()},
 		pINTRUADDR: {Name: "PERFINTRUADDR_REG", Off: spec.OffPERFINTRUADDR, Size: 4, RW: uaddr},
-		pECMD:      {Name: "ECMD_REG", Off: spec.OffECMD, Size: 8, RW: spec.EcmdCMD.Mask() | spec.EcmdOA.Mask(), Effect: effECMD, Layout: &spec.ECMDLayout},
-		pECEO:      {Name: "ECEO_REG", Off: spec.OffECEO, Size: 8, RW: ^uint64(0)},
-		pECRSP:     ro("ECRSP_REG", spec.OffECRSP, 8, 0, &spec.ECRSPLayout),
-		pECCAP3: ro("ECCAP3_REG", spec.OffECCAP0+24, 8, spec.Eccap3ECNTS.Put(1)|spec.Eccap3DCNTS.Put(1)|
-			spec.Eccap3FCNTS.Put(1)|spec.Eccap3UFCNTS.Put(1), nil),
-		pFRZ: ro("PERFFRZ_REG", p.FrzOff, 8, 0, nil),
-		pOVF: {Name: "PERFOVF_REG", Off: p.OvfOff, Size: 8, W1C: all},
+		pECMD: {Name: "ECMD_REG", Off: spec.OffECMD, Size: 8, WO: true, RW: spec.EcmdCMD.Mask() | spec.EcmdOA.Mask(),
+			Effect: effECMD, Layout: &spec.ECMDLayout},
+		pECEO:  {Name: "ECEO_REG", Off: spec.OffECEO, Size: 8, WO: true, RW: ^uint64(0), Effect: effECEO, Layout: &spec.ECEOLayout},
+		pECRSP: ro("ECRSP_REG", spec.OffECRSP, 8, 0, &spec.ECRSPLayout),
+		pECCAP3: ro("ECCAP_REG_3", spec.OffECCAP0+24, 8, spec.Eccap3ECNTS.Put(1)|spec.Eccap3DCNTS.Put(1)|
+			spec.Eccap3RCFGS.Put(1)|spec.Eccap3RCNTS.Put(1)|spec.Eccap3FCNTS.Put(1)|spec.Eccap3UFCNTS.Put(1), nil),
+		pFRZSTS: ro("PERFFRZSTS_REG", p.FrzOff, 8, 0, &spec.PERFFRZSTSLayout),
+		pOVFSTS: {Name: "PERFOVFSTS_REG", Off: p.OvfOff, Size: 8, W1C: u.allCounters(), Layout: &spec.PERFOVFSTSLayout},
 	}
-	for g, events := range u.perfEvents() {
-		t = append(t, ro(fmt.Sprintf("PERFEVNTCAP_REG[%d]", g), spec.OffPERFEVNTCAP0+8*uint32(g), 8, uint64(events), &spec.PERFEVNTCAPLayout))
+	for g, es := range events {
+		t = append(t, ro(fmt.Sprintf("PERFEVNTCAP_REG[%d]", g), spec.OffPERFEVNTCAP0+8*uint32(g), 8, uint64(es), &spec.PERFEVNTCAPLayout))
 	}
 	for i := range p.Counters {
-		t = append(t, u.counterRegisters(i)...)
+		t = append(t, u.counterRegisters(i, events)...)
 	}
 	return t
 }
 
-// counterRegisters returns the registers of counter i. Software does not write a counter.
-func (u *Unit) counterRegisters(i int) []reg.Reg {
+// allCounters is the set of counters that there are.
+func (u *Unit) allCounters() uint64 { return ones(uint8(u.cfg.Perf.Counters)) }
+
+// counterRegisters returns the registers of counter i.
+func (u *Unit) counterRegisters(i int, events [spec.NumEventGroups]uint32) []reg.Reg {
 	p := &u.cfg.Perf
 	block := p.CfgOff + uint32(i)*spec.PerfBlock
 	name := func(n string) string { return fmt.Sprintf("%s[%d]", n, i) }
-	can, n := spec.CntrcapCW.Put(uint64(p.Width))|spec.CntrcapINT.Put(1), uint64(0)
+	cfg := spec.CntrcfgIO.Mask() | spec.CntrcfgEGI.Mask() | spec.CntrcfgES.Mask()
+	if p.GFS {
+		cfg |= spec.CntrcfgGFO.Mask()
+	}
 	t := make([]reg.Reg, cLen)
-	events := u.perfEvents()
-	limited := i < len(p.Limited) && p.Limited[i] != [spec.NumEventGroups]uint32{}
-	for g := range spec.NumEventGroups {
-		r := &t[cEvents+g]
-		*r = reg.Reg{Name: name(fmt.Sprintf("CNTREVCAP%d", g)), Off: block + spec.OffCNTREVCAP0 + 4*uint32(g), Size: 4}
-		if limited && p.Limited[i][g] != 0 {
-			v := spec.CntrevcapES.Put(uint64(p.Limited[i][g]&events[g])) | spec.CntrevcapEG.Put(uint64(g))
-			t[cEvents+int(n)].Reset = v
-			n++
-		}
-	}
-	if limited {
-		can |= spec.CntrcapPCC.Put(1) | spec.CntrcapNEG.Put(n)
-	}
-	t[cCount] = reg.Reg{Name: name("PERFCNTR_REG"), Off: p.CntrOff + uint32(i)*p.Stride, Size: 8, Layout: &spec.PERFCNTRLayout}
-	t[cConfig] = reg.Reg{Name: name("PERFCNTRCFG_REG"), Off: block, Size: 8, Effect: effCounter, Layout: &spec.PERFCNTRCFGLayout,
-		RW: spec.CntrcfgINT.Mask() | spec.CntrcfgEGI.Mask() | spec.CntrcfgES.Mask()}
-	t[cCap] = reg.Reg{Name: name("CNTRCAP"), Off: block + spec.OffCNTRCAP, Size: 4, Reset: can}
+	t[cCNTR] = reg.Reg{Name: name("PERFCNTR_REG"), Off: p.CntrOff + uint32(i)*p.Stride, Size: 8,
+		RW: ones(p.Width), Effect: effCounter, Layout: &spec.PERFCNTRLayout}
+	t[cCFG] = reg.Reg{Name: name("PERFCNTRCFG_REG"), Off: block + spec.OffPERFCNTRCFG, Size: 8,
+		RW: cfg, Effect: effCounter, Layout: &spec.PERFCNTRCFGLayout}
 	for f := range uint32(spec.NumFilters) {
-		r := reg.Reg{Name: name(fmt.Sprintf("PERFFILTER%d", f)), Off: block + spec.OffFilter0 + 4*f, Size: 4, Effect: effCounter}
+		r := reg.Reg{Name: name(fmt.Sprintf("PERFCNTR_FLTR_REG%d", f)), Off: block + spec.OffFilter0 + 4*f, Size: 4, Effect: effCounter}
 		if p.Filters>>f&1 != 0 {
-			r.RW = spec.FilterEN.Mask() | filterField[f].Mask()
+			r.RW = spec.FilterEN.Mask() | filterFields[f]
 		}
 		t[cFilter+int(f)] = r
 	}
+	n, limited := 0, p.limits(i)
+	for g := range spec.NumEventGroups {
+		t[cEvents+g] = reg.Reg{Name: name(fmt.Sprintf("PERFCNTREVCAP_REG%d", g)), Off: block + spec.OffCNTREVCAP0 + 4*uint32(g), Size: 4}
+		if limited && p.Limited[i][g] != 0 {
+			t[cEvents+n].Reset = spec.CntrevcapES.Put(uint64(p.Limited[i][g]&events[g])) | spec.CntrevcapEGI.Put(uint64(g))
+			n++
+		}
+	}
+	can := uint64(0)
+	if len(p.Limited) > 0 {
+		can = spec.CntrcapPCC.PutBool(limited) | spec.CntrcapCW.Put(uint64(p.Width)) | spec.CntrcapIOS.Put(1) |
+			spec.CntrcapGFS.PutBool(p.GFS) | spec.CntrcapEGCNT.Put(uint64(n))
+	}
+	t[cCAP] = reg.Reg{Name: name("PERFCNTRCAP_REG"), Off: block + spec.OffPERFCNTRCAP, Size: 4, Reset: can}
 	return t
 }
 
-// filterField is the value that a filter compares with.
-var filterField = [spec.NumFilters]reg.Bits{
-	spec.FilterRequester: spec.FilterSID, spec.FilterDomain: spec.FilterDID, spec.FilterPASID: spec.FilterPV,
-	spec.FilterAT: spec.FilterMask, spec.FilterLevel: spec.FilterMask,
+// limits reports whether counter i has capabilities of its own.
+func (p *PerfConfig) limits(i int) bool {
+	return i < len(p.Limited) && p.Limited[i] != [spec.NumEventGroups]uint32{}
+}
+
+// filterFields are the fields of each filter, EN apart.
+var filterFields = [spec.NumFilters]uint64{
+	spec.FilterRequester: spec.FilterRID.Mask(),
+	spec.FilterDomain:    spec.FilterDID.Mask(),
+	spec.FilterPASID:     spec.FilterPV.Mask() | spec.FilterPFM.Mask(),
+	spec.FilterAT:        spec.FilterBitmap.Mask(),
+	spec.FilterLevel:     spec.FilterBitmap.Mask(),
 }
 
 // word composes PERFCAP_REG.
@@ -200,30 +230,31 @@ func (p *PerfConfig) word(events [spec.NumEventGroups]uint32) uint64 {
 			groups = g + 1
 		}
 	}
-	return spec.PerfcapNC.Put(uint64(p.Counters)) | spec.PerfcapCW.Put(uint64(p.Width)) |
-		spec.PerfcapNEG.Put(uint64(groups)) | spec.PerfcapFM.Put(uint64(p.Filters)) | spec.PerfcapINT.Put(1) |
-		spec.PerfcapSTRIDE.Put(uint64(bits.TrailingZeros32(p.Stride))-10)
+	return spec.PerfcapNCNTR.Put(uint64(p.Counters)) | spec.PerfcapCW.Put(uint64(p.Width)) |
+		spec.PerfcapEGCNT.Put(uint64(groups)) | spec.PerfcapFS.Put(uint64(p.Filters)) |
+		spec.PerfcapCWE.PutBool(p.CWE) | spec.PerfcapGFS.PutBool(p.GFS) | spec.PerfcapIOS.Put(1) |
+		spec.PerfcapPCCS.PutBool(len(p.Limited) > 0) |
+		spec.PerfcapCS.Put(uint64(bits.TrailingZeros32(p.Stride/minStride)))
 }
 
-// perfEvents returns the events that the unit offers, by group: what its other capabilities can
-// make happen, and what happens in time only if it has a clock.
+// perfEvents returns the events that the unit offers, by group (table 49): what its other
+// capabilities can make happen, and what happens in time only if it has a clock.
 func (u *Unit) perfEvents() [spec.NumEventGroups]uint32 {
 	c := &u.cfg
 	e := [spec.NumEventGroups]uint32{
-		spec.GroupGeneral:   spec.EventRequests,
-		spec.GroupMemory:    spec.EventReads,
-		spec.GroupCaches:    spec.EventContextLookup | spec.EventContextHit | spec.EventSSLookup | spec.EventSSHit,
-		spec.GroupIOTLB:     spec.EventIOTLBLookup | spec.EventIOTLBHit,
-		spec.GroupInterrupt: 0,
+		spec.GroupGeneral: spec.EventRequests,
+		spec.GroupMemory:  spec.EventReads,
+		spec.GroupCaches:  spec.EventContextLookup | spec.EventContextHit | spec.EventSSLookup | spec.EventSSHit,
+		spec.GroupIOTLB:   spec.EventIOTLBLookup | spec.EventIOTLBHit,
 	}
 	for _, x := range []struct {
 		have  bool
 		group int
 		event uint32
 	}{
-		{u.perf.clock != nil, spec.GroupGeneral, spec.EventClocks | spec.EventWalkOccupancy},
-		{c.DT, spec.GroupGeneral, spec.EventATSBlocked},
-		{c.PRS, spec.GroupMemory, spec.EventPagePosted},
+		{u.perf.clock != nil, spec.GroupGeneral, timeEvents},
+		{c.SSADS || c.FSTS, spec.GroupMemory, spec.EventADUpdate},
+		{c.PRS, spec.GroupMemory, spec.EventPagePosted | spec.EventPageOverflow},
 		{c.SMTS, spec.GroupCaches, spec.EventPASIDLookup | spec.EventPASIDHit},
 		{c.FSTS, spec.GroupCaches, spec.EventFSLookup | spec.EventFSHit},
 		{c.IR, spec.GroupInterrupt, spec.EventIntLookup | spec.EventIntHit},
@@ -244,19 +275,13 @@ func (u *Unit) perfEvents() [spec.NumEventGroups]uint32 {
 // UseClock implements emu.Clocked: the unit can now count what happens in time.
 func (u *Unit) UseClock(c emu.Clock) {
 	u.perf.clock = c
-	u.advertiseEvents()
-}
-
-// advertiseEvents puts the events that the unit offers into its registers, which are built before
-// it knows whether it will have a clock.
-func (u *Unit) advertiseEvents() {
 	if !u.cfg.PMS {
 		return
 	}
 	for i, r := range u.perfRegisters() {
-		if at := u.perf.base + i; u.reg.Reg(at).RW|u.reg.Reg(at).W1C == 0 && u.reg.Reg(at).Reset != r.Reset {
-			u.reg.Reg(at).Reset = r.Reset
-			u.reg.Set(at, r.Reset)
+		if old := u.reg.Reg(u.perfReg(i)); old.Reset != r.Reset {
+			old.Reset = r.Reset
+			u.reg.Set(u.perfReg(i), r.Reset)
 		}
 	}
 	u.setPerf()

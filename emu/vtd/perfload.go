@@ -31,12 +31,13 @@ func (c *Config) perfWords() []uint64 {
 // what they say.
 func (c *Config) adoptPerf(cap, ecap uint64, w []uint64) {
 	c.PMS = false
-	if !spec.EcapPMS.On(ecap) || !spec.CapECMDS.On(cap) || len(w) < perfFixed || !spec.PerfcapINT.On(w[0]) {
+	if !spec.EcapPMS.On(ecap) || !spec.CapECMDS.On(cap) || len(w) < perfFixed || !spec.PerfcapIOS.On(w[0]) {
 		return
 	}
 	p := PerfConfig{
-		Counters: int(spec.PerfcapNC.Of(w[0])), Width: uint8(spec.PerfcapCW.Of(w[0])),
-		Filters: uint8(spec.PerfcapFM.Of(w[0])), Stride: spec.MinPerfStride << spec.PerfcapSTRIDE.Of(w[0]),
+		Counters: int(spec.PerfcapNCNTR.Of(w[0])), Width: uint8(spec.PerfcapCW.Of(w[0])),
+		Filters: uint8(spec.PerfcapFS.Of(w[0])), Stride: minStride << spec.PerfcapCS.Of(w[0]),
+		CWE: spec.PerfcapCWE.On(w[0]), GFS: spec.PerfcapGFS.On(w[0]),
 		CfgOff: uint32(w[1]), FrzOff: uint32(w[2]), OvfOff: uint32(w[3]), CntrOff: uint32(w[4]),
 	}
 	for g := range p.Events {
@@ -66,13 +67,13 @@ func perfImage(m image) []uint64 {
 		w = append(w, spec.PerfevntcapES.Of(get(spec.OffPERFEVNTCAP0+8*g, 8)))
 	}
 	last := len(w)
-	for i := range uint32(min(spec.PerfcapNC.Of(w[0]), spec.MaxPerfCounters)) {
+	for i := range uint32(min(spec.PerfcapNCNTR.Of(w[0]), spec.MaxPerfCounters)) {
 		block := uint32(w[1]) + i*spec.PerfBlock
 		var l [spec.NumEventGroups]uint64
-		can := get(block+spec.OffCNTRCAP, 4)
-		for j := range uint32(spec.CntrcapPCC.Of(can) * min(spec.CntrcapNEG.Of(can), spec.NumEventGroups)) {
+		can := get(block+spec.OffPERFCNTRCAP, 4) * spec.PerfcapPCCS.Of(w[0])
+		for j := range uint32(spec.CntrcapPCC.Of(can) * min(spec.CntrcapEGCNT.Of(can), spec.NumEventGroups)) {
 			v := get(block+spec.OffCNTREVCAP0+4*j, 4)
-			if g := spec.CntrevcapEG.Of(v); g < spec.NumEventGroups {
+			if g := spec.CntrevcapEGI.Of(v); g < spec.NumEventGroups {
 				l[g] = spec.CntrevcapES.Of(v)
 			}
 		}

@@ -103,7 +103,6 @@ func (u *Unit) pageWritten(t *emu.Txn) {
 	}
 	_, next := u.pageSlot()
 	u.reg.Set(rPQT, next)
-	u.count(spec.GroupMemory, spec.EventPagePosted, 1, &cause{q: &t.Req, tag: t.Tag, domain: true})
 	t.Wake |= u.pageStatus(spec.PrsPPR)
 	t.Res.Status = emu.OK
 	release(t, emu.SlotLog, StepPageLog, stPageReleased)

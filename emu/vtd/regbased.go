@@ -8,8 +8,11 @@ import (
 // Register-based invalidation, 6.5.1: for units below version 6, in legacy mode, while the queue is
 // off. A request that is not served is answered with actual granularity 0.
 
+// queueOnlyVersion is the major version from which on the registers serve no request (11.4.6.1).
+const queueOnlyVersion = 6
+
 func (u *Unit) registerBased() bool {
-	return !u.status(spec.GstsQIES) && u.ttm() == spec.TTMLegacy
+	return u.cfg.VersionMajor < queueOnlyVersion && !u.status(spec.GstsQIES) && u.ttm() == spec.TTMLegacy
 }
 
 // invalidateContext begins what CCMD asks for; it returns false if nothing is to be done.

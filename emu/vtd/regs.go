@@ -68,6 +68,7 @@ const (
 	effPerfStatus
 	effCounter
 	effECMD
+	effECEO
 	effPRS
 	effPECTL
 )
@@ -169,9 +170,6 @@ func (u *Unit) registers() []reg.Reg {
 	}
 	if !c.PRS {
 		drop(t, rPQH, rPQT, rPQA, rPRS, rPECTL, rPEDATA, rPEADDR, rPEUADDR)
-	}
-	if c.VersionMajor >= 6 { // 11.4.6: register-based invalidation is gone
-		drop(t, rCCMD, rIVA, rIOTLB)
 	}
 	return t
 }

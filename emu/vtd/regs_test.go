@@ -199,7 +199,7 @@ func TestRegisterBasedInvalidationIsRejectedWhileTheQueueIsOn(t *testing.T) {
 }
 
 func TestProtectedRegionsBlockWhatTablesDoNotTranslate(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, func(c *vtd.Config) { c.VersionMajor = 1 })
 	r.w32(spec.OffPLMBASE, 0xffff_ffff)
 	require.EqualValues(t, 0xffe0_0000, r.r32(spec.OffPLMBASE), "granularity is 2 MiB")
 	r.w32(spec.OffPLMBASE, 0x40_0000)

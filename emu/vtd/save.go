@@ -8,7 +8,7 @@ import (
 
 const (
 	saveName    = "vtd"
-	saveVersion = 3
+	saveVersion = 4
 )
 
 // Save implements emu.Unit. The capabilities are part of it: a unit that has loaded a snapshot
@@ -69,6 +69,7 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 	u.s = s
 	u.setMode()
 	u.setPerf()
+	u.s.Perf = s.Perf // nothing begins to count anew
 	for _, restore := range []func(*emu.Decoder) error{
 		u.ctx.Restore, u.pasid.Restore, u.iotlb.Restore, u.walk.Restore, u.intr.Restore, u.walk2.Restore, u.stage2.Restore,
 	} {

@@ -199,8 +199,8 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 
 // Step implements emu.Unit.
 func (u *Unit) Step(t *emu.Txn) {
-	if t.State >= u.perf.states {
-		u.stepCounted(t)
+	if t.State >= u.states {
+		u.stepSlow(t)
 		return
 	}
 	onAnswer[t.State%maxStates](u, t)

@@ -35,6 +35,9 @@ type Unit struct {
 	obs  emu.Observer
 	perf perf
 
+	slow   bool   // steps and look-ups go the longer way of slow.go
+	states uint16 // states below this need not
+
 	ctx   *pasid.Cache
 	pasid *pasid.Cache
 	iotlb *iotlb.Cache
@@ -60,8 +63,12 @@ type state struct {
 	TimedOut   bool   // a device-TLB invalidation timed out, ITE follows
 	TimeoutSID uint16
 	TimeoutEnd uint64 // queue offset up to which descriptors had been fetched by then
+	Command    uint8  // in execution by the command engine, 0: none
 	Perf       perfState
-	ITags      [emu.MaxITags]itag
+	// A command turns these off: what comes now is not remapped any more, and when all before it has
+	// ended with nothing left in the caches, GSTS shows it.
+	TranslationOff, InterruptsOff bool
+	ITags                         [emu.MaxITags]itag
 }
 
 // mode is what the front end does with a request, from GSTS.TES and the latched TTM.
@@ -229,9 +236,11 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 	case effPerfStatus:
 		u.eventServiced(&u.perf.event)
 	case effCounter:
-		u.setPerf()
+		u.writeCounter(c)
 	case effECMD:
 		return u.writeECMD(c)
+	case effECEO:
+		u.writeECEO(c)
 	case effPRS:
 		u.eventServiced(&pageEvent)
 	case effPECTL:
@@ -249,7 +258,7 @@ func (u *Unit) ttm() uint64 { return spec.RtaddrTTM.Of(u.s.Root) }
 // setMode follows a change of TES or of the latched root pointer.
 func (u *Unit) setMode() {
 	switch {
-	case !u.status(spec.GstsTES):
+	case !u.status(spec.GstsTES) || u.s.TranslationOff:
 		u.mode = modeOff
 	case !u.validTTM():
 		u.mode = modeInvalid

@@ -129,7 +129,7 @@ func vtdRegisters(img emu.RegImage) []register {
 		{"PERFINTRSTS_REG", spec.OffPERFINTRSTS, 4, &spec.PERFINTRSTSLayout},
 		{"PERFINTRCTL_REG", spec.OffPERFINTRCTL, 4, &spec.FECTLLayout},
 		{"ECMD_REG", spec.OffECMD, 8, &spec.ECMDLayout},
-		{"ECEO_REG", spec.OffECEO, 8, nil},
+		{"ECEO_REG", spec.OffECEO, 8, &spec.ECEOLayout},
 		{"ECRSP_REG", spec.OffECRSP, 8, &spec.ECRSPLayout},
 	}
 	c, _ := registerAt(img, spec.OffCAP, 8)

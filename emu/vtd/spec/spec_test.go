@@ -19,8 +19,8 @@ func layouts() []*reg.Layout {
 		&spec.RootLayout, &spec.SMRootLayout, &spec.ContextLayout, &spec.SMContextLayout, &spec.PASIDDirLayout,
 		&spec.PASIDLayout, &spec.SSLayout, &spec.FSLayout, &spec.FSLargeLayout, &spec.IRTELayout, &spec.PostedIRTELayout,
 		&spec.PageRequestLayout, &spec.FRCDLayout,
-		&spec.PERFCAPLayout, &spec.PERFINTRSTSLayout, &spec.PERFEVNTCAPLayout, &spec.PERFCNTRCFGLayout, &spec.PERFCNTRLayout,
-		&spec.ECMDLayout, &spec.ECRSPLayout,
+		&spec.PERFCAPLayout, &spec.PERFINTRSTSLayout, &spec.PERFFRZSTSLayout, &spec.PERFOVFSTSLayout, &spec.PERFEVNTCAPLayout,
+		&spec.PERFCNTRCFGLayout, &spec.PERFCNTRLayout, &spec.ECMDLayout, &spec.ECEOLayout, &spec.ECRSPLayout,
 	}
 	for _, d := range spec.DescLayouts {
 		l = append(l, d)
