@@ -14,6 +14,7 @@ import (
 	"github.com/iommulab/iommulab/host"
 	vtddriver "github.com/iommulab/iommulab/host/driver/vtd"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/host/guest"
 	"github.com/iommulab/iommulab/iotlb"
 )
 
@@ -27,8 +28,63 @@ type move struct {
 	plan     entry.Plan
 }
 
-// kinds are the domains that an entry may be for. Of two, the second maps the address elsewhere.
-func newMove(t *testing.T, r reader, from, to host.DomainSpec, means entry.Means) *move {
+// end is a domain at one end of a move: what it maps the address to differs between the two ends.
+type end func(t *testing.T, g *guestIn, pa emu.PA) host.Domain
+
+func paging(s host.Stage) end {
+	return func(t *testing.T, g *guestIn, pa emu.PA) host.Domain {
+		dom, err := g.d.NewDomain(host.DomainSpec{Stage: s, Width: 47})
+		require.NoError(t, err)
+		require.NoError(t, dom.Map(iova, pa, 4096, emu.RW))
+		return dom
+	}
+}
+
+func passing(t *testing.T, g *guestIn, _ emu.PA) host.Domain {
+	dom, err := g.d.NewDomain(host.DomainSpec{Kind: host.DomainIdentity})
+	require.NoError(t, err)
+	return dom
+}
+
+// guestIn is a guest of the machine, if the move has to do with one.
+type guestIn struct {
+	d      *vtddriver.Driver
+	host   host.CPU
+	cpu    *guest.CPU
+	frames *host.Frames
+}
+
+const guestRAM = 0x1000_0000 // where it lies on the host
+
+// newParent maps the guest's memory, at 0, and all that it may map further up.
+func (g *guestIn) newParent(t *testing.T) host.Domain {
+	p, err := g.d.NewDomain(host.DomainSpec{Stage: host.StageSecond})
+	require.NoError(t, err)
+	require.NoError(t, p.Map(0, guestRAM, 1<<22, emu.RW))
+	require.NoError(t, p.Map(1<<30, 0, 1<<22, emu.RW))
+	g.cpu = guest.NewCPU(g.host, p)
+	if g.frames == nil {
+		g.frames, err = host.NewFrames(g.cpu, 0x10_0000, 1<<20)
+		require.NoError(t, err)
+	}
+	return p
+}
+
+// nested is a domain of the guest: over the parent of the other end, or over another one that maps the
+// same.
+func nested(another bool) end {
+	return func(t *testing.T, g *guestIn, pa emu.PA) host.Domain {
+		if g.cpu == nil || another {
+			g.newParent(t)
+		}
+		dom, err := guest.New(g.d, g.cpu, g.frames, guest.Spec{})
+		require.NoError(t, err)
+		require.NoError(t, dom.Map(iova, 1<<30+pa, 4096, emu.RW))
+		return dom
+	}
+}
+
+func newMove(t *testing.T, r reader, from, to end, means entry.Means) *move {
 	u, err := vtd.New(r.config)
 	require.NoError(t, err)
 	m := mem.New()
@@ -40,12 +96,9 @@ func newMove(t *testing.T, r reader, from, to host.DomainSpec, means entry.Means
 	require.NoError(t, d.Enable())
 	x := &move{}
 	// What the entries are, the driver says: it writes each once.
-	for i, s := range []host.DomainSpec{to, from} {
-		dom, err := d.NewDomain(s)
-		require.NoError(t, err)
-		if s.Kind == host.DomainPaging {
-			require.NoError(t, dom.Map(iova, emu.PA(2-i)<<20, 4096, emu.RW))
-		}
+	g := &guestIn{d: d, host: cpu}
+	for i, make := range []end{to, from} {
+		dom := make(t, g, emu.PA(2-i)<<20)
 		if i > 0 {
 			require.NoError(t, d.Detach(sid, emu.NoPASID))
 		}
@@ -97,6 +150,7 @@ func (x *move) step(s *entry.Step) []Step {
 	}
 	for _, w := range s.Made {
 		sel := emu.Selector{Caches: emu.CacheIOTLB.Set() | emu.CacheWalk.Set(), Match: emu.MatchDomain, Domain: uint32(spec.PasidDID.Get(w))}
+		sel.Caches |= emu.CacheWalk2.Set() | emu.CacheStage2.Set()
 		if pgtt := spec.PasidPGTT.Of(w[0]); pgtt == spec.PGTTFirst || pgtt == spec.PGTTPassThrough {
 			sel.Match |= emu.MatchPASID | emu.MatchClass
 			sel.Classes = 1<<vtd.ClassFS | 1<<vtd.ClassNested | 1<<vtd.ClassPT
@@ -137,14 +191,14 @@ func (x *move) wrong(rep *Report) []Seen {
 }
 
 var (
-	onFirst  = host.DomainSpec{Stage: host.StageFirst, Width: 47}
-	onSecond = host.DomainSpec{Stage: host.StageSecond}
-	passing  = host.DomainSpec{Kind: host.DomainIdentity}
+	onFirst, onSecond = paging(host.StageFirst), paging(host.StageSecond)
+	// What of two parents that map the same may be either's.
+	parentsAlike = []uint64{spec.PasidSSPTPTR.Mask() | spec.PasidAW.Mask()}
 )
 
 var plannedMoves = []struct {
 	name     string
-	from, to host.DomainSpec
+	from, to end
 	means    entry.Means
 	syncs    int // that the way goes by, before the last
 }{
@@ -155,6 +209,15 @@ var plannedMoves = []struct {
 	{"first to second stage", onFirst, onSecond, entry.Means{}, 0},
 	{"pass-through to first stage", passing, onFirst, entry.Means{}, 1},
 	{"first stage to pass-through", onFirst, passing, entry.Means{}, 0},
+	{"nested, temporary id", nested(false), nested(false), entry.Means{Temp: tempID}, 2},
+	{"nested, old id alone", nested(false), nested(false), entry.Means{OldAlone: true}, 1},
+	{"nested, new id alone", nested(false), nested(false), entry.Means{NewAlone: true}, 1},
+	{"nested, parents alike, temporary id", nested(true), nested(true), entry.Means{Temp: tempID, Alike: parentsAlike}, 2},
+	{"nested, parents alike, old id alone", nested(true), nested(true), entry.Means{OldAlone: true, Alike: parentsAlike}, 1},
+	{"nested, parents alike, new id alone", nested(true), nested(true), entry.Means{NewAlone: true, Alike: parentsAlike}, 1},
+	{"second stage to nested", onSecond, nested(false), entry.Means{}, 1},
+	{"nested to second stage", nested(false), onSecond, entry.Means{}, 0},
+	{"nested to pass-through", nested(false), passing, entry.Means{}, 0},
 }
 
 // descending is a unit that reads the four parts of a PASID entry in the reverse order. The
@@ -164,31 +227,30 @@ var plannedMoves = []struct {
 type descending struct{ emu.Unit }
 
 func (u descending) Step(t *emu.Txn) {
-	read := &t.Frame[1].Ret // parts that have been read, and one more while reading
-	if *read == 0 {
+	if a := &t.Act; a.Op != emu.OpFetch || a.Step != vtd.StepPASIDEntry {
 		u.Unit.Step(t)
-		if a := &t.Act; a.Op == emu.OpFetch && a.Step == vtd.StepPASIDEntry {
-			*read, a.Addr = 1, a.Addr+48
+		if a.Op == emu.OpFetch && a.Step == vtd.StepPASIDEntry {
+			a.Addr += 48
 		}
 		return
 	}
-	slot := func(part uint16) (lo *uint64, hi *emu.PA) {
+	slot := func(part emu.PA) (lo *uint64, hi *emu.PA) {
 		f := &t.Frame[part/2]
 		if part%2 == 0 {
 			return &f.In, &f.Table
 		}
 		return &f.Entry, &f.At
 	}
-	lo, hi := slot(4 - *read)
+	part := t.Act.Addr % 64 / 16
+	lo, hi := slot(part)
 	*lo, *hi = t.In[0], emu.PA(t.In[1])
-	if *read < 4 {
-		*read++
+	if part > 0 {
 		t.Act.Addr -= 16
 		return
 	}
 	var parts [4][2]uint64
 	for i := range parts {
-		lo, hi := slot(uint16(i))
+		lo, hi := slot(emu.PA(i))
 		parts[i] = [2]uint64{*lo, uint64(*hi)}
 	}
 	t.Frame = [2]emu.Frame{}

@@ -9,13 +9,15 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/host/guest"
 )
 
 // model is what a machine should do: plain maps.
 type model struct {
 	*rig
-	doms []*modelDomain
-	att  map[attachment]*modelDomain
+	doms  []*modelDomain
+	att   map[attachment]*modelDomain
+	guest *machineIn // what nested domains are of
 }
 
 type attachment struct {
@@ -25,9 +27,23 @@ type attachment struct {
 
 type modelDomain struct {
 	host.Domain
-	spec  host.DomainSpec
-	pages map[emu.IOVA]emu.PA
-	stale map[emu.IOVA][]emu.PA // lazy: where an access may still go
+	spec   host.DomainSpec
+	pages  map[emu.IOVA]emu.PA
+	stale  map[emu.IOVA][]emu.PA // lazy: where an access may still go
+	parent *modelDomain          // nested: what pages are pages of
+}
+
+// where says where an access has to go, or where it may still go if that is nowhere.
+func (d *modelDomain) where(iova emu.IOVA) (pa emu.PA, ok bool, stale []emu.PA) {
+	if d == nil {
+		return 0, false, nil
+	}
+	pa, ok = d.pages[iova]
+	stale = d.stale[iova]
+	if d.parent != nil && ok {
+		return d.parent.where(emu.IOVA(pa))
+	}
+	return pa, ok, stale
 }
 
 // modelPages lie in three tables; one of them is alone in its.
@@ -62,14 +78,18 @@ func (m *model) step(t *rapid.T) {
 	cur := m.att[a]
 	switch rapid.IntRange(0, 12).Draw(t, "op") {
 	case 0, 1:
-		if len(m.doms) < 3 {
+		if len(m.doms) < 4 {
+			if m.d.caps.nest && rapid.Bool().Draw(t, "nested") {
+				m.newNested()
+				return
+			}
 			s := host.DomainSpec{Flush: host.FlushMode(rapid.IntRange(0, 1).Draw(t, "lazy"))}
 			if c := &m.d.caps; c.first && c.second {
 				s.Stage = host.Stage(rapid.IntRange(0, 2).Draw(t, "stage"))
 			}
 			d, err := m.d.NewDomain(s)
 			require.NoError(t, err)
-			m.doms = append(m.doms, &modelDomain{Domain: d, spec: s, pages: map[emu.IOVA]emu.PA{}, stale: map[emu.IOVA][]emu.PA{}})
+			m.add(d, s)
 		}
 	case 2, 3:
 		if d := m.draw(t); d != nil && cur == nil {
@@ -102,6 +122,33 @@ func (m *model) step(t *rapid.T) {
 	}
 }
 
+func (m *model) add(d host.Domain, s host.DomainSpec) *modelDomain {
+	x := &modelDomain{Domain: d, spec: s, pages: map[emu.IOVA]emu.PA{}, stale: map[emu.IOVA][]emu.PA{}}
+	m.doms = append(m.doms, x)
+	return x
+}
+
+// newNested makes a domain of the guest, and the guest with a parent domain if there is none. The
+// guest's tables are above all that is mapped and unmapped.
+func (m *model) newNested() {
+	if m.guest == nil {
+		s := host.DomainSpec{Stage: host.StageSecond}
+		p := m.add(m.domain(s), s)
+		const ram = 1 << 32
+		require.NoError(m.t, p.Map(ram, guestBase, 4<<20, emu.RW))
+		m.guest = &machineIn{r: m.rig, parent: p, cpu: guest.NewCPU(m.cpu, p)}
+		var err error
+		m.guest.frames, err = host.NewFrames(m.guest.cpu, ram, 4<<20)
+		require.NoError(m.t, err)
+		m.guest.frames.SetPoison(true)
+	}
+	d := m.add(m.guest.domain(guest.Spec{}), host.DomainSpec{Kind: host.DomainNested})
+	d.parent = m.guest.parent.(*modelDomain)
+}
+
+// Behind lets the driver find its own domain.
+func (d *modelDomain) Behind() host.Domain { return d.Domain }
+
 func (m *model) drawAttachment(t *rapid.T) attachment {
 	a := attachment{rapid.SampledFrom([]emu.SourceID{1, 0x81, 0x1234}).Draw(t, "sid"), emu.NoPASID}
 	if m.d.Scalable() {
@@ -122,6 +169,9 @@ func (m *model) change(t *rapid.T, d *modelDomain) {
 	iova := rapid.SampledFrom(modelPages).Draw(t, "iova")
 	if _, ok := d.pages[iova]; !ok {
 		pa := target + emu.PA(rapid.IntRange(0, 15).Draw(t, "pa"))<<12
+		if d.parent != nil {
+			pa = emu.PA(rapid.SampledFrom(modelPages).Draw(t, "gpa"))
+		}
 		require.NoError(t, d.Map(iova, pa, 0x1000, emu.RW))
 		d.pages[iova] = pa
 		return
@@ -146,6 +196,15 @@ func (m *model) free(t *rapid.T) {
 			return
 		}
 	}
+	if m.guest != nil && d == m.guest.parent.(*modelDomain) {
+		for _, x := range m.doms {
+			if x.parent == d {
+				require.ErrorIs(t, d.Free(), host.ErrBusy)
+				return
+			}
+		}
+		m.guest = nil
+	}
 	require.NoError(t, d.Free())
 	for i, x := range m.doms {
 		if x == d {
@@ -161,15 +220,12 @@ func (m *model) check(t *rapid.T) {
 	d := m.att[a]
 	for _, iova := range modelPages {
 		res := m.access(a.sid, a.pasid, iova, emu.Read)
-		want, ok := emu.PA(0), false
-		if d != nil {
-			want, ok = d.pages[iova]
-		}
+		want, ok, stale := d.where(iova)
 		if ok && res.Status == emu.OK && res.PA == want || !ok && res.Status == emu.Blocked {
 			continue
 		}
 		if d != nil && !ok && res.Status == emu.OK {
-			require.Contains(t, d.stale[iova], res.PA, "%+v %#x", a, uint64(iova))
+			require.Contains(t, stale, res.PA, "%+v %#x", a, uint64(iova))
 			continue
 		}
 		require.Failf(t, "access", "%+v %#x: status %d to %#x, fault %#x; want %#x %t",

@@ -241,3 +241,84 @@ func TestNested_DirtyTrackingOfTheParent(t *testing.T) {
 	_, raw := r.d.EntryAt(dev, emu.NoPASID)
 	require.NotZero(t, raw[0]&spec.PasidSSADE.Mask())
 }
+
+func TestNested_TranslatesThroughBothAndSeesBothChange(t *testing.T) {
+	for _, omit := range []entry.Omit{0, entry.OmitIOTLB} {
+		r := start(t, nested)
+		g := r.guest(guestBase, host.DomainSpec{})
+		a := g.mapped(0x10000, 0x5000)
+		require.NoError(t, g.parent.Map(0x4000_0000, target, 0x1000, emu.RW))
+		require.NoError(t, a.Map(0x11000, 0x4000_0000, 0x1000, emu.RW))
+		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
+		r.reaches(dev, emu.NoPASID, 0x10008, guestBase+0x5008)
+		r.reaches(dev, emu.NoPASID, 0x11000, target)
+		tr, ok := a.Lookup(0x11000)
+		require.True(t, ok)
+		require.Equal(t, target, tr.PA)
+
+		r.d.SetOmit(omit)
+		_, err := a.Unmap(0x10000, 0x1000)
+		require.NoError(t, err)
+		_, err = g.parent.Unmap(0x4000_0000, 0x1000)
+		require.NoError(t, err)
+		if omit != 0 { // both have a victim
+			r.reaches(dev, emu.NoPASID, 0x10008, guestBase+0x5008)
+			r.reaches(dev, emu.NoPASID, 0x11000, target)
+			continue
+		}
+		require.Equal(t, uint16(0x71), r.blocked(dev, emu.NoPASID, 0x10008).Fault.Code, "first stage")
+		require.Equal(t, uint16(0x79), r.blocked(dev, emu.NoPASID, 0x11000).Fault.Code, "second stage")
+		require.NoError(t, g.parent.Map(0x4000_0000, target+0x1000, 0x1000, emu.RW))
+		r.reaches(dev, emu.NoPASID, 0x11000, target+0x1000)
+	}
+}
+
+// Hardware keeps the guest's flags where the guest left them to it, and the parent's of all that is
+// written: data, and the guest's tables, which count as written by every walk (3.8.1).
+func TestNested_DirtyFlagsOfBoth(t *testing.T) {
+	for _, dirty := range []bool{false, true} {
+		r := start(t, nested)
+		g := r.guest(guestBase, host.DomainSpec{})
+		require.NoError(t, g.parent.Map(0x4000_0000, target, 0x4000, emu.RW))
+		a := g.domain(guest.Spec{Dirty: dirty})
+		require.NoError(t, a.Map(0x10000, 0x4000_0000, 0x4000, emu.RW))
+		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
+		r.write(emu.NoPASID, 0x10000)
+		require.NoError(t, g.parent.SetDirty(true))
+		r.write(emu.NoPASID, 0x11000)
+		r.reaches(dev, emu.NoPASID, 0x12000, target+0x2000)
+		require.Equal(t, []emu.IOVA{0x4000_1000}, r.dirty(g.parent, 0x4000_0000, 0x4000, true))
+		require.NotEmpty(t, r.dirty(g.parent, 0, 16<<20, true), "the guest's tables")
+		r.write(emu.NoPASID, 0x11000)
+		require.Equal(t, []emu.IOVA{0x4000_1000}, r.dirty(g.parent, 0x4000_0000, 0x4000, true), "seen again")
+		if !dirty {
+			require.ErrorIs(t, a.ReadDirty(0, 1<<30, true, nil), host.ErrNotTracking)
+			continue
+		}
+		require.Equal(t, []emu.IOVA{0x10000, 0x11000}, r.dirty(a, 0, 1<<30, true))
+		require.Empty(t, r.dirty(a, 0, 1<<30, true))
+		r.write(emu.NoPASID, 0x13000)
+		require.Equal(t, []emu.IOVA{0x13000}, r.dirty(a, 0, 1<<30, true))
+	}
+}
+
+// The second stage is replaced under a guest that goes on: no request finds anything else than before.
+func TestNested_ParentReplacedUnderTheGuest(t *testing.T) {
+	r := start(t, nested)
+	g := r.guest(guestBase, host.DomainSpec{})
+	a := g.mapped(0x10000, 0x5000)
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
+	r.reaches(dev, emu.NoPASID, 0x10000, guestBase+0x5000)
+	copied := g.again()
+	root, levels := a.Tables().Root()
+	b := r.domain(host.DomainSpec{Kind: host.DomainNested, Parent: copied.parent, Root: root, Levels: levels})
+	_, err := r.d.Replace(dev, emu.NoPASID, b, entry.Hitless)
+	require.NoError(t, err)
+	r.reaches(dev, emu.NoPASID, 0x10000, guestBase+0x5000)
+	require.NoError(t, a.Behind().Free())
+	require.NoError(t, g.parent.Free())
+	r.reaches(dev, emu.NoPASID, 0x10000, guestBase+0x5000)
+	_, err = copied.parent.Unmap(0, 16<<20)
+	require.NoError(t, err)
+	r.blocked(dev, emu.NoPASID, 0x10000)
+}

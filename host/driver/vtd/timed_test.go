@@ -13,6 +13,7 @@ import (
 	hw "github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/host/guest"
 )
 
 // stream is a device that reads one page for ever, several requests at a time.
@@ -82,14 +83,53 @@ func (s *stream) settle(at uint64) { s.since, s.after, s.blocked = at, map[emu.P
 var moves = []struct {
 	name   string
 	unit   func(*hw.Config)
-	stage  [2]host.Stage
+	make   func(t *testing.T, d *Driver, cpu host.CPU, i int) host.Domain
 	shared bool // both domains have other devices, so that a first stage has to go by a temporary id
+	first  bool // the first stage differs
+	settle int  // cycles until a read has gone through cold caches
 }{
-	{"second stage", scalable, [2]host.Stage{}, false},
-	{"legacy", legacy, [2]host.Stage{}, false},
-	{"first stage", nested, [2]host.Stage{host.StageFirst, host.StageFirst}, false},
-	{"first stage, shared", nested, [2]host.Stage{host.StageFirst, host.StageFirst}, true},
-	{"first to second stage", nested, [2]host.Stage{host.StageFirst, host.StageSecond}, false},
+	{"second stage", scalable, paging(host.StageSecond, host.StageSecond), false, false, 1000},
+	{"legacy", legacy, paging(host.StageSecond, host.StageSecond), false, false, 1000},
+	{"first stage", nested, paging(host.StageFirst, host.StageFirst), false, true, 1000},
+	{"first stage, shared", nested, paging(host.StageFirst, host.StageFirst), true, true, 1000},
+	{"first to second stage", nested, paging(host.StageFirst, host.StageSecond), false, true, 1000},
+	{"nested, same parent", nested, onParents(false), false, true, 4000},
+	{"nested, same parent, shared", nested, onParents(false), true, true, 4000},
+	{"nested, parents alike", nested, onParents(true), false, true, 4000},
+}
+
+// paging makes one domain of each stage, with a page of its own.
+func paging(stage ...host.Stage) func(*testing.T, *Driver, host.CPU, int) host.Domain {
+	return func(t *testing.T, d *Driver, _ host.CPU, i int) host.Domain {
+		dom, err := d.NewDomain(host.DomainSpec{Stage: stage[i]})
+		require.NoError(t, err)
+		require.NoError(t, dom.Map(0x10000, target+emu.PA(i)<<12, 0x1000, emu.RW))
+		return dom
+	}
+}
+
+// onParents makes nested domains of one guest, over one parent or over two that map the same.
+func onParents(two bool) func(*testing.T, *Driver, host.CPU, int) host.Domain {
+	var parent host.Domain
+	var frames *host.Frames
+	return func(t *testing.T, d *Driver, cpu host.CPU, i int) host.Domain {
+		var err error
+		if i == 0 || two {
+			parent, err = d.NewDomain(host.DomainSpec{Stage: host.StageSecond})
+			require.NoError(t, err)
+			require.NoError(t, parent.Map(0, guestBase, 16<<20, emu.RW))
+			require.NoError(t, parent.Map(0x4000_0000, target, 0x2000, emu.RW))
+		}
+		ram := guest.NewCPU(cpu, parent)
+		if i == 0 {
+			frames, err = host.NewFrames(ram, 0x10_0000, 8<<20)
+			require.NoError(t, err)
+		}
+		dom, err := guest.New(d, ram, frames, guest.Spec{})
+		require.NoError(t, err)
+		require.NoError(t, dom.Map(0x10000, 0x4000_0000+emu.PA(i)<<12, 0x1000, emu.RW))
+		return dom
+	}
 }
 
 // What running DMA sees while its device moves to and fro between two domains: with the hitless
@@ -101,10 +141,7 @@ func TestTimed_ReplaceUnderDMA(t *testing.T) {
 			d, _, cpu, s := timed(t, "default", mv.unit)
 			doms := make([]host.Domain, 2)
 			for i := range doms {
-				var err error
-				doms[i], err = d.NewDomain(host.DomainSpec{Stage: mv.stage[i]})
-				require.NoError(t, err)
-				require.NoError(t, doms[i].Map(0x10000, target+emu.PA(i)<<12, 0x1000, emu.RW))
+				doms[i] = mv.make(t, d, cpu, i)
 				if mv.shared {
 					require.NoError(t, d.Attach(0x800+emu.SourceID(i), emu.NoPASID, doms[i]))
 				}
@@ -123,9 +160,9 @@ func TestTimed_ReplaceUnderDMA(t *testing.T) {
 				require.Less(t, rep.First, rep.Done)
 				s.since = rep.Done
 				window = max(window, rep.Done-rep.First)
-				cpu.Compute(uint64(1000 + i*7))
+				cpu.Compute(uint64(mv.settle + i*7))
 				require.NotZero(t, s.after[target+emu.PA(next)<<12], "%s, %s: DMA goes on", mv.name, w.Name())
-				if w == entry.Naive && mv.stage[0] == host.StageFirst {
+				if w == entry.Naive && mv.first {
 					continue // mixtures of two units under the new id: no invalidation names them
 				}
 				require.Zero(t, s.after[target+emu.PA(1-next)<<12], "%s, %s: stale", mv.name, w.Name())
@@ -139,7 +176,7 @@ func TestTimed_ReplaceUnderDMA(t *testing.T) {
 				require.Len(t, s.pages, 2)
 				require.NotZero(t, s.blocked, "%s, %s", mv.name, w.Name())
 			}
-			t.Logf("%-21s, %-9s: %d reads, %d blocked, window at most %d cycles", mv.name, w.Name(), s.pages[target]+s.pages[target+0x1000], s.blocked, window)
+			t.Logf("%-27s, %-9s: %d reads, %d blocked, window at most %d cycles", mv.name, w.Name(), s.pages[target]+s.pages[target+0x1000], s.blocked, window)
 		}
 	}
 }
