@@ -23,6 +23,6 @@
 // The exploration finds too much rather than too little; see Explore.
 //
 // Limits: one request at a time (other requests of the same kind act through what they leave in
-// caches); host steps become visible in program order; requests that write memory (accessed and dirty
-// flags) end with ErrUnsupported; interrupts and faults a request raises do not act back.
+// caches); host steps become visible in program order; requests that write memory end with
+// ErrUnsupported, except for flags that they set in an entry, which are not kept; interrupts and faults a request raises do not act back.
 package hitless

@@ -23,8 +23,9 @@ var (
 	ErrEndless = errors.New("transaction does not end")
 	// ErrState: there are more states than an exploration is allowed.
 	ErrState = errors.New("too many states")
-	// ErrUnsupported: a transaction asked for an operation whose effect is not explored: a store, an
-	// atomic, a message. The error names the operation and the step that asked for it.
+	// ErrUnsupported: a transaction asked for an operation whose effect is not explored: a store, a
+	// message, an atomic that does more than mark an entry as used. The error names the operation and
+	// the step that asked for it.
 	ErrUnsupported = errors.New("operation is not explored")
 )
 
@@ -181,6 +182,12 @@ func (x *explorer) step(w *walk) error {
 		case emu.OpProbe:
 			x.probe(w)
 			return nil
+		case emu.OpCAS:
+			if a.Size != 8 || a.Data[0]&^a.Data[2] != 0 {
+				return x.unsupported(a)
+			}
+			x.mark(w)
+			return nil
 		case emu.OpFill:
 			x.fill(w)
 			return nil
@@ -190,9 +197,13 @@ func (x *explorer) step(w *walk) error {
 			x.done(w)
 			return nil
 		default:
-			return fmt.Errorf("%w: %s at step %q", ErrUnsupported, opName(a.Op), x.sc.Unit.Describe(a.Step).Name)
+			return x.unsupported(a)
 		}
 	}
+}
+
+func (x *explorer) unsupported(a *emu.Act) error {
+	return fmt.Errorf("%w: %s at step %q", ErrUnsupported, opName(a.Op), x.sc.Unit.Describe(a.Step).Name)
 }
 
 // link returns the index of a history.
@@ -252,6 +263,36 @@ func (x *explorer) fetch(w *walk) {
 			what = "bus error"
 		}
 		n.note("fetch %#x/%d = %s (%s)", uint64(a.Addr), a.Size, what, x.sc.Unit.Describe(a.Step).Name)
+		x.work.add(n)
+	}
+}
+
+// mark tries every point at which a compare-and-swap that sets bits can fall: it succeeds where memory has
+// what is expected, and brings what memory has where not. What it sets is not kept, as if software
+// cleared it at once: a later load brings the entry unmarked, and it is marked again. A program's
+// store to the same place writes over it in any case.
+func (x *explorer) mark(w *walk) {
+	a := &w.t.Act
+	var tried []answer
+	for h, end := w.h, x.horizon(w); h <= end; h++ {
+		m := timeline{x.sc.Memory, x.sc.Program, h}
+		var now answer
+		now.ok = m.Load(a.Addr, 8, &now.v)
+		if slices.Contains(tried, now) {
+			continue
+		}
+		tried = append(tried, now)
+		n := *w
+		n.h = h
+		n.t.In = now.v
+		what := fmt.Sprintf("sets %#x", a.Data[2]&^a.Data[0])
+		switch {
+		case !now.ok:
+			n.t.Ans, what = emu.AnsError, "bus error"
+		case now.v[0] != a.Data[0]:
+			n.t.Ans, what = emu.AnsMiss, fmt.Sprintf("finds %#x", now.v[0])
+		}
+		n.note("mark %#x: %s (%s)", uint64(a.Addr), what, x.sc.Unit.Describe(a.Step).Name)
 		x.work.add(n)
 	}
 }

@@ -51,7 +51,7 @@ type timeline struct {
 	h     int
 }
 
-// frozen is memory as after one step, for good. Nothing that is explored stores to it.
+// frozen is memory as after one step, for good. Nothing that is explored stores to it: marks are not kept.
 type frozen struct{ timeline }
 
 func (*frozen) Store(emu.PA, uint8, *[4]uint64) bool { return true }

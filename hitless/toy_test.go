@@ -170,6 +170,39 @@ func TestExplore_UnsupportedOperationsAreErrors(t *testing.T) {
 	}
 }
 
+// A mark falls at any point from the load before it on. It fails where a store came between, and what it
+// sets is not kept.
+func TestMark_FallsAnywhereAndIsNotKept(t *testing.T) {
+	cas := emu.Act{Op: emu.OpCAS, Addr: toyPA, Size: 8, Data: [4]uint64{1, 0, 0x21, 0}}
+	u := &toy{ask: []emu.Act{cas, load(toyPA)}}
+	m := mem.New()
+	m.Store64(toyPA, 1)
+	sc := Scenario{Unit: u, Memory: m, Program: []Step{Store64("a", toyPA, 2), Store64("b", toyPA, 1), Store64("c", toyPA+64, 1)}}
+	x := newExplorer(&sc)
+	begin(x, 0)
+	require.NoError(t, x.step(x.work.next()))
+	answers := map[int]emu.Answer{}
+	for x.work.Len() > 0 {
+		w := x.work.next()
+		answers[w.h] = w.t.Ans
+	}
+	require.Equal(t, map[int]emu.Answer{0: emu.AnsOK, 1: emu.AnsMiss}, answers, "after step 2 memory is as after 0")
+	rep, err := Explore(&sc)
+	require.NoError(t, err)
+	for _, s := range rep.All {
+		require.Contains(t, []emu.PA{1, 2}, s.PA)
+	}
+
+	// What clears bits, or is wider, is not a mark.
+	for _, bad := range []emu.Act{
+		{Op: emu.OpCAS, Addr: toyPA, Size: 8, Data: [4]uint64{3, 0, 1, 0}},
+		{Op: emu.OpCAS, Addr: toyPA, Size: 16, Data: [4]uint64{1, 0, 3, 0}},
+	} {
+		_, err := Explore(&Scenario{Unit: &toy{ask: []emu.Act{bad}}, Memory: mem.New()})
+		require.ErrorIs(t, err, ErrUnsupported)
+	}
+}
+
 // failing is memory whose loads fail from the second on, with the value of an empty page.
 type failing struct {
 	emu.Memory
