@@ -238,9 +238,9 @@ func TestNewOpen_RejectBadConfig(t *testing.T) {
 		cfg Config
 	}{
 		{VTDSS{}, Config{Levels: 2}}, {VTDSS{}, Config{Levels: 6}}, {VTDSS{}, Config{Levels: 3, VABits: 44}},
-		{VTDSS{}, Config{Levels: 4, VABits: 39}}, {VTDSS{}, Config{Levels: 5, VABits: 58}}, {VTDSS{}, Config{Attr: VTDSSSnoop}},
+		{VTDSS{}, Config{Levels: 4, VABits: 38}}, {VTDSS{}, Config{Levels: 5, VABits: 58}}, {VTDSS{}, Config{Attr: VTDSSSnoop}},
 		{VTDSS{}, Config{Levels: 3, VABits: 42}}, {concatenated{}, Config{Levels: 3, VABits: 44}},
-		{X86{}, Config{Levels: 3}}, {X86{}, Config{Levels: 6}}, {X86{}, Config{Levels: 4, VABits: 48}}, {X86{}, Config{Levels: 4, VABits: 39}},
+		{X86{}, Config{Levels: 3}}, {X86{}, Config{Levels: 6}}, {X86{}, Config{Levels: 4, VABits: 48}}, {X86{}, Config{Levels: 4, VABits: 38}},
 		{X86{}, Config{Levels: 5, VABits: 57}}, {X86{Unsigned: true}, Config{Levels: 4, VABits: 49}},
 		{X86{}, Config{VABits: 47, SignExtend: true}}, {X86{}, Config{VABits: 49, SignExtend: true}}, {X86{}, Config{Attr: X86Supervisor}},
 		{Mock{}, Config{VABits: 40}}, {Mock{}, Config{SignExtend: true}}, {Mock{}, Config{Levels: 8}},

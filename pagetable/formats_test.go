@@ -72,6 +72,7 @@ var variants = []variant{
 	{"vtdss-4k", VTDSS{Dirty: true, HAW: 46, Without: 1<<21 | 1<<30}, Config{Levels: 4}, []emu.IOVA{1<<47 - 4<<20}},
 	{"concatenated", concatenated{VTDSS{Dirty: true}}, Config{Levels: 3, VABits: 42}, []emu.IOVA{0, 1<<39 - 4<<20, 1<<42 - windowSize}},
 	{"narrow", VTDSS{Dirty: true}, Config{Levels: 4, VABits: 45}, []emu.IOVA{0, 1<<45 - windowSize}},
+	{"one root entry", VTDSS{Dirty: true}, Config{Levels: 4, VABits: 39}, []emu.IOVA{0, 1<<39 - windowSize}},
 	{"signed", VTDSS{Dirty: true}, Config{Levels: 4, SignExtend: true},
 		[]emu.IOVA{0, 1<<47 - windowSize, 0xffff_8000_0000_0000, ^emu.IOVA(windowSize) + 1}},
 	{"hinted", hinted{VTDSS{Dirty: true}}, Config{Levels: 4}, []emu.IOVA{0, 1<<30 - 4<<20}},

@@ -1,6 +1,7 @@
 package vtd
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,12 +13,14 @@ import (
 	"github.com/iommulab/iommulab/host/entry"
 )
 
-// variants are units that a driver meets.
-var variants = []struct {
+type variant struct {
 	name   string
 	change []func(*hw.Config)
 	opt    Options
-}{
+}
+
+// variants are units that a driver meets.
+var variants = []variant{
 	{"scalable", nil, Options{}},
 	{"scalable unit in legacy mode", nil, Options{Mode: ModeLegacy}},
 	{"legacy", []func(*hw.Config){legacy}, Options{}},
@@ -44,10 +47,20 @@ var variants = []struct {
 	{"abort mode", []func(*hw.Config){func(c *hw.Config) { c.ADMS = true }}, Options{}},
 }
 
+// presets are the units that have a name.
+func presets() []variant {
+	var list []variant
+	for _, p := range hw.Presets() {
+		change := func(c *hw.Config) { *c, _ = hw.Preset(p.Name) }
+		list = append(list, variant{"preset " + p.Name, []func(*hw.Config){change}, Options{}})
+	}
+	return list
+}
+
 const dev = emu.SourceID(0x0108)
 
 func TestBringUp_EveryUnitTranslates(t *testing.T) {
-	for _, v := range variants {
+	for _, v := range slices.Concat(variants, presets()) {
 		t.Run(v.name, func(t *testing.T) {
 			r := machine(t, v.change...).up(v.opt)
 			r.blocked(dev, emu.NoPASID, 0x10000)

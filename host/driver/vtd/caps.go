@@ -83,7 +83,7 @@ func (c *caps) width(want uint8) (levels, bits uint8, ok bool) {
 			break
 		}
 	}
-	if want > bits || bits <= 12+9*(levels-1) {
+	if want > bits || bits < 12+9*(levels-1) {
 		return levels, bits, false
 	}
 	if want != 0 && want > 12+9*(levels-1) {

@@ -146,7 +146,8 @@ func TestCaps_Width(t *testing.T) {
 		{4, 46, 39, 4, 46, true},
 		{2, 48, 0, 3, 39, true},
 		{2, 48, 48, 3, 39, false},
-		{4, 39, 0, 4, 39, false},
+		{4, 39, 0, 4, 39, true}, // desktop units: the root has one entry
+		{4, 38, 0, 4, 38, false},
 		{0, 48, 0, 0, 0, false},
 	} {
 		c := caps{cap: x.sagaw<<8 | (x.mgaw-1)<<16}
