@@ -115,6 +115,19 @@ func TestFirstStage_UnmapNamesEachPASID(t *testing.T) {
 	require.Equal(t, []string{"pasid g1 did 2 pasid 5", "fence", "piotlb g2 did 2 pasid 5", "pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
 }
 
+func TestVTDQuirk34_FirstStageOrder(t *testing.T) {
+	r := start(t, nested, withATS)
+	a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64, ATS: true}))
+	require.NoError(t, r.d.Attach(dev, 5, a))
+	got := r.during(func() { _, _ = r.d.Replace(dev, 5, b, entry.Linux) })
+	require.Equal(t, []string{"pasid g1 did 2 pasid 5", "wait", "piotlb g2 did 2 pasid 5", "wait",
+		"pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
+	got = r.during(func() { _, _ = r.d.Replace(dev, 5, a, entry.BreakMake) })
+	require.Equal(t, []string{"pasid g1 did 3 pasid 5", "fence", "piotlb g2 did 3 pasid 5",
+		"pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
+}
+
 // Neither the mask nor the capability for pages of a domain limits pages of a PASID.
 func TestVTDQuirk37_FirstStageKnowsNoLargestMask(t *testing.T) {
 	r := start(t, nested, func(c *hw.Config) { c.MAMV, c.PSI = 0, false })

@@ -31,6 +31,18 @@ type modelDomain struct {
 	pages  map[emu.IOVA]emu.PA
 	stale  map[emu.IOVA][]emu.PA // lazy: where an access may still go
 	parent *modelDomain          // nested: what pages are pages of
+	// written since they were read last; nil if that is not tracked
+	written map[emu.IOVA]bool
+}
+
+// write notes that a page was written through d.
+func (d *modelDomain) write(iova emu.IOVA) {
+	if d.written != nil {
+		d.written[iova] = true
+	}
+	if d.parent != nil {
+		d.parent.write(emu.IOVA(d.pages[iova]))
+	}
 }
 
 // where says where an access has to go, or where it may still go if that is nowhere.
@@ -76,7 +88,7 @@ func TestDriver_AgainstModel(t *testing.T) {
 func (m *model) step(t *rapid.T) {
 	a := m.drawAttachment(t)
 	cur := m.att[a]
-	switch rapid.IntRange(0, 12).Draw(t, "op") {
+	switch rapid.IntRange(0, 15).Draw(t, "op") {
 	case 0, 1:
 		if len(m.doms) < 4 {
 			if m.d.caps.nest && rapid.Bool().Draw(t, "nested") {
@@ -117,8 +129,50 @@ func (m *model) step(t *rapid.T) {
 		for _, d := range m.doms {
 			clear(d.stale)
 		}
-	default:
+	case 12:
 		m.free(t)
+	case 13, 14:
+		m.write(a, rapid.SampledFrom(modelPages).Draw(t, "iova"))
+	default:
+		if d := m.draw(t); d != nil {
+			m.track(t, d)
+		}
+	}
+}
+
+// write lets a device write, wherever that goes.
+func (m *model) write(a attachment, iova emu.IOVA) {
+	res := m.access(a.sid, a.pasid, iova, emu.Write)
+	want, ok, stale := m.att[a].where(iova)
+	switch {
+	case ok:
+		require.Equal(m.t, emu.OK, res.Status, "fault %#x", res.Fault.Code)
+		require.Equal(m.t, want, res.PA)
+		m.att[a].write(iova)
+	case res.Status == emu.OK:
+		require.Contains(m.t, stale, res.PA)
+	}
+}
+
+// track turns dirty tracking on or off, or reads what was written.
+func (m *model) track(t *rapid.T, d *modelDomain) {
+	if m2, ok := d.Domain.(*domain); !ok || !m2.canTrack() {
+		return
+	}
+	switch {
+	case d.written == nil:
+		require.NoError(t, d.SetDirty(true))
+		d.written = map[emu.IOVA]bool{}
+	case rapid.IntRange(0, 3).Draw(t, "off") == 0:
+		require.NoError(t, d.SetDirty(false))
+		d.written = nil
+	default:
+		clear, got := rapid.Bool().Draw(t, "clear"), map[emu.IOVA]bool{}
+		require.NoError(t, d.ReadDirty(0, 1<<32, clear, func(first, _ emu.IOVA) { got[first] = true }))
+		require.Equal(t, d.written, got)
+		if clear {
+			d.written = map[emu.IOVA]bool{}
+		}
 	}
 }
 
@@ -183,6 +237,7 @@ func (m *model) change(t *rapid.T, d *modelDomain) {
 		d.stale[iova] = append(d.stale[iova], d.pages[iova])
 	}
 	delete(d.pages, iova)
+	delete(d.written, iova)
 }
 
 func (m *model) free(t *rapid.T) {
