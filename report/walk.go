@@ -26,12 +26,13 @@ type Translation struct {
 	PASID     string `json:"pasid"` // empty: none
 	IOVA      string `json:"iova"`  //
 	Access    string `json:"access"`
-	Result    string `json:"result"`               // "ok" or "fault"
-	PA        string `json:"pa,omitempty"`         // if ok
+	Result    string `json:"result"`               // "ok" or "fault"; of an interrupt "interrupt", "posted" or "fault"
+	PA        string `json:"pa,omitempty"`         // if ok; of an interrupt the message's address, or the descriptor posted to
 	Perm      string `json:"perm,omitempty"`       // if ok
 	PageSize  string `json:"page_size,omitempty"`  // if ok and translated
 	Fault     string `json:"fault,omitempty"`      // if fault: its name
 	FaultCode string `json:"fault_code,omitempty"` // if fault
+	Data      string `json:"data,omitempty"`       // of an interrupt message
 }
 
 // WalkDifference is a request whose result is not what the oracle says.

@@ -23,6 +23,8 @@ type arch struct {
 	layoutOf func(u emu.Unit, t *emu.Txn) *reg.Layout
 	// devices yields every device and PASID entry of a snapshot.
 	devices func(s *snap, each func(*entry) error) error
+	// interrupts yields the present entries of the interrupt table, which it returns; nil: there is none.
+	interrupts func(s *snap, each func(*irqEntry) error) (*irqTable, error)
 }
 
 // structKind is a structure that decode prints.

@@ -22,14 +22,16 @@ var vtdArch = arch{
 		fixed("fs-pte", &spec.FSLayout),
 		fixed("fs-large", &spec.FSLargeLayout),
 		{name: "irte", bytes: []int{16}, layout: vtdIRTE},
+		fixed("posted-descriptor", &spec.PIDLayout),
 		{name: "descriptor", bytes: []int{16, 32}, layout: vtdDescriptor},
 		fixed("fault-record", &spec.FRCDLayout),
 		fixed("page-request", &spec.PageRequestLayout),
 	},
-	registers: vtdRegisters,
-	newUnit:   func() (emu.Unit, error) { return vtd.New(vtd.DefaultConfig()) },
-	layoutOf:  vtdLayoutOf,
-	devices:   vtdDevices,
+	registers:  vtdRegisters,
+	newUnit:    func() (emu.Unit, error) { return vtd.New(vtd.DefaultConfig()) },
+	layoutOf:   vtdLayoutOf,
+	devices:    vtdDevices,
+	interrupts: vtdInterrupts,
 }
 
 func vtdIRTE(w []uint64) *reg.Layout {
@@ -76,6 +78,10 @@ func vtdLayoutOf(u emu.Unit, t *emu.Txn) *reg.Layout {
 		return &spec.PASIDLayout
 	case vtd.StepSSTable, vtd.StepSSLeaf, vtd.StepSSUpdate:
 		return &spec.SSLayout
+	case vtd.StepIRTE:
+		return vtdIRTE(t.In[:2])
+	case vtd.StepPID:
+		return &spec.PIDLayout
 	}
 	return nil
 }

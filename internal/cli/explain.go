@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,7 @@ type explainStep struct {
 
 func (a *app) explainCommand() *cobra.Command {
 	var f snapFlags
-	var pasid string
+	var pasid, data string
 	cmd := &cobra.Command{
 		Use:   "explain --core FILE --regs FILE SID IOVA [ACCESS]",
 		Short: "Follow one request through a snapshot step by step",
@@ -47,9 +48,11 @@ func (a *app) explainCommand() *cobra.Command {
 fetch with the fields that are not 0, each fill, and the clause of the specification that says so.
 
 SID is a number or a PCI address as 00:02.0. ACCESS is made of R, W, X and P (privileged), R by
-default. The exit code is 0 if the request translates or not: what is asked is why.`,
+default. With --data the request is an interrupt: a write of 4 bytes to IOVA. The exit code is 0 if the
+request translates or not: what is asked is why.`,
 		Example: "  iommulab explain --core core.elf.zst --regs regs.json 00:02.0 0xffbfe220\n" +
-			"  iommulab explain --core core.elf.zst --regs regs.json 0x0010 0xffbfe220 W --json -",
+			"  iommulab explain --core core.elf.zst --regs regs.json 0x0010 0xffbfe220 W --json -\n" +
+			"  iommulab explain --core core.elf.zst --regs regs.json 00:03.0 0xfee00378 --data 0",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 3 {
 				return nil
@@ -62,6 +65,9 @@ default. The exit code is 0 if the request translates or not: what is asked is w
 				return err
 			}
 			q, err := explainRequest(append(args, "R"), pasid)
+			if err == nil && data != "" {
+				err = makeMessage(&q, data)
+			}
 			if err != nil {
 				return err
 			}
@@ -70,6 +76,7 @@ default. The exit code is 0 if the request translates or not: what is asked is w
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&pasid, "pasid", "", "PASID of the request `N`; without it the request has none")
+	cmd.Flags().StringVar(&data, "data", "", "the request is an interrupt message with data `N`")
 	a.jsonFlag(cmd)
 	return cmd
 }
@@ -93,6 +100,16 @@ func explainRequest(args []string, pasid string) (q emu.Request, err error) {
 		return q, fmt.Errorf("--pasid: %w", err)
 	}
 	return makeRequest(sid, p, iova, access), nil
+}
+
+// makeMessage makes q the write of 4 bytes that an interrupt message is.
+func makeMessage(q *emu.Request, data string) error {
+	v, err := strconv.ParseUint(data, 0, 32)
+	if err != nil {
+		return fmt.Errorf("--data: %q, want a number of 32 bits", data)
+	}
+	q.Access, q.Len, q.Data = emu.Write, 4, uint32(v)
+	return nil
 }
 
 func (a *app) explain(f *snapFlags, q emu.Request) error {
@@ -248,6 +265,8 @@ func (e *explanation) print(w io.Writer, q *emu.Request) error {
 			page = "page of " + o.PageSize + " bytes"
 		}
 		fmt.Fprintf(&b, "ok: pa %s, rights %s, %s\n", o.PA, o.Perm, page)
+	case "interrupt":
+		fmt.Fprintf(&b, "interrupt: address %s, data %s\n", o.PA, o.Data)
 	default:
 		fmt.Fprintf(&b, "%s: %s\n", o.Result, o.PA)
 	}

@@ -19,6 +19,9 @@ type inspection struct {
 	Registers []registerValue `json:"registers,omitempty"`
 	Entries   []entryValue    `json:"entries,omitempty"`
 	Tables    []tableValue    `json:"tables,omitempty"`
+
+	InterruptTable *irqTableValue `json:"interrupt_table,omitempty"`
+	Interrupts     []irqValue     `json:"interrupts,omitempty"` // present entries
 }
 
 type registerValue struct {
@@ -59,17 +62,18 @@ type rangeValue struct {
 }
 
 // inspectParts are the arguments of inspect.
-var inspectParts = []string{"registers", "context", "tables"}
+var inspectParts = []string{"registers", "context", "tables", "interrupts"}
 
 func (a *app) inspectCommand() *cobra.Command {
 	var f snapFlags
 	var sid string
 	cmd := &cobra.Command{
-		Use:   "inspect --regs FILE [--core FILE] [registers|context|tables]",
+		Use:   "inspect --regs FILE [--core FILE] [registers|context|tables|interrupts]",
 		Short: "Decode the registers, the entries and the page tables of a snapshot",
-		Long: `inspect shows a snapshot: its registers, the context and PASID entries of its devices, and what its
-page tables map as ranges of adjacent pages of one size. Without an argument it shows all three.
-Registers need no --core. --sid leaves the other requesters out.`,
+		Long: `inspect shows a snapshot: its registers, the context and PASID entries of its devices, what its page
+tables map as ranges of adjacent pages of one size, and the present entries of its interrupt table.
+Without an argument it shows all of these. Registers need no --core. --sid leaves out what is for
+other requesters.`,
 		Example: "  iommulab inspect --regs regs.json registers\n" +
 			"  iommulab inspect --regs regs.json --core core.elf.zst tables --sid 00:02.0",
 		ValidArgs: inspectParts,
@@ -127,6 +131,8 @@ func (a *app) inspect(ctx context.Context, f *snapFlags, parts []string, keep fu
 			err = x.entries(ctx, s, keep)
 		case "tables":
 			err = x.tables(ctx, s, keep)
+		case "interrupts":
+			err = x.interrupts(ctx, s, keep)
 		}
 		if err != nil {
 			return err
@@ -220,6 +226,9 @@ func (x *inspection) print(w io.Writer, title string) error {
 		for _, r := range t.Ranges {
 			fmt.Fprintf(&b, "  %s-%s -> %s %s, %d x %s\n", r.First, r.Last, r.PA, r.Perm, r.Pages, r.PageSize)
 		}
+	}
+	if err := x.printInterrupts(&b, title); err != nil {
+		return err
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

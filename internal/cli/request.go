@@ -118,6 +118,9 @@ func fill(t *report.Translation, u emu.Unit, r *emu.Result) {
 			t.PageSize = hexOf(1 << r.Lg2)
 		}
 	case emu.Interrupt, emu.Posted:
+		if r.Status == emu.Interrupt {
+			t.Data = hexOf(uint64(r.Data))
+		}
 		t.PA = hexOf(uint64(r.PA))
 	default:
 		t.Fault = u.FaultName(r.Fault.Code)
