@@ -19,7 +19,7 @@ import (
 //go:embed presets/*.toml
 var presets embed.FS
 
-// Caches are the geometries of a unit's caches. Zero sets or ways: the unit lacks the cache.
+// Caches are the geometries of a unit's caches, and of a device's. Zero sets or ways: it lacks the cache.
 type Caches struct {
 	IOTLB iotlb.Geometry   `toml:"iotlb"`
 	Entry iotlb.Geometry   `toml:"entry"`
@@ -29,6 +29,8 @@ type Caches struct {
 	// the second stage.
 	Stage2 iotlb.Geometry   `toml:"stage2"`
 	Walk2  []iotlb.Geometry `toml:"walk2"`
+	// Device is the TLB of a device with address translation services.
+	Device iotlb.Geometry `toml:"device"`
 }
 
 // Preset is a machine's timing and caches under a name.
@@ -158,7 +160,7 @@ func (p *Preset) validate() error {
 		}
 	}
 	c := &p.Caches
-	for _, g := range slices.Concat([]iotlb.Geometry{c.IOTLB, c.Entry, c.PASID, c.Stage2}, c.Walk, c.Walk2) {
+	for _, g := range slices.Concat([]iotlb.Geometry{c.IOTLB, c.Entry, c.PASID, c.Stage2, c.Device}, c.Walk, c.Walk2) {
 		if err := g.Validate(); err != nil {
 			return fmt.Errorf("caches: %w", err)
 		}
