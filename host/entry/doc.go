@@ -4,7 +4,8 @@
 // An entry is a few 64-bit words, fetched by hardware and stored by software in atomic units. A
 // [Format] says which bits of a given content hardware looks at. From that the planner
 // ([Format.Plan]) finds an order of stores in which hardware, whatever mixture of units it reads,
-// sees the old content or the new one and nothing else; or says why there is none.
+// sees the old content or the new one and nothing else; or says why there is none. Where an id stands
+// in the way that tags what caches hold, [Means] says by which ids a plan may go.
 //
 // Four [Writer]s carry a rewrite out on a processor: [Hitless] follows the plan, [Linux] does what
 // Linux 7.3 does when a device moves to another domain, [Naive] and [BreakMake] are there to be

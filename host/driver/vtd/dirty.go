@@ -32,7 +32,7 @@ func (m *domain) SetDirty(on bool) error {
 	if m.first {
 		var err error
 		root, _ := m.table.Root()
-		if m.table, err = pagetable.Open(m.firstFormat(), m.d.tables, m.pages, root, m.config); err != nil {
+		if m.table, err = pagetable.Open(m.firstFormat(), m.d.tables, m.source(), root, m.config); err != nil {
 			return err
 		}
 	}

@@ -54,7 +54,7 @@ func (m *domain) openTable(levels, bits uint8) (*pagetable.Table, error) {
 		}
 	}
 	if m.spec.Root == 0 {
-		return pagetable.New(f, m.d.tables, m.pages, *cfg)
+		return pagetable.New(f, m.d.tables, m.source(), *cfg)
 	}
 	if l := m.spec.Levels; l != 0 && l != levels {
 		cfg.Levels, cfg.VABits = l, min(12+9*l, uint8(spec.CapMGAW.Of(c.cap))+1)
@@ -62,7 +62,7 @@ func (m *domain) openTable(levels, bits uint8) (*pagetable.Table, error) {
 			cfg.VABits = min(12+9*l-1, cfg.VABits)
 		}
 	}
-	return pagetable.Open(f, m.d.tables, adopted{m.pages, m.d.frames}, m.spec.Root, *cfg)
+	return pagetable.Open(f, m.d.tables, m.source(), m.spec.Root, *cfg)
 }
 
 // adopted frees pages of a table that was found in memory. Those that the allocator does not know, or
@@ -70,6 +70,14 @@ func (m *domain) openTable(levels, bits uint8) (*pagetable.Table, error) {
 type adopted struct {
 	*host.OwnedFrames
 	frames *host.Frames
+}
+
+// source is where the table's pages come from and go to.
+func (m *domain) source() pagetable.Pages {
+	if m.spec.Root != 0 {
+		return adopted{m.pages, m.d.frames}
+	}
+	return m.pages
 }
 
 // Free takes a page back.

@@ -119,6 +119,14 @@ func TestTakeOver_DevicesStayAtWork(t *testing.T) {
 			check(0x300, target+0x3000)
 			require.NoError(t, same.Map(0x11000, target+0x5000, 0x1000, emu.RW))
 			b.reaches(0x100, emu.NoPASID, 0x11000, target+0x5000)
+			if same.(*domain).canTrack() {
+				require.NoError(t, same.SetDirty(true))
+			}
+			// A large page takes the place of a table that is the earlier system's: it stays its.
+			_, err = same.Unmap(0x10000, 0x2000)
+			require.NoError(t, err)
+			require.NoError(t, same.Map(0, target, 0x20_0000, emu.RW))
+			b.reaches(0x100, emu.NoPASID, 0x10000, target+0x10000)
 			for _, sid := range []emu.SourceID{0x100, 0x280, 0x300} {
 				require.NoError(t, b.d.Detach(sid, emu.NoPASID))
 				b.blocked(sid, emu.NoPASID, 0x10000)
