@@ -54,7 +54,7 @@ func withoutRights(q *emu.Request, r *emu.Result) {
 // unsupported are the reasons for which a translation request is completed as Unsupported Request; for
 // all others that block it, it is completed as Completer Abort (table 30).
 var unsupported = [256]bool{
-	FaultRootAbsent: true, FaultContextAbsent: true, FaultBlockedATS: true, FaultLegacyPASID: true, FaultAbortMode: true,
+	FaultRootAbsent: true, FaultContextAbsent: true, FaultBlockedATS: true, FaultLegacyPASID: true, FaultAbortMode: true, FaultExecute: true,
 	FaultRootAbsentSM: true, FaultContextAbsentSM: true, FaultBlockedATSSM: true, FaultBlockedPASID: true,
 	FaultPASIDRange: true, FaultRIDPASID: true, FaultPASIDSize: true,
 }

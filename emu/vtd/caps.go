@@ -65,7 +65,9 @@ func (c *Config) ecapWord() uint64 {
 		spec.EcapPMS.PutBool(c.PMS) |
 		spec.EcapADMS.PutBool(c.ADMS) |
 		spec.EcapPTRS.PutBool(c.PTRS) |
-		spec.EcapSMS.PutBool(c.SMS)
+		spec.EcapSMS.PutBool(c.SMS) |
+		spec.EcapEIMER.PutBool(c.EIMER) |
+		spec.EcapIRREQ.PutBool(c.IRREQ)
 }
 
 // adopt sets the capability fields from registers, as far as they are modelled.
@@ -92,7 +94,7 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 	c.C, c.QI, c.DT = spec.EcapC.On(ecap), spec.EcapQI.On(ecap), spec.EcapDT.On(ecap)
 	c.PT, c.SC = spec.EcapPT.On(ecap), spec.EcapSC.On(ecap)
 	c.IOTLBOffset = uint32(spec.EcapIRO.Of(ecap) * 16)
-	c.ERS, c.SRS, c.NWFS = spec.EcapERS.On(ecap), spec.EcapSRS.On(ecap), spec.EcapNWFS.On(ecap)
+	c.ERS, c.SRS, c.NWFS = spec.EcapERS.On(ecap) && c.VersionMajor < 8, spec.EcapSRS.On(ecap), spec.EcapNWFS.On(ecap)
 	c.PSS, c.PASID = uint8(min(spec.EcapPSS.Of(ecap), 19)), spec.EcapPASID.On(ecap)
 	c.EAFS = c.FSTS && spec.EcapEAFS.On(ecap)
 	c.NEST = c.FSTS && spec.EcapSSTS.On(ecap) && spec.EcapNEST.On(ecap)
@@ -102,6 +104,7 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 	c.ADMS = spec.EcapADMS.On(ecap)
 	c.IR = spec.EcapIR.On(ecap) && c.QI
 	c.EIM, c.MHMV = spec.EcapEIM.On(ecap), uint8(spec.EcapMHMV.Of(ecap))
+	c.EIMER, c.IRREQ = c.EIM && c.IR && spec.EcapEIMER.On(ecap), c.IR && spec.EcapIRREQ.On(ecap)
 	if !c.IR {
 		c.EIM, c.MHMV, c.PI, c.ESIRTPS = false, 0, false, false
 	}

@@ -64,6 +64,8 @@ type Config struct {
 	ADMS        bool   // abort-DMA mode
 	PTRS        bool   // PASID in translated requests
 	SMS         bool   // stop markers
+	EIMER       bool   // interrupts need extended mode
+	IRREQ       bool   // interrupts need remapping
 
 	Perf PerfConfig // PERFCAP_REG and its blocks; used with PMS
 
@@ -173,6 +175,10 @@ func (c *Config) Check() error {
 		return bad("PTRS", "PASID in translated requests needs DT and PASID")
 	case c.IR && !c.QI:
 		return bad("IR", "interrupt remapping needs QI")
+	case c.EIMER && !c.EIM:
+		return bad("EIMER", "extended interrupt mode cannot be required without EIM")
+	case c.IRREQ && !c.IR:
+		return bad("IRREQ", "interrupt remapping cannot be required without IR")
 	case (c.EIM || c.PI || c.ESIRTPS || c.MHMV != 0) && !c.IR:
 		return bad("IR", "interrupt fields without interrupt remapping")
 	case c.MHMV > 15:
@@ -181,6 +187,8 @@ func (c *Config) Check() error {
 		return bad("Version", "%d.%d does not fit", c.VersionMajor, c.VersionMinor)
 	case c.VersionMajor >= 6 && !c.QI:
 		return bad("QI", "version 6 and above invalidate by queue only")
+	case c.VersionMajor >= 8 && c.ERS:
+		return bad("ERS", "version 8 and above have no execute requests")
 	}
 	if field, problem := c.Perf.check(); c.PMS && problem != "" {
 		return bad("Perf."+field, "%s", problem)

@@ -8,3 +8,10 @@ func FaultCodes() []uint16 {
 	}
 	return codes
 }
+
+// FaultFacts tells of a reason whether FPD suppresses it, and whether a translation request ends without
+// rights or as Unsupported Request.
+func FaultFacts(c uint16) (qualified, bare, refused bool) {
+	f := faults[c]
+	return f.qualified, f.recoverable, unsupported[c]
+}

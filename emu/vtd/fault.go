@@ -74,6 +74,13 @@ func (u *Unit) log(t *emu.Txn) bool {
 	return true
 }
 
+// restartRecords takes recording back to the first record while nothing is remapped, 7.2.1.
+func (u *Unit) restartRecords() {
+	if !u.status(spec.GstsTES) && !u.status(spec.GstsIRES) {
+		u.s.NextFault = 0
+	}
+}
+
 // hasRecord reports whether a record of the source is pending.
 func (u *Unit) hasRecord(s emu.SourceID) bool {
 	for i := range u.cfg.FaultRecords {

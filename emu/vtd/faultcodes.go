@@ -2,7 +2,7 @@ package vtd
 
 import "fmt"
 
-// Fault reasons, 7.2. Those of legacy mode and of scalable mode (SM) differ for one cause.
+// Fault reasons: 5.1.4.1 (interrupts) and 7.1.3 (table 30). Those of legacy mode and of scalable mode (SM) differ for one cause.
 const (
 	FaultRootAbsent        = 0x01
 	FaultContextAbsent     = 0x02
@@ -28,10 +28,13 @@ const (
 	FaultPIDAccess         = 0x27
 	FaultPIDReserved       = 0x28
 	FaultIllegalInterrupt  = 0x29
+	FaultEIMRequired       = 0x2a
+	FaultIRRequired        = 0x2b
 	FaultTTM               = 0x30
 	FaultLegacyPASID       = 0x31
 	FaultLegacyPageRequest = 0x32
 	FaultAbortMode         = 0x33
+	FaultExecute           = 0x34
 	FaultRootReadSM        = 0x38
 	FaultRootAbsentSM      = 0x39
 	FaultRootReservedSM    = 0x3a
@@ -105,12 +108,12 @@ var faults = map[uint16]faultInfo{
 	FaultWidth:             {"LGN.1 address beyond width", true, true},
 	FaultWrite:             {"LGN.2 write without permission", true, true},
 	FaultRead:              {"LGN.3 read without permission", true, true},
-	FaultSSRead:            {"LSL.1 second-stage entry read error", true, false},
+	FaultSSRead:            {"LSS.1 second-stage entry read error", true, false},
 	FaultRootRead:          {"LRT.1 root entry read error", false, false},
 	FaultContextRead:       {"LCT.1 context entry read error", false, false},
 	FaultRootReserved:      {"LRT.3 reserved bits in root entry", false, false},
 	FaultContextReserved:   {"LCT.3 reserved bits in context entry", true, false},
-	FaultSSReserved:        {"LSL.2 reserved bits in second-stage entry", true, false},
+	FaultSSReserved:        {"LSS.2 reserved bits in second-stage entry", true, false},
 	FaultBlockedATS:        {"LCT.5 device-TLB request blocked by TT", true, false},
 	FaultOutputRange:       {"LGN.4 output in interrupt range", true, false},
 	FaultIRRequest:         {"reserved bits in interrupt request", false, false},
@@ -123,10 +126,13 @@ var faults = map[uint16]faultInfo{
 	FaultPIDAccess:         {"posted-interrupt descriptor access error", true, false},
 	FaultPIDReserved:       {"reserved bits in posted-interrupt descriptor", true, false},
 	FaultIllegalInterrupt:  {"illegal request to interrupt range", false, false},
+	FaultEIMRequired:       {"interrupt while extended mode is required and off", false, false},
+	FaultIRRequired:        {"interrupt while remapping is required and off", false, false},
 	FaultTTM:               {"RTA.1 invalid translation table mode", false, false},
 	FaultLegacyPASID:       {"RTA.2 request with PASID in legacy mode", false, false},
 	FaultLegacyPageRequest: {"RTA.3 page request in legacy mode", false, false},
 	FaultAbortMode:         {"RTA.4 abort-DMA mode", false, false},
+	FaultExecute:           {"RTA.5 execute request", false, false},
 	FaultRootReadSM:        {"SRT.1 root entry read error", false, false},
 	FaultRootAbsentSM:      {"SRT.2 root entry not present", false, false},
 	FaultRootReservedSM:    {"SRT.3 reserved bits in root entry", false, false},

@@ -191,12 +191,14 @@ func (u *Unit) commandDone(t *emu.Txn) {
 	case cmdIRE:
 		u.s.InterruptsOff = false
 		u.level(spec.GstsIRES, !u.status(spec.GstsIRES))
+		u.restartRecords()
 	case cmdCFI:
 		u.level(spec.GstsCFIS, !u.status(spec.GstsCFIS))
 	case cmdTE:
 		u.s.TranslationOff = false
 		u.level(spec.GstsTES, !u.status(spec.GstsTES))
 		u.setMode()
+		u.restartRecords()
 	case cmdPMEN:
 		u.setPMEN()
 	case cmdICC:

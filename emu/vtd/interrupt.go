@@ -19,10 +19,14 @@ func (u *Unit) interrupt(t *emu.Txn) {
 	t.Known = emu.KnownLive
 	addr, extended := uint64(t.Req.Addr), spec.IrtaEIME.On(u.s.IRTA)
 	switch {
+	case !u.status(spec.GstsIRES) && u.cfg.IRREQ:
+		u.fault(t, FaultIRRequired, StepInterruptRange, 0)
 	case !u.status(spec.GstsIRES) || u.s.InterruptsOff:
 		u.sendInterrupt(t, emu.PA(addr), t.Req.Data)
 	case !u.cfg.IR:
 		u.fault(t, FaultNoRemapping, StepInterruptRange, 0)
+	case u.cfg.EIMER && !extended:
+		u.fault(t, FaultEIMRequired, StepInterruptRange, 0)
 	case spec.MsiFormat.On(addr):
 		t.Aux[0] = auxExtended.PutBool(extended)
 		u.remappable(t)
@@ -98,6 +102,8 @@ func (u *Unit) irteFetched(t *emu.Txn) {
 	switch {
 	case !e.P():
 		u.fault(t, FaultIRTEAbsent, StepIRTE, t.At)
+	case e[0]&rsvd[0]|e[1]&rsvd[1] != 0 && !verified(e, t.Req.Source): // the source is checked first
+		u.fault(t, FaultIRTESource, StepInterruptSource, t.At)
 	case e[0]&rsvd[0]|e[1]&rsvd[1] != 0:
 		u.fault(t, FaultIRTEReserved, StepIRTE, t.At)
 	case u.intr == nil:

@@ -66,6 +66,7 @@ func (u *Unit) Load(img emu.RegImage) error {
 	gsts := u.reg.Get(rGSTS)
 	u.s = state{Root: u.reg.Get(rRTADDR), IRTA: u.reg.Get(rIRTA), Levels: uint32(gsts & levelBits)}
 	u.s.NextFault = u.freeRecord()
+	u.restartRecords()
 	u.setMode()
 	u.setPerf()
 	return nil

@@ -278,7 +278,7 @@ func TestDescriptorWidthByUnitAndMode(t *testing.T) {
 
 func TestVersionsBelow6ServeTheRegisterInterface(t *testing.T) {
 	for major := range uint8(16) {
-		r := newRig(t, func(c *vtd.Config) { c.VersionMajor, c.VersionMinor = major, 3 })
+		r := newRig(t, func(c *vtd.Config) { c.VersionMajor, c.VersionMinor, c.ERS = major, 3, false })
 		require.EqualValues(t, uint64(major)<<4|3, r.r32(spec.OffVER))
 		r.attach(sid, 7)
 		r.legacy()

@@ -79,6 +79,10 @@ func (u *Unit) frontEnd(t *emu.Txn) {
 			return
 		}
 	case modeScalable:
+		if q.PASID != emu.NoPASID && q.Access&emu.Exec != 0 && q.Type != emu.PageRequest && u.cfg.VersionMajor >= 8 {
+			u.fault(t, FaultExecute, StepFrontEnd, 0)
+			return
+		}
 		t.Aux[0] = auxScalable.Mask()
 	}
 	t.Aux[1] = u.s.Root & spec.RtaddrRTA.Mask()

@@ -146,12 +146,8 @@ func (u *Unit) build() error {
 
 // Reset implements emu.Unit.
 func (u *Unit) Reset(kind emu.ResetKind) {
-	next := u.s.NextFault
 	u.reg.Reset(kind)
 	u.s = state{}
-	if kind == emu.ResetWarm {
-		u.s.NextFault = next // the records survive
-	}
 	for id := range emu.NumCaches {
 		if c := u.Cache(id); c != nil {
 			c.Reset()

@@ -76,6 +76,8 @@ const (
 	EcapHPTS   reg.Bits = 55_055
 	EcapPTRS   reg.Bits = 56_056
 	EcapSMS    reg.Bits = 58_058
+	EcapEIMER  reg.Bits = 61_061
+	EcapIRREQ  reg.Bits = 62_062
 )
 
 // VERLayout describes VER_REG.
@@ -146,4 +148,6 @@ var ECAPLayout = reg.Layout{Name: "ECAP_REG", Bits: 64, Clause: "11.4.3", Fields
 	EcapHPTS.Field("HPTS", "host permission table"),
 	EcapPTRS.Field("PTRS", "PASID in translated requests"),
 	EcapSMS.Field("SMS", "stop marker"),
+	EcapEIMER.Field("EIMER", "extended interrupt mode required"),
+	EcapIRREQ.Field("IRREQ", "interrupt remapping required"),
 }}

@@ -39,6 +39,8 @@ func (d *Driver) makeIRQTable() error {
 		return nil
 	case !d.caps.has(spec.EcapIR) || d.queue == nil:
 		return fmt.Errorf("vtd: unit %d: interrupt remapping: %w", d.opt.Unit, host.ErrUnsupported)
+	case d.caps.has(spec.EcapEIMER) && d.opt.XAPIC:
+		return fmt.Errorf("vtd: unit %d: 8-bit destinations where the unit requires extended mode: %w", d.opt.Unit, host.ErrUnsupported)
 	case n < 2 || n > spec.MaxIRTEs || n&(n-1) != 0:
 		return fmt.Errorf("vtd: unit %d: interrupt table of %d entries, want a power of two from 2 to %d: %w",
 			d.opt.Unit, n, spec.MaxIRTEs, host.ErrUnsupported)

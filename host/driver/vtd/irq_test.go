@@ -106,6 +106,7 @@ func TestIRQ_SetUpRefuses(t *testing.T) {
 		opt    Options
 	}{
 		"a unit without":       {func(c *hw.Config) { c.IR, c.EIM, c.PI, c.MHMV = false, false, false, 0 }, Options{IRQ: true}},
+		"extended mode only":   {func(c *hw.Config) { c.EIMER = true }, Options{IRQ: true, XAPIC: true}},
 		"a unit without queue": {func(c *hw.Config) { legacy(c); noQueue(c) }, Options{IRQ: true}},
 		"a queue not used":     {legacy, Options{IRQ: true, NoQueue: true}},
 		"one entry":            {scalable, Options{IRQ: true, IRQEntries: 1}},
