@@ -1,0 +1,129 @@
+package amdvi
+
+import (
+	"math/bits"
+
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
+)
+
+// efrWord composes the Extended Feature Register.
+func (c *Config) efrWord() uint64 {
+	return spec.EfrPreFSup.PutBool(c.PreFSup) |
+		spec.EfrXTSup.PutBool(c.XTSup) |
+		spec.EfrNXSup.PutBool(c.NXSup) |
+		spec.EfrGTSup.PutBool(c.GTSup) |
+		spec.EfrIASup.PutBool(c.IASup) |
+		spec.EfrHESup.PutBool(c.HESup) |
+		spec.EfrHATS.Put(uint64(c.HATS)) |
+		spec.EfrGATS.Put(uint64(c.GATS)) |
+		spec.EfrGLXSup.Put(uint64(c.GLXSup)) |
+		spec.EfrPASmax.Put(uint64(c.PASmax)) |
+		spec.EfrDevTblSegSup.Put(uint64(c.DevTblSegSup)) |
+		spec.EfrMsiCapMmioSup.PutBool(c.MsiCapMmioSup) |
+		spec.EfrGIoSup.PutBool(c.GIoSup) |
+		spec.EfrHASup.PutBool(c.HASup) |
+		spec.EfrHDSup.PutBool(c.HDSup) |
+		spec.EfrInvIotlbTypeSup.PutBool(c.InvIotlbTypeSup) |
+		spec.EfrGAUpdateDisSup.PutBool(c.GAUpdateDisSup)
+}
+
+// efr2Word composes the Extended Feature 2 Register.
+func (c *Config) efr2Word() uint64 {
+	return spec.Efr2GCR3TRPModeSup.PutBool(c.GCR3TRPModeSup) |
+		spec.Efr2HtRangeIgnore.PutBool(c.HtRangeIgnore)
+}
+
+// adopt sets the capability fields from registers, as far as they are modelled.
+func (c *Config) adopt(efr, efr2 uint64) {
+	c.PreFSup = spec.EfrPreFSup.On(efr)
+	c.XTSup = spec.EfrXTSup.On(efr)
+	c.NXSup = spec.EfrNXSup.On(efr)
+	c.GTSup = spec.EfrGTSup.On(efr)
+	c.IASup = spec.EfrIASup.On(efr)
+	c.HESup = spec.EfrHESup.On(efr)
+	c.HATS = uint8(spec.EfrHATS.Of(efr))
+	c.GATS = uint8(min(spec.EfrGATS.Of(efr), spec.GATS5))
+	c.GLXSup = uint8(min(spec.EfrGLXSup.Of(efr), spec.MaxGLX))
+	c.PASmax = uint8(min(spec.EfrPASmax.Of(efr), 19))
+	c.DevTblSegSup = uint8(spec.EfrDevTblSegSup.Of(efr))
+	c.MsiCapMmioSup = spec.EfrMsiCapMmioSup.On(efr)
+	c.GIoSup = spec.EfrGIoSup.On(efr)
+	c.HASup = spec.EfrHASup.On(efr)
+	c.HDSup = spec.EfrHDSup.On(efr)
+	c.InvIotlbTypeSup = spec.EfrInvIotlbTypeSup.On(efr) && c.IotlbSup
+	c.GAUpdateDisSup = spec.EfrGAUpdateDisSup.On(efr)
+	c.GCR3TRPModeSup = spec.Efr2GCR3TRPModeSup.On(efr2)
+	c.HtRangeIgnore = spec.Efr2HtRangeIgnore.On(efr2)
+	if !c.GTSup { // the fields of guest translation mean nothing then
+		c.GATS, c.GLXSup, c.GIoSup, c.GCR3TRPModeSup = 0, 0, false, false
+	}
+}
+
+// limits is what translation needs of the capabilities, worked out once.
+type limits struct {
+	dte      [4]uint64 // reserved bits of a DTE
+	maxMode  uint8     // host levels that the unit has
+	pasidTop uint64    // first PASID that PASmax cannot express
+	walk     uint64    // bit lg2: a paging-structure cache for that region size exists
+	walk2    uint64
+}
+
+func (u *Unit) setLimits() {
+	c, l := &u.cfg, &u.lim
+	copy(l.dte[:], spec.DTELayout.Reserved([]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}))
+	// A field of what the unit lacks is reserved, unless a snapshot advertised it.
+	lacks := func(b reg.Bits) bool { return !b.On(u.adv.efr | u.efr) }
+	if lacks(spec.EfrEPHSup) {
+		l.dte[0] |= spec.DtePPR.Mask() | spec.DteGPRP.Mask()
+	}
+	if lacks(spec.EfrGIoSup) {
+		l.dte[0] |= spec.DteGIoV.Mask()
+	}
+	if lacks(spec.EfrHASup) {
+		l.dte[0] |= spec.DteHAD.Mask()
+	}
+	if lacks(spec.EfrGTSup) {
+		l.dte[0] |= spec.DteGV.Mask() | spec.DteGLX.Mask() | spec.DteGCR3Lo.Mask()
+		l.dte[1] |= spec.DteGCR3Mid.Mask() | spec.DteGCR3Hi.Mask()
+	}
+	if lacks(spec.EfrSATSSup) {
+		l.dte[1] |= spec.DteSATS.Mask()
+	}
+	l.maxMode = 4 + c.HATS
+	l.pasidTop = 2 << c.PASmax
+	l.walk, l.walk2 = 0, 0
+	for _, w := range c.Walk {
+		if w.Sets*w.Ways != 0 {
+			l.walk |= 1 << w.Lg2
+		}
+	}
+	for _, w := range c.Walk2 {
+		if w.Sets*w.Ways != 0 {
+			l.walk2 |= 1 << w.Lg2
+		}
+	}
+}
+
+// ones returns a word with the n lowest bits set.
+func ones(n uint8) uint64 {
+	if n >= 64 {
+		return ^uint64(0)
+	}
+	return uint64(1)<<n - 1
+}
+
+// unmodelled lists the fields of l that want has and have lacks.
+func unmodelled(l *reg.Layout, want, have uint64) []string {
+	var names []string
+	for d := want &^ have; d != 0; d &= d - 1 {
+		at := uint16(bits.TrailingZeros64(d))
+		for _, f := range l.Fields {
+			name := l.Name + "." + f.Name
+			if f.Lo <= at && at <= f.Hi && (len(names) == 0 || names[len(names)-1] != name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}

@@ -1,0 +1,146 @@
+package amdvi
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
+)
+
+// The command buffer, 2.4. Commands are executed one after the other, in order; F of COMPLETION_WAIT
+// therefore holds by itself. The head moves on when a command was fetched and found legal.
+//
+// Txn.Entry holds the command in words 0 and 1 and an event in words 4 and 5; Aux[1] is the offset
+// that the command was fetched from, At its address, Aux[3] the state that follows an event.
+
+// cmdDoorbell wakes the engine if the buffer is on and not empty.
+func (u *Unit) cmdDoorbell() emu.Wake {
+	if !u.cmdBufOn() || u.reg.Get(rCmdHead) == u.reg.Get(rCmdTail) {
+		return 0
+	}
+	return EngineCommand.Set()
+}
+
+// cmdNext fetches the command at the head, or stops.
+func (u *Unit) cmdNext(t *emu.Txn) {
+	base := u.reg.Get(rCmdBase)
+	size := ringBytes(base)
+	if !u.cmdBufOn() || u.reg.Get(rCmdHead)%size == u.reg.Get(rCmdTail)%size {
+		u.s.CmdBusy = false
+		u.setRun(spec.StsCmdBufRun, u.cmdBufOn())
+		done(t, StepCommandStop)
+		return
+	}
+	t.Aux[1] = u.reg.Get(rCmdHead) % size
+	t.At = emu.PA(base&spec.RingBase.Mask() + t.Aux[1])
+	fetch(t, t.At, spec.CommandSize, StepCommandFetch, stCmdFetched)
+}
+
+// cmdFetched takes the command; decoding it takes time.
+func (u *Unit) cmdFetched(t *emu.Txn) {
+	if t.Ans == emu.AnsError {
+		u.cmdHardwareError(t, t.At)
+		return
+	}
+	t.Entry = [8]uint64{t.In[0], t.In[1]}
+	delay(t, emu.DelayQueue, StepCommandDecode, stCmdDecoded)
+}
+
+// cmdDecoded checks the command, moves the head behind it and executes it.
+func (u *Unit) cmdDecoded(t *emu.Txn) {
+	w := &t.Entry
+	c := &u.cmd[spec.CmdOpcode.Of(w[0])]
+	if c.begin == nil || w[0]&c.rsvd[0]|w[1]&c.rsvd[1] != 0 || c.legal != nil && !c.legal(u, w) {
+		u.cmdHalt(t, spec.EventIllegalCommand, t.At, 0)
+		return
+	}
+	u.cmdMoveHead(t.Aux[1], t.Aux[1]+spec.CommandSize)
+	c.begin(u, t)
+}
+
+// cmdMoveHead moves the head from one offset to another, unless software has moved it meanwhile.
+func (u *Unit) cmdMoveHead(from, to uint64) {
+	if size := ringBytes(u.reg.Get(rCmdBase)); size != 0 && u.reg.Get(rCmdHead)%size == from%size {
+		u.reg.Set(rCmdHead, to%size)
+	}
+}
+
+// cmdHalt stops the buffer with an event about the address at. Only CmdBufEn set anew restarts it.
+func (u *Unit) cmdHalt(t *emu.Txn, event uint64, at emu.PA, kind uint64) {
+	u.s.CmdHalted = true
+	u.setRun(spec.StsCmdBufRun, false)
+	e := [2]uint64{spec.EvtCode.Put(event) | spec.EvtType.Put(kind), uint64(at) &^ 15}
+	u.hardwareError(&e)
+	t.Entry[4], t.Entry[5] = e[0], e[1]
+	u.logEvent(t, stCmdNext)
+}
+
+// cmdHardwareError stops the buffer after an access that failed on the bus.
+func (u *Unit) cmdHardwareError(t *emu.Txn, at emu.PA) {
+	u.cmdHalt(t, spec.EventCommandHW, at, spec.HWTypeMasterAbort)
+}
+
+// cmdWait executes COMPLETION_WAIT, 2.4.1: everything before it is complete once what was marked in
+// flight has ended.
+func (u *Unit) cmdWait(t *emu.Txn) { drain(t, StepWaitDrain, stWaitDrained) }
+
+func (u *Unit) waitDrained(t *emu.Txn) {
+	if !spec.CwS.On(t.Entry[0]) {
+		u.waitDone(t)
+		return
+	}
+	a := &t.Act
+	a.Op, a.Size, a.Step = emu.OpStore, 8, StepWaitStore
+	a.Addr = emu.PA(t.Entry[0] & spec.CwAddr.Mask())
+	a.Data = [4]uint64{t.Entry[1]}
+	t.State = stWaitStored
+}
+
+// waitStored goes on after the store. If it failed, the head is left at the command.
+func (u *Unit) waitStored(t *emu.Txn) {
+	if t.Ans == emu.AnsError {
+		u.cmdMoveHead(t.Aux[1]+spec.CommandSize, t.Aux[1])
+		u.cmdHardwareError(t, t.Act.Addr)
+		return
+	}
+	u.waitDone(t)
+}
+
+func (u *Unit) waitDone(t *emu.Txn) {
+	if spec.CwI.On(t.Entry[0]) {
+		t.Wake |= u.raiseStatus(spec.StsComWaitInt, spec.CtlComWaitIntEn, msgComWait)
+	}
+	u.cmdNext(t)
+}
+
+// The message of an ATS invalidation request (PCIe 10.3.1), as OpSend carries it in Data[0]:
+// address in 63:12, S in bit 11. The PASID is in the tag of Act.Key.
+const atsS = 1 << 11
+
+// cmdIOTLB executes INVALIDATE_IOTLB_PAGES, 2.4.4: a message to the device.
+func (u *Unit) cmdIOTLB(t *emu.Txn) {
+	w0, w1 := t.Entry[0], t.Entry[1]
+	p := emu.NoPASID
+	if spec.CmdGN.On(w1) {
+		p = emu.PASID(spec.IotlbPASID(w0))
+	}
+	msg := w1 & spec.CmdAddr.Mask()
+	if spec.CmdS.On(w1) {
+		msg |= atsS
+	}
+	a := &t.Act
+	a.Op, a.Msg, a.Step = emu.OpSend, emu.MsgATSInv, StepCommandIOTLB
+	a.Key = emu.Key{Tag: emu.MakeTag(0, 0, p), Addr: spec.CmdDeviceID.Of(w0)}
+	a.Data = [4]uint64{msg}
+	t.State = stIOTLBAnswered
+}
+
+// iotlbAnswered takes the answer of the device. One that did not answer in time is reported, and the
+// command counts as done. Without a time-out (InvTimeOut=0) nothing is reported.
+func (u *Unit) iotlbAnswered(t *emu.Txn) {
+	if t.Ans != emu.AnsTimeout || !u.control(spec.CtlInvTimeOut) {
+		u.cmdNext(t)
+		return
+	}
+	t.Entry[4] = spec.EvtCode.Put(spec.EventIOTLBTimeout) | spec.EvtDeviceID.Put(spec.CmdDeviceID.Of(t.Entry[0]))
+	t.Entry[5] = uint64(t.At)
+	u.logEvent(t, stCmdNext)
+}

@@ -1,0 +1,110 @@
+package amdvi
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/iotlb"
+)
+
+// Config is a unit as built: what its feature registers and its PCI capability will advertise, field
+// by field, and what the specification leaves to the implementation. What the unit does not model
+// has no field.
+type Config struct {
+	// Extended Feature Register, 3.4
+	PreFSup         bool  // PREFETCH_IOMMU_PAGES
+	XTSup           bool  // own interrupts with 32-bit destinations
+	NXSup           bool  // no-execute
+	GTSup           bool  // guest translation
+	IASup           bool  // INVALIDATE_IOMMU_ALL
+	HESup           bool  // hardware error registers
+	HATS            uint8 // host levels: spec.HATS4, HATS5, HATS6
+	GATS            uint8 // guest levels: spec.GATS4, GATS5
+	GLXSup          uint8 // levels of the GCR3 table - 1
+	PASmax          uint8 // PASID bits - 1
+	DevTblSegSup    uint8 // device table segments, log2
+	MsiCapMmioSup   bool  // MSI capability mirrored in the window
+	GIoSup          bool  // requests without PASID may use guest tables
+	HASup, HDSup    bool  // host accessed, dirty flags
+	InvIotlbTypeSup bool  // type of INVALIDATE_IOTLB_PAGES
+	GAUpdateDisSup  bool  // accessed and dirty updates of guest tables can be disabled
+
+	// Extended Feature 2 Register, 3.4
+	GCR3TRPModeSup bool // the GCR3 table may be at a guest physical address
+	HtRangeIgnore  bool // the HyperTransport range is ordinary address space
+
+	// PCI capability, 3.2
+	IotlbSup bool  // ATS
+	PAsize   uint8 // physical address bits
+	VAsize   uint8 // virtual address bits
+
+	// Left to the implementation.
+	DTECache  iotlb.Geometry // Sets*Ways == 0: no such cache
+	GCR3Cache iotlb.Geometry
+	IOTLB     iotlb.Geometry
+	Walk      []iotlb.Level  // paging-structure caches by region size; empty: none
+	Walk2     []iotlb.Level  // of host tables on behalf of guest tables
+	Stage2    iotlb.Geometry // host translations of guest physical addresses
+}
+
+// DefaultConfig is a present-day server unit.
+func DefaultConfig() Config {
+	walk := []iotlb.Level{
+		{Lg2: 21, Geometry: iotlb.Geometry{Sets: 8, Ways: 4}},
+		{Lg2: 30, Geometry: iotlb.Geometry{Sets: 4, Ways: 4}},
+		{Lg2: 39, Geometry: iotlb.Geometry{Sets: 2, Ways: 4}},
+	}
+	return Config{
+		PreFSup: true, XTSup: true, NXSup: true, GTSup: true, IASup: true, HESup: true,
+		HATS: spec.HATS6, GATS: spec.GATS5, GLXSup: 1, PASmax: 15,
+		DevTblSegSup: 3, MsiCapMmioSup: true, GIoSup: true, HASup: true, HDSup: true,
+		InvIotlbTypeSup: true, GAUpdateDisSup: true,
+		GCR3TRPModeSup: true, HtRangeIgnore: true,
+		IotlbSup: true, PAsize: 52, VAsize: 64,
+		DTECache:  iotlb.Geometry{Sets: 16, Ways: 4},
+		GCR3Cache: iotlb.Geometry{Sets: 32, Ways: 4},
+		IOTLB:     iotlb.Geometry{Sets: 64, Ways: 8},
+		Walk:      walk,
+		Walk2:     append([]iotlb.Level(nil), walk...),
+		Stage2:    iotlb.Geometry{Sets: 16, Ways: 4},
+	}
+}
+
+// ErrConfig is what an error of Check wraps.
+var ErrConfig = errors.New("amdvi: configuration")
+
+// Check says whether a unit can be built like this. Errors wrap ErrConfig and name the field.
+func (c *Config) Check() error {
+	bad := func(field, format string, args ...any) error {
+		return fmt.Errorf("%w: %s: %s", ErrConfig, field, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case c.HATS > spec.HATS6:
+		return bad("HATS", "%d is reserved", c.HATS)
+	case c.GATS > spec.GATS5:
+		return bad("GATS", "%d is not modelled: want 0 or 1", c.GATS)
+	case c.GLXSup > spec.MaxGLX:
+		return bad("GLXSup", "%d is reserved", c.GLXSup)
+	case c.PASmax > 19:
+		return bad("PASmax", "%d is above 19", c.PASmax)
+	case c.DevTblSegSup > 3:
+		return bad("DevTblSegSup", "%d does not fit 2 bits", c.DevTblSegSup)
+	case !c.GTSup && (c.GIoSup || c.GCR3TRPModeSup || c.GATS != 0 || c.GLXSup != 0):
+		return bad("GTSup", "fields of guest translation without guest translation")
+	case c.HDSup && !c.HASup:
+		return bad("HDSup", "dirty flags need HASup")
+	case c.InvIotlbTypeSup && !c.IotlbSup:
+		return bad("InvIotlbTypeSup", "needs IotlbSup")
+	case c.PAsize < 32 || c.PAsize > 52:
+		return bad("PAsize", "%d is not in 32 to 52", c.PAsize)
+	case c.VAsize < 32 || c.VAsize > 64:
+		return bad("VAsize", "%d is not in 32 to 64", c.VAsize)
+	}
+	return nil
+}
+
+// Capability returns the unit's PCI capability block; what firmware puts there is zero.
+func (c *Config) Capability() spec.Capability {
+	return spec.Capability{IotlbSup: c.IotlbSup, PAsize: c.PAsize, VAsize: c.VAsize}
+}

@@ -1,0 +1,127 @@
+package amdvi_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
+)
+
+func TestAMDQuirk27_FullLogDropsTheNewEventAndStops(t *testing.T) {
+	r := newRig(t).enable()
+	r.messages()
+	r.attach(dev, 3)
+	for i := range uint64(255) { // one slot is never used
+		require.False(t, r.access(dev, i<<12, emu.Read).Fault.Dropped)
+	}
+	require.EqualValues(t, 255*16, r.r64(spec.OffEventTail))
+	require.False(t, r.status(spec.StsEventOverflow))
+	require.Len(t, r.msi, 1)
+	res := r.access(dev, 0x7777_7000, emu.Read)
+	require.True(t, res.Fault.Dropped)
+	require.True(t, r.status(spec.StsEventOverflow))
+	require.False(t, r.status(spec.StsEventLogRun))
+	require.EqualValues(t, 255*16, r.r64(spec.OffEventTail))
+	require.Len(t, r.msi, 2, "EventOverflow is a condition of its own")
+	require.Zero(t, r.get(r.log+255*16))
+
+	// Room and a cleared status do not restart it.
+	require.Len(t, r.events(), 255)
+	r.w64(spec.OffStatus, spec.StsEventOverflow.Mask()|spec.StsEventLogInt.Mask())
+	require.True(t, r.access(dev, 0, emu.Read).Fault.Dropped)
+	require.False(t, r.status(spec.StsEventLogRun))
+	// A driver's restart.
+	r.control(false, spec.CtlEventLogEn, spec.CtlEventIntEn)
+	r.w64(spec.OffStatus, spec.StsEventOverflow.Mask())
+	r.control(true, spec.CtlEventIntEn)
+	r.control(true, spec.CtlEventLogEn)
+	require.True(t, r.status(spec.StsEventLogRun))
+	require.False(t, r.access(dev, 0x5000, emu.Read).Fault.Dropped)
+	require.EqualValues(t, 0x5000, r.event()[1])
+	require.Zero(t, r.r64(spec.OffEventTail), "wrapped")
+	require.Len(t, r.msi, 3)
+}
+
+func TestRestartOfTheLogClearsTheOverflow(t *testing.T) {
+	r := newRig(t).enable()
+	r.attach(dev, 3)
+	for i := range uint64(256) {
+		r.access(dev, i<<12, emu.Read)
+	}
+	require.True(t, r.status(spec.StsEventOverflow))
+	r.w32(spec.OffEventHead, 16)
+	r.control(false, spec.CtlEventLogEn)
+	require.True(t, r.status(spec.StsEventOverflow))
+	r.control(true, spec.CtlEventLogEn)
+	require.False(t, r.status(spec.StsEventOverflow))
+	require.True(t, r.status(spec.StsEventLogRun))
+}
+
+func TestNothingIsLoggedWhileTheLogIsOff(t *testing.T) {
+	r := newRig(t).enable()
+	r.attach(dev, 3)
+	r.control(false, spec.CtlEventLogEn)
+	res := r.access(dev, iova, emu.Read)
+	require.True(t, res.Fault.Quiet)
+	require.False(t, res.Fault.Dropped)
+	require.Zero(t, r.r64(spec.OffStatus)&^spec.StsCmdBufRun.Mask())
+	require.Empty(t, r.events())
+}
+
+func TestEventIsVisibleBeforeTheTailMoves(t *testing.T) {
+	r := newRig(t).enable()
+	r.attach(dev, 3)
+	s := r.begin(dma(emu.Read))
+	s.until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
+	require.NotZero(t, r.get(r.log))
+	require.Zero(t, r.r64(spec.OffEventTail))
+	s.end()
+	require.EqualValues(t, 16, r.r64(spec.OffEventTail))
+	// The writer is one, and holds it until the tail has moved.
+	var slots []emu.Op
+	for _, a := range s.acts {
+		if a.Slot == emu.SlotLog && (a.Op == emu.OpAcquire || a.Op == emu.OpRelease) || a.Op == emu.OpStore {
+			slots = append(slots, a.Op)
+		}
+	}
+	require.Equal(t, []emu.Op{emu.OpAcquire, emu.OpStore, emu.OpRelease}, slots)
+}
+
+func TestEventThatCannotBeStoredIsLost(t *testing.T) {
+	r := newRig(t).enable()
+	r.attach(dev, 3)
+	busError(r, r.log, 16)
+	require.True(t, r.access(dev, iova, emu.Read).Fault.Dropped)
+	require.Zero(t, r.r64(spec.OffEventTail))
+}
+
+func TestLogTurnedOffWhileAnEventIsWritten(t *testing.T) {
+	r := newRig(t).enable()
+	r.attach(dev, 3)
+	s := r.begin(dma(emu.Read))
+	s.until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
+	r.control(false, spec.CtlEventLogEn)
+	r.w32(spec.OffEventTail, 0x40)
+	s.end()
+	require.EqualValues(t, 0x40, r.r64(spec.OffEventTail))
+	require.False(t, r.status(spec.StsEventLogInt))
+}
+
+func TestAMDQuirk28_LengthCodes(t *testing.T) {
+	for code := uint64(8); code <= 15; code++ {
+		r := newRig(t)
+		bytes := emu.PA(16) << code
+		r.cmd = r.pages(int(bytes / emu.PageSize))
+		r.base(spec.OffCmdBufBase, r.cmd, code)
+		r.control(true, spec.CtlCmdBufEn, spec.CtlIommuEn)
+		status := r.page()
+		r.w32(spec.OffCmdHead, uint64(bytes)-16)
+		w := wait(status, code)
+		r.put(r.cmd+bytes-16, w[0], w[1])
+		r.w32(spec.OffCmdTail, 0)
+		require.Equal(t, code, r.get(status), "the last entry of %d bytes", bytes)
+		require.Zero(t, r.head(), "wraps behind it")
+	}
+}

@@ -1,0 +1,64 @@
+package amdvi
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
+)
+
+// The unit's interrupts, as bits of state.Messages.
+const (
+	msgEvent uint8 = 1 << iota
+	msgComWait
+)
+
+// message holds an interrupt pending and wakes the engine that sends it. Without MSI and without
+// IntCapXTEn there is nowhere to send it.
+func (u *Unit) message(m uint8) emu.Wake {
+	if !u.control(spec.CtlIntCapXTEn) && !spec.MsiEn.On(u.reg.Get(rMSIHeader)) {
+		return 0
+	}
+	u.s.Messages |= m
+	return EngineMessage.Set()
+}
+
+// messageNext sends the pending interrupts one after the other.
+func (u *Unit) messageNext(t *emu.Txn) {
+	m := u.s.Messages & -u.s.Messages
+	if m == 0 {
+		done(t, StepMessage)
+		return
+	}
+	u.s.Messages &^= m
+	a := &t.Act
+	a.Op, a.Msg, a.Step = emu.OpSend, emu.MsgMSI, StepMessage
+	a.Addr, a.Data = u.messageOf()
+	t.State = stMessageNext
+}
+
+// messageOf returns address and data of an interrupt: from the XT registers with IntCapXTEn, else
+// from the MSI capability. Interrupts of the unit are never remapped.
+func (u *Unit) messageOf() (emu.PA, [4]uint64) {
+	if !u.control(spec.CtlIntCapXTEn) {
+		addr := u.reg.Get(rMSIAddrHigh)<<32 | u.reg.Get(rMSIAddrLow)
+		return emu.PA(addr), [4]uint64{u.reg.Get(rMSIData)}
+	}
+	x := u.reg.Get(rXTInt)
+	dest := spec.XtDestLo.Of(x) | spec.XtDestHi.Of(x)<<24
+	return messageAddress(dest, spec.XtDestMode.On(x)), [4]uint64{spec.XtVector.Of(x) | spec.MsiDataMT.Put(spec.XtDM.Of(x))}
+}
+
+// messageAddress returns the address of a message to a destination of 32 bits; the bits above 8 are
+// where x2APIC messages have them, in the upper address word.
+func messageAddress(dest uint64, logical bool) emu.PA {
+	return emu.PA(interruptBase | spec.MsiAddrDest.Put(dest) | spec.MsiAddrDM.PutBool(logical) | dest>>8<<40)
+}
+
+// ConfigureMSI does what software does in the MSI capability of configuration space, for machines
+// without it: address, data, and whether messages are on.
+func (u *Unit) ConfigureMSI(addr emu.PA, data uint16, on bool) {
+	u.reg.Set(rMSIAddrLow, uint64(addr)&0xffff_fffc)
+	u.reg.Set(rMSIAddrHigh, uint64(addr)>>32)
+	u.reg.Set(rMSIData, uint64(data))
+	u.reg.ClearBits(rMSIHeader, spec.MsiEn.Mask())
+	u.reg.SetBits(rMSIHeader, spec.MsiEn.PutBool(on))
+}

@@ -1,0 +1,12 @@
+package amdvi_test
+
+import (
+	"github.com/iommulab/iommulab/emu/amdvi"
+	"github.com/iommulab/iommulab/iotlb"
+)
+
+// noCaches takes all caches away.
+func noCaches(c *amdvi.Config) {
+	c.DTECache, c.GCR3Cache, c.IOTLB, c.Stage2 = iotlb.Geometry{}, iotlb.Geometry{}, iotlb.Geometry{}, iotlb.Geometry{}
+	c.Walk, c.Walk2 = nil, nil
+}

@@ -1,0 +1,82 @@
+package amdvi_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/amdvi"
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
+)
+
+func presetRig(t testing.TB, name string) *rig {
+	c, err := amdvi.Preset(name)
+	require.NoError(t, err)
+	return newRig(t, func(p *amdvi.Config) { *p = c })
+}
+
+// Words that machines print at boot, or that were read out of QEMU. without is what is not modelled.
+func TestPresetsHaveThePublishedFeatures(t *testing.T) {
+	const (
+		ppr      = 1<<1 | 3<<24 | 3<<40 | 1<<44 | 1<<50 // PPRSup, two logs, early overflow, auto response, stop marks, EPHSup
+		irq      = 1<<7 | 7<<21                         // GASup, GAMSup
+		smi      = 3<<16 | 7<<18
+		hardware = ppr | irq | smi | 1<<9 | 3<<28 | 1<<37 | 3<<42 | 1<<45 | 1<<51 | 1<<55 | 1<<56 | 15<<57
+	)
+	for name, want := range map[string]struct{ efr, without uint64 }{
+		"zen2": {0x58f77ef22294ade, hardware},
+		"zen1": {0x4f77ef22294ada, hardware},
+		"qemu": {0x29d3, 1<<1 | 1<<7 | 3<<12 | 1<<46},
+	} {
+		r := presetRig(t, name)
+		got := r.r64(spec.OffEFR)
+		require.Equal(t, want.efr&^want.without, got&^want.without, "%s: %x", name, (want.efr^got)&^want.without)
+		require.Zero(t, r.r64(spec.OffEFR2), name)
+	}
+}
+
+func TestEveryPresetIsAWorkingUnit(t *testing.T) {
+	for _, p := range amdvi.Presets() {
+		t.Run(p.Name, func(t *testing.T) {
+			require.NotEmpty(t, p.Doc)
+			r := presetRig(t, p.Name).enable()
+			r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
+			status := r.page()
+			r.submit(invDevtab(dev), invPages(did, spec.AllPages|invS|invPDE), wait(status, 1))
+			require.EqualValues(t, 1, r.get(status))
+			for range 2 {
+				r.ok(r.access(dev, iova, emu.Read), 0x5000)
+			}
+			r.faults(r.access(dev, iova+4096, emu.Read), amdvi.FaultNotPresent)
+			r.event()
+			// Its own registers, loaded into another unit, are all understood.
+			u := newRig(t)
+			u.m, u.f = r.m, emu.NewFunctional(u.u, r.m)
+			require.NoError(t, u.u.Load(image(r.u)))
+			require.Empty(t, u.u.Unmodelled())
+			require.Equal(t, r.r64(spec.OffEFR), u.r64(spec.OffEFR))
+			u.ok(u.access(dev, iova, emu.Read), 0x5000)
+		})
+	}
+}
+
+func TestPresetOfUnknownNameListsThem(t *testing.T) {
+	_, err := amdvi.Preset("none")
+	require.ErrorIs(t, err, amdvi.ErrConfig)
+	for _, p := range amdvi.Presets() {
+		require.ErrorContains(t, err, p.Name)
+	}
+}
+
+func TestPresetsShareNothing(t *testing.T) {
+	for _, p := range amdvi.Presets() {
+		a, err := amdvi.Preset(p.Name)
+		require.NoError(t, err)
+		b, err := amdvi.Preset(p.Name)
+		require.NoError(t, err)
+		require.Equal(t, a, b)
+		a.Walk[0].Lg2 = 0
+		require.NotEqual(t, a, b)
+	}
+}

@@ -1,0 +1,133 @@
+package amdvi
+
+import "github.com/iommulab/iommulab/emu"
+
+// The states of a transaction: which step consumes the next answer.
+const (
+	stEnded uint16 = iota
+	stFrontEnd
+	stDeviceProbed
+	stDeviceSlot
+	stDeviceWalker
+	stDevice
+	stDeviceFilled
+	stDeviceReady
+	stTLBProbed
+	stMissSlot
+	stMissWalker
+	stHostWalkProbed
+	stHostEntry
+	stHostUpdated
+	stHostDescend
+	stStage2Probed
+	stStage2Filled
+	stGuestWalkProbed
+	stGCR3Probed
+	stGCR3
+	stGCR3Filled
+	stGuestEntry
+	stGuestUpdated
+	stGuestDescend
+	stTLBFilled
+	stLogSlot
+	stLogReady
+	stLogWritten
+	stLogReleased
+	stFaultLogged
+	stSERemembered
+	stCmdNext
+	stCmdFetched
+	stCmdDecoded
+	stCmdSecond
+	stWaitDrained
+	stWaitStored
+	stIOTLBAnswered
+	stMessageNext
+	numStates
+)
+
+// maxStates is the size of the table of states: a power of two, so that a masked state needs no
+// bounds check.
+const maxStates = 64
+
+// jobStart is the first state of each engine.
+var jobStart = [8]uint16{
+	EngineCommand: stCmdNext,
+	EngineMessage: stMessageNext,
+}
+
+// Start implements emu.Unit. q may lie in t.
+func (u *Unit) Start(t *emu.Txn, q *emu.Request) {
+	if q.Type == emu.Job {
+		*t = emu.Txn{Req: *q, State: jobStart[q.Job&7]}
+		u.s.CmdBusy = u.s.CmdBusy || q.Job == EngineCommand
+		return
+	}
+	// Field by field: a wider load would have to wait for the stores of who made the request.
+	r := &t.Req
+	r.Addr, r.Source, r.PASID, r.Len = q.Addr, q.Source, q.PASID, q.Len
+	r.Access, r.Type, r.Job, r.Data = q.Access, q.Type, q.Job, q.Data
+	// A translation sets what is in Act, In and Frame before it looks at it.
+	t.Ans, t.Marked, t.State, t.Wake = emu.AnsOK, false, stFrontEnd, 0
+	t.Tag, t.Known = 0, 0
+	t.Res = emu.Result{}
+	t.Entry = [8]uint64{}
+	t.At, t.Ver, t.Aux = 0, 0, [4]uint64{}
+}
+
+// onAnswer is the method that consumes the answer in each state.
+var onAnswer = [maxStates]func(*Unit, *emu.Txn){
+	stEnded:           (*Unit).ended,
+	stFrontEnd:        (*Unit).frontEnd,
+	stDeviceProbed:    (*Unit).deviceProbed,
+	stDeviceSlot:      (*Unit).deviceSlot,
+	stDeviceWalker:    (*Unit).fetchDevice,
+	stDevice:          (*Unit).deviceEntry,
+	stDeviceFilled:    (*Unit).deviceFilled,
+	stDeviceReady:     (*Unit).deviceReady,
+	stTLBProbed:       (*Unit).tlbProbed,
+	stMissSlot:        (*Unit).missSlot,
+	stMissWalker:      (*Unit).walkBegin,
+	stHostWalkProbed:  (*Unit).hostWalkProbed,
+	stHostEntry:       (*Unit).hostEntryRead,
+	stHostUpdated:     (*Unit).hostUpdated,
+	stHostDescend:     (*Unit).hostDescend,
+	stStage2Probed:    (*Unit).stage2Probed,
+	stStage2Filled:    (*Unit).resolved,
+	stGuestWalkProbed: (*Unit).guestWalkProbed,
+	stGCR3Probed:      (*Unit).gcr3Probed,
+	stGCR3:            (*Unit).gcr3Entry,
+	stGCR3Filled:      (*Unit).gcr3Filled,
+	stGuestEntry:      (*Unit).guestEntryRead,
+	stGuestUpdated:    (*Unit).guestUpdated,
+	stGuestDescend:    (*Unit).guestDescend,
+	stTLBFilled:       (*Unit).tlbFilled,
+	stLogSlot:         (*Unit).logSlot,
+	stLogReady:        (*Unit).logReady,
+	stLogWritten:      (*Unit).logWritten,
+	stLogReleased:     (*Unit).logReleased,
+	stFaultLogged:     (*Unit).faultLogged,
+	stSERemembered:    (*Unit).seRemembered,
+	stCmdNext:         (*Unit).cmdNext,
+	stCmdFetched:      (*Unit).cmdFetched,
+	stCmdDecoded:      (*Unit).cmdDecoded,
+	stCmdSecond:       (*Unit).cmdSecond,
+	stWaitDrained:     (*Unit).waitDrained,
+	stWaitStored:      (*Unit).waitStored,
+	stIOTLBAnswered:   (*Unit).iotlbAnswered,
+	stMessageNext:     (*Unit).messageNext,
+	numStates:         (*Unit).ended,
+	maxStates - 1:     (*Unit).ended,
+}
+
+// Step implements emu.Unit.
+func (u *Unit) Step(t *emu.Txn) {
+	f := onAnswer[t.State%maxStates]
+	if f == nil {
+		f = (*Unit).ended
+	}
+	f(u, t)
+}
+
+// ended keeps a restored or foreign transaction from hanging its executor.
+func (u *Unit) ended(t *emu.Txn) { done(t, StepNone) }

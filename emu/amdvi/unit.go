@@ -1,0 +1,173 @@
+package amdvi
+
+import (
+	"fmt"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/iotlb"
+	"github.com/iommulab/iommulab/pasid"
+)
+
+// The engines of a unit.
+const (
+	EngineCommand emu.Engine = iota // command buffer
+	EngineMessage                   // the unit's own interrupts
+	numEngines
+)
+
+// Unit is one AMD-Vi unit. It implements emu.Unit.
+type Unit struct {
+	cfg  Config
+	efr  uint64
+	efr2 uint64
+	adv  struct{ efr, efr2 uint64 } // what a snapshot advertised
+	lim  limits
+	reg  *reg.File
+	ctl  uint64 // Control
+	s    state
+	obs  emu.Observer
+
+	dte    *pasid.Cache
+	gcr3   *pasid.Cache
+	iotlb  *iotlb.Cache
+	walk   *iotlb.Walk
+	walk2  *iotlb.Walk
+	stage2 *iotlb.Cache
+
+	cmd [spec.NumCmdOpcodes]command
+}
+
+// state is what a unit remembers besides its registers and caches. It is plain data for Save.
+type state struct {
+	CmdBusy   bool  // the command engine is between start and stop
+	CmdHalted bool  // stopped by an error until CmdBufEn is set anew
+	LogHalted bool  // the event log overflowed
+	Messages  uint8 // interrupts to be sent, by msg...
+}
+
+// New returns a unit after a cold reset, or an error that wraps ErrConfig.
+func New(c Config) (*Unit, error) {
+	c.Walk = append([]iotlb.Level(nil), c.Walk...)
+	c.Walk2 = append([]iotlb.Level(nil), c.Walk2...)
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	u := &Unit{cfg: c}
+	if err := u.buildCaches(); err != nil {
+		return nil, err
+	}
+	if err := u.build(); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// Config returns how the unit is built. After Load it has the capabilities of the snapshot.
+func (u *Unit) Config() Config { return u.cfg }
+
+func (u *Unit) buildCaches() (err error) {
+	c := &u.cfg
+	fail := func(field string) error { return fmt.Errorf("%w: %s: %w", ErrConfig, field, err) }
+	if u.dte, err = pasid.New(c.DTECache); err != nil {
+		return fail("DTECache")
+	}
+	if u.gcr3, err = pasid.New(c.GCR3Cache); err != nil {
+		return fail("GCR3Cache")
+	}
+	if u.iotlb, err = iotlb.New(c.IOTLB); err != nil {
+		return fail("IOTLB")
+	}
+	if u.walk, err = iotlb.NewWalk(c.Walk); err != nil {
+		return fail("Walk")
+	}
+	if u.walk2, err = iotlb.NewWalk(c.Walk2); err != nil {
+		return fail("Walk2")
+	}
+	if u.stage2, err = iotlb.New(c.Stage2); err != nil {
+		return fail("Stage2")
+	}
+	return nil
+}
+
+// build makes what depends on the capabilities.
+func (u *Unit) build() error {
+	u.efr, u.efr2 = u.cfg.efrWord(), u.cfg.efr2Word()
+	u.setLimits()
+	u.setCommands()
+	f, err := reg.NewFile(spec.Window, u.registers())
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	u.reg = f
+	u.s, u.ctl = state{}, 0
+	return nil
+}
+
+// Reset implements emu.Unit. No register survives a warm reset.
+func (u *Unit) Reset(kind emu.ResetKind) {
+	u.reg.Reset(kind)
+	u.s, u.ctl = state{}, 0
+	for id := range emu.NumCaches {
+		if c := u.Cache(id); c != nil {
+			c.Reset()
+		}
+	}
+}
+
+// Cache implements emu.Unit.
+func (u *Unit) Cache(id emu.CacheID) emu.Cache {
+	switch id {
+	case emu.CacheEntry:
+		return u.dte.AsCache()
+	case emu.CachePASID:
+		return u.gcr3.AsCache()
+	case emu.CacheIOTLB:
+		return u.iotlb.AsCache()
+	case emu.CacheWalk:
+		return u.walk.AsCache()
+	case emu.CacheWalk2:
+		return u.walk2.AsCache()
+	case emu.CacheStage2:
+		return u.stage2.AsCache()
+	}
+	return nil
+}
+
+// Observe implements emu.Unit.
+func (u *Unit) Observe(o emu.Observer) { u.obs = o }
+
+// ReadReg implements emu.Unit. Accesses are 4 or 8 bytes wide and naturally aligned (3.4); others,
+// and offsets where no register is, read 0.
+func (u *Unit) ReadReg(off uint32, size uint8) uint64 { return u.reg.Read(off, size) }
+
+// WriteReg implements emu.Unit. Accesses that ReadReg answers with 0 are dropped.
+func (u *Unit) WriteReg(off uint32, size uint8, v uint64) emu.Wake {
+	var c [2]reg.Change
+	var w emu.Wake
+	for i := range u.reg.Write(off, size, v, &c) {
+		w |= u.effect(&c[i])
+	}
+	return w
+}
+
+func (u *Unit) effect(c *reg.Change) emu.Wake {
+	switch c.Effect {
+	case effCmdBase:
+		u.writeRingBase(c, spec.StsCmdBufRun, rCmdHead, rCmdTail)
+	case effEventBase:
+		u.writeRingBase(c, spec.StsEventLogRun, rEventHead, rEventTail)
+	case effControl:
+		return u.writeControl(c)
+	case effCmdTail:
+		return u.cmdDoorbell()
+	}
+	return 0
+}
+
+// status reports whether a bit of Status is set.
+func (u *Unit) status(b reg.Bits) bool { return b.On(u.reg.Get(rStatus)) }
+
+// control reports whether a bit of Control is set.
+func (u *Unit) control(b reg.Bits) bool { return b.On(u.ctl) }
