@@ -61,6 +61,16 @@ func drain(t *emu.Txn, step emu.Step, next uint16) {
 	t.State = next
 }
 
+func park(t *emu.Txn, step emu.Step, next uint16) {
+	t.Act.Op, t.Act.Step = emu.OpPark, step
+	t.State = next
+}
+
+func order(t *emu.Txn, step emu.Step, next uint16) {
+	t.Act.Op, t.Act.Step = emu.OpOrder, step
+	t.State = next
+}
+
 func done(t *emu.Txn, step emu.Step) {
 	t.Act.Op, t.Act.Step = emu.OpDone, step
 	t.State = stEnded

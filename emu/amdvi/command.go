@@ -78,9 +78,26 @@ func (u *Unit) cmdHardwareError(t *emu.Txn, at emu.PA) {
 	u.cmdHalt(t, spec.EventCommandHW, at, spec.HWTypeMasterAbort)
 }
 
-// cmdWait executes COMPLETION_WAIT, 2.4.1: everything before it is complete once what was marked in
-// flight has ended.
-func (u *Unit) cmdWait(t *emu.Txn) { drain(t, StepWaitDrain, stWaitDrained) }
+// cmdWait executes COMPLETION_WAIT, 2.4.1: everything before it is complete once the devices have
+// answered and what was marked in flight has ended.
+func (u *Unit) cmdWait(t *emu.Txn) {
+	if u.outstanding(anyQueue) > 0 {
+		u.cmdPark(t)
+		return
+	}
+	drain(t, StepWaitDrain, stWaitDrained)
+}
+
+// cmdPark holds the engine until a device has answered, and begins the command again.
+func (u *Unit) cmdPark(t *emu.Txn) {
+	u.s.CmdWaits = true
+	park(t, StepCommandIOTLB, stCmdAgain)
+}
+
+func (u *Unit) cmdAgain(t *emu.Txn) {
+	u.s.CmdWaits = false
+	u.cmd[spec.CmdOpcode.Of(t.Entry[0])].begin(u, t)
+}
 
 func (u *Unit) waitDrained(t *emu.Txn) {
 	if !spec.CwS.On(t.Entry[0]) {
@@ -109,38 +126,4 @@ func (u *Unit) waitDone(t *emu.Txn) {
 		t.Wake |= u.raiseStatus(spec.StsComWaitInt, spec.CtlComWaitIntEn, msgComWait)
 	}
 	u.cmdNext(t)
-}
-
-// The message of an ATS invalidation request (PCIe 10.3.1), as OpSend carries it in Data[0]:
-// address in 63:12, S in bit 11. The PASID is in the tag of Act.Key.
-const atsS = 1 << 11
-
-// cmdIOTLB executes INVALIDATE_IOTLB_PAGES, 2.4.4: a message to the device.
-func (u *Unit) cmdIOTLB(t *emu.Txn) {
-	w0, w1 := t.Entry[0], t.Entry[1]
-	p := emu.NoPASID
-	if spec.CmdGN.On(w1) {
-		p = emu.PASID(spec.IotlbPASID(w0))
-	}
-	msg := w1 & spec.CmdAddr.Mask()
-	if spec.CmdS.On(w1) {
-		msg |= atsS
-	}
-	a := &t.Act
-	a.Op, a.Msg, a.Step = emu.OpSend, emu.MsgATSInv, StepCommandIOTLB
-	a.Key = emu.Key{Tag: emu.MakeTag(0, 0, p), Addr: spec.CmdDeviceID.Of(w0)}
-	a.Data = [4]uint64{msg}
-	t.State = stIOTLBAnswered
-}
-
-// iotlbAnswered takes the answer of the device. One that did not answer in time is reported, and the
-// command counts as done. Without a time-out (InvTimeOut=0) nothing is reported.
-func (u *Unit) iotlbAnswered(t *emu.Txn) {
-	if t.Ans != emu.AnsTimeout || !u.control(spec.CtlInvTimeOut) {
-		u.cmdNext(t)
-		return
-	}
-	t.Entry[4] = spec.EvtCode.Put(spec.EventIOTLBTimeout) | spec.EvtDeviceID.Put(spec.CmdDeviceID.Of(t.Entry[0]))
-	t.Entry[5] = uint64(t.At)
-	u.logEvent(t, stCmdNext)
 }

@@ -217,6 +217,87 @@ func TestDeviceIOTLBInvalidation(t *testing.T) {
 	require.EqualValues(t, 3, r.get(status), "the command counts as done")
 }
 
+func invIOTLB(s emu.SourceID, queue, maxPend uint64) [2]uint64 {
+	return [2]uint64{op(spec.CmdInvalidateIOTLB) | uint64(s) | spec.ItQueueID.Put(queue) | spec.ItMaxPend.Put(maxPend)}
+}
+
+// sends runs the command engine until it parks or ends, and returns the ITags of the requests it sent.
+func (s *stepper) sends() (tags []uint8) {
+	for s.next() && s.txn.Act.Op != emu.OpPark {
+		if s.txn.Act.Op == emu.OpSend {
+			tags = append(tags, uint8(s.txn.Act.N))
+		}
+	}
+	return tags
+}
+
+func TestCompletionWaitWaitsForDevices(t *testing.T) {
+	r := newRig(t).enable()
+	status := r.page()
+	for _, w := range [][2]uint64{invIOTLB(dev, 1, 0), invIOTLB(other, 2, 0), wait(status, 1)} {
+		r.push(w)
+	}
+	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
+	s := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	tags := s.sends()
+	require.Equal(t, []uint8{0, 1}, tags)
+	require.Equal(t, r.tail, r.head())
+	require.Zero(t, r.u.ATSEnded(other, 0, true), "not the device that was asked")
+	require.Equal(t, amdvi.EngineCommand.Set(), r.u.ATSEnded(dev, 0, true))
+	require.Empty(t, s.sends())
+	require.Equal(t, emu.OpPark, s.txn.Act.Op, "the other one has not answered")
+	require.Zero(t, r.get(status))
+	require.Equal(t, amdvi.EngineCommand.Set(), r.u.ATSEnded(other, 1, true))
+	s.end()
+	require.EqualValues(t, 1, r.get(status))
+	require.Zero(t, r.u.ATSEnded(other, 1, true), "no such request")
+	require.Zero(t, r.u.UnexpectedATSCompletion(other))
+}
+
+func TestMaxPendBoundsTheRequestsOfAQueue(t *testing.T) {
+	r := newRig(t).enable()
+	for range 3 {
+		r.push(invIOTLB(dev, 1, 2))
+	}
+	r.push(invIOTLB(other, 2, 2))
+	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
+	s := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	require.Equal(t, []uint8{0, 1}, s.sends())
+	r.u.ATSEnded(dev, 1, true)
+	require.Equal(t, []uint8{1, 2}, s.sends(), "the third, and that of the other queue")
+
+	// Without a bound there are as many as there are tags.
+	r = newRig(t).enable()
+	for range 40 {
+		r.push(invIOTLB(dev, 1, 0))
+	}
+	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
+	s = r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	require.Len(t, s.sends(), emu.MaxITags)
+	require.Equal(t, emu.OpPark, s.txn.Act.Op)
+}
+
+func TestTimeoutIsLoggedBeforeTheWaitCompletes(t *testing.T) {
+	r := newRig(t).enable()
+	r.w64(spec.OffControl, r.r64(spec.OffControl)|spec.CtlInvTimeOut.Put(4))
+	status := r.page()
+	r.push(invIOTLB(dev, 1, 0))
+	r.push(wait(status, 1))
+	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
+	s := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	s.sends()
+	require.Equal(t, amdvi.EngineTimeout.Set(), r.u.ATSEnded(dev, 0, false))
+	require.Zero(t, r.u.ATSEnded(dev, 0, true), "too late")
+	s.sends()
+	require.Equal(t, emu.OpPark, s.txn.Act.Op)
+	log := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineTimeout, PASID: emu.NoPASID})
+	log.end()
+	require.Equal(t, amdvi.EngineCommand.Set(), log.txn.Wake)
+	require.Equal(t, [2]uint64{uint64(spec.EventIOTLBTimeout)<<60 | uint64(dev), uint64(r.cmd)}, r.event())
+	s.end()
+	require.EqualValues(t, 1, r.get(status))
+}
+
 // What an invalidation drops: pages 4000h to 7fffh of two domains and of a PASID, looked for by fetches.
 func TestAMDQuirk18_RangesOfInvalidations(t *testing.T) {
 	for _, c := range []struct {

@@ -10,12 +10,12 @@ func (u *Unit) fault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
 	q, r := &t.Req, &t.Res
 	t.Aux[0] |= auxHostFault.Put(auxOnBehalf.Of(t.Aux[0]))
 	if q.Type == emu.TranslationReq && eventOf(c) == spec.EventPageFault { // 2.1.3.2: success without rights
-		r.Status, r.PA, r.Perm, r.Lg2 = emu.OK, emu.PA(q.Addr), 0, emu.PageShift
+		withoutRights(q, r)
 		done(t, step)
 		return
 	}
 	r.Status = emu.Blocked
-	r.Fault = emu.Fault{Code: c, Step: step, Source: q.Source, PASID: q.PASID, Addr: q.Addr, At: at}
+	r.Fault = emu.Fault{Code: c, Step: step, Abort: aborted(q, c), Source: q.Source, PASID: q.PASID, Addr: q.Addr, At: at}
 	if u.suppressed(t) {
 		r.Fault.Quiet = true
 		done(t, step)
@@ -25,6 +25,13 @@ func (u *Unit) fault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
 	u.hardwareError(&e)
 	t.Entry[4], t.Entry[5] = e[0], e[1]
 	u.logEvent(t, stFaultLogged)
+}
+
+// aborted reports whether q, blocked by fault c, is completed as Completer Abort: a translation request
+// that met an error, not one that is not allowed.
+func aborted(q *emu.Request, c uint16) bool {
+	e := eventOf(c)
+	return q.Type == emu.TranslationReq && (e == spec.EventIllegalDTE || e == spec.EventDevTabHW || e == spec.EventPageTabHW)
 }
 
 // suppressed reports whether the fault of t is not to be logged, by rule: only page faults can be

@@ -285,17 +285,53 @@ func TestAMDQuirk20_WalkCacheSurvivesAnInvalidationWithoutPDE(t *testing.T) {
 func TestTranslationRequestsGrantWhatTheTablesDo(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 3, field{spec.DteI, 1}, had(spec.HADAD))
-	at := r.mapPage(top, iova, 0x5000, pr|ir|spec.PteU.Mask())
+	at := r.mapPage(top, iova, 0x5000, pr|ir|spec.PteU.Mask()|spec.PteFC.Mask())
 	q := dma(emu.RW)
 	q.Type = emu.TranslationReq
 	res := r.do(q)
 	r.ok(res, 0x5000)
 	require.Equal(t, emu.Read|emu.UntranslatedOnly, res.Perm)
+	require.True(t, res.Snoop, "FC")
 	require.Zero(t, r.get(at)&pteD, "no right to write")
 	require.Equal(t, res.Perm, r.do(q).Perm, "from the cache")
 	r.put(at, 0x5000|pRW)
 	r.submit(invAll())
 	require.Equal(t, emu.RW, r.do(q).Perm)
 	require.NotZero(t, r.get(at)&pteD, "it may write from now on without asking")
+	require.False(t, r.do(q).Snoop)
 	require.Empty(t, r.events())
+}
+
+func TestTranslationRequestsWhereAddressesPass(t *testing.T) {
+	r := newRig(t).enable()
+	r.bind(dev, field{spec.DteI, 1}, field{spec.DteIW, 0})
+	q := dma(emu.RW)
+	q.Type = emu.TranslationReq
+	res := r.do(q)
+	r.ok(res, iova)
+	require.Equal(t, emu.Read, res.Perm)
+	require.EqualValues(t, 12, res.Lg2)
+	r.w64(spec.OffExclLimit, iova)
+	r.w64(spec.OffExclBase, iova|spec.ExclEn.Mask()|spec.ExclAllow.Mask())
+	require.Equal(t, emu.RW, r.do(q).Perm)
+}
+
+func TestHowABlockedTranslationRequestIsCompleted(t *testing.T) {
+	for name, c := range map[string]struct {
+		setup func(*rig)
+		abort bool
+	}{
+		"I=0":         {leaf(pRW), false},
+		"V=0":         {func(*rig) {}, false},
+		"illegal DTE": {raw(1|1<<2, spec.DteI.Put(1)), true},
+		"no DTE":      {func(r *rig) { busError(r, r.dte(dev), 32) }, true},
+	} {
+		r := newRig(t).enable()
+		c.setup(r)
+		q := dma(emu.Read)
+		q.Type = emu.TranslationReq
+		res := r.do(q)
+		require.Equal(t, emu.Blocked, res.Status, name)
+		require.Equal(t, c.abort, res.Fault.Abort, name)
+	}
 }

@@ -15,7 +15,7 @@ func (u *Unit) interruptRequest(t *emu.Txn) {
 	cause := uint16(valInt.Of(t.Entry[3]))
 	switch {
 	case !spec.DteIV.On(w2):
-		u.passInterrupt(t, StepInterrupt)
+		u.passInterrupt(t)
 	case cause != 0:
 		u.fault(t, cause<<4|spec.EventIllegalDTE, StepDevice, t.At)
 	default:
@@ -27,7 +27,7 @@ func (u *Unit) interruptRequest(t *emu.Txn) {
 func (u *Unit) deliver(t *emu.Txn, ctl uint64) {
 	switch ctl {
 	case spec.IntCtlPass:
-		u.passInterrupt(t, StepInterrupt)
+		u.passInterrupt(t)
 	case spec.IntCtlRemap:
 		u.fault(t, FaultNoRemapping, StepInterrupt, 0)
 	default:
@@ -36,8 +36,18 @@ func (u *Unit) deliver(t *emu.Txn, ctl uint64) {
 }
 
 // passInterrupt lets a message through as it is.
-func (u *Unit) passInterrupt(t *emu.Txn, step emu.Step) {
+func (u *Unit) passInterrupt(t *emu.Txn) {
+	u.sendInterrupt(t, emu.PA(t.Req.Addr), t.Req.Data)
+}
+
+// sendInterrupt ends t with a message, which stays behind the requester's earlier writes.
+func (u *Unit) sendInterrupt(t *emu.Txn, addr emu.PA, data uint32) {
+	t.Res.PA, t.Res.Data = addr, data
+	order(t, StepInterruptOrder, stIRQOrdered)
+}
+
+func (u *Unit) interruptOrdered(t *emu.Txn) {
 	r := &t.Res
-	r.Status, r.PA, r.Data, r.Perm, r.Lg2 = emu.Interrupt, emu.PA(t.Req.Addr), t.Req.Data, emu.Write, 64
-	done(t, step)
+	r.Status, r.Perm, r.Lg2 = emu.Interrupt, emu.Write, 64
+	done(t, StepInterrupt)
 }

@@ -20,11 +20,9 @@ func reached(pde bool) emu.CacheSet {
 	return tlbCaches
 }
 
-// selHost selects host translations of a domain; w1 has the range. The class of nested translations is
-// there for those in flight: what they have read of the host table they must not put into a cache any
-// more, from now on and not only from selNested on.
+// selHost selects host translations of a domain; w1 has the range.
 func selHost(s *emu.Selector, did uint32, w1 uint64, pde bool) {
-	*s = emu.Selector{Caches: reached(pde), Match: emu.MatchDomain | emu.MatchClass, Domain: did, Classes: 1<<ClassHost | 1<<ClassNested}
+	*s = emu.Selector{Caches: reached(pde), Match: emu.MatchDomain | emu.MatchClass, Domain: did, Classes: 1 << ClassHost}
 	selRange(s, w1)
 }
 

@@ -72,9 +72,12 @@ func (u *Unit) logRelease(t *emu.Txn) { release(t, emu.SlotLog, StepEventLog, st
 
 // logReleased goes on with who wanted the event logged.
 func (u *Unit) logReleased(t *emu.Txn) {
-	if uint16(t.Aux[3]) == stFaultLogged {
+	switch uint16(t.Aux[3]) {
+	case stFaultLogged:
 		u.faultLogged(t)
-		return
+	case stTimeoutLogged:
+		u.timeoutLogged(t)
+	default:
+		u.cmdNext(t)
 	}
-	u.cmdNext(t)
 }

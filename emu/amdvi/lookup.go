@@ -95,6 +95,7 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, t
 	}
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2 = emu.PA(v[0]&tlbPage.Mask()|uint64(q.Addr)&ones(lg2)), 0, emu.OK, lg2
+	r.Snoop = false
 	r.Perm, r.Touched = grant(q, e[0], class, have), 1<<emu.CacheEntry|1<<emu.CacheIOTLB
 	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = entry, v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
 	if r.Fault.Code != 0 {

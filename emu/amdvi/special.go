@@ -34,6 +34,7 @@ func (u *Unit) interruptAddress(t *emu.Txn) bool {
 		c = FaultInterruptPASID
 	case isInterrupt(q):
 		t.Aux[0] |= auxInterrupt.Mask()
+		t.Uses = emu.CacheEntry.Set() | emu.CacheInterrupt.Set()
 		return true
 	case q.Access&(emu.RW|emu.Atomic) == emu.Write:
 		c = FaultWriteInterrupt

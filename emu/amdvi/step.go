@@ -41,7 +41,10 @@ const (
 	stCmdSecond
 	stWaitDrained
 	stWaitStored
-	stIOTLBAnswered
+	stCmdAgain
+	stTimeoutNext
+	stTimeoutLogged
+	stIRQOrdered
 	stMessageNext
 	numStates
 )
@@ -54,6 +57,7 @@ const maxStates = 64
 var jobStart = [8]uint16{
 	EngineCommand: stCmdNext,
 	EngineMessage: stMessageNext,
+	EngineTimeout: stTimeoutNext,
 }
 
 // Start implements emu.Unit. q may lie in t.
@@ -69,7 +73,7 @@ func (u *Unit) Start(t *emu.Txn, q *emu.Request) {
 	r.Access, r.Type, r.Job, r.Data = q.Access, q.Type, q.Job, q.Data
 	// A translation sets what is in Act, In and Frame before it looks at it.
 	t.Ans, t.Marked, t.State, t.Wake = emu.AnsOK, false, stFrontEnd, 0
-	t.Tag, t.Known = 0, 0
+	t.Tag, t.Known, t.Uses, t.Classes = 0, 0, 0, 0
 	t.Res = emu.Result{}
 	t.Entry = [8]uint64{}
 	t.At, t.Ver, t.Aux = 0, 0, [4]uint64{}
@@ -114,7 +118,10 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stCmdSecond:       (*Unit).cmdSecond,
 	stWaitDrained:     (*Unit).waitDrained,
 	stWaitStored:      (*Unit).waitStored,
-	stIOTLBAnswered:   (*Unit).iotlbAnswered,
+	stCmdAgain:        (*Unit).cmdAgain,
+	stTimeoutNext:     (*Unit).timeoutNext,
+	stTimeoutLogged:   (*Unit).timeoutLogged,
+	stIRQOrdered:      (*Unit).interruptOrdered,
 	stMessageNext:     (*Unit).messageNext,
 	numStates:         (*Unit).ended,
 	maxStates - 1:     (*Unit).ended,

@@ -21,6 +21,7 @@ const (
 	StepExclusion
 	StepIdentity
 	StepInterrupt
+	StepInterruptOrder
 	StepAddressWidth
 	StepIOTLB
 	StepIOTLBMiss
@@ -43,6 +44,7 @@ const (
 	StepCommandDecode
 	StepInvalidate
 	StepCommandIOTLB
+	StepTimeout
 	StepWaitDrain
 	StepWaitStore
 	StepCommandStop
@@ -64,6 +66,7 @@ var steps = [numSteps]emu.StepInfo{
 	StepExclusion:      {Name: "exclusion range", Clause: "2.1"},
 	StepIdentity:       {Name: "identity (Mode=0)", Clause: "2.2.2"},
 	StepInterrupt:      {Name: "interrupt control", Clause: "2.2.5"},
+	StepInterruptOrder: {Name: "interrupt behind earlier writes", Clause: "2.2.5"},
 	StepAddressWidth:   {Name: "input address width", Clause: "2.2.3"},
 	StepIOTLB:          {Name: "IOTLB look-up", Clause: "2.4.3"},
 	StepIOTLBMiss:      {Name: "IOTLB miss", Clause: "2.4.3"},
@@ -86,6 +89,7 @@ var steps = [numSteps]emu.StepInfo{
 	StepCommandDecode:  {Name: "command decode", Clause: "2.4"},
 	StepInvalidate:     {Name: "invalidation", Clause: "2.4"},
 	StepCommandIOTLB:   {Name: "device IOTLB invalidation", Clause: "2.4.4"},
+	StepTimeout:        {Name: "device IOTLB time-out", Clause: "2.5.8"},
 	StepWaitDrain:      {Name: "COMPLETION_WAIT: drain", Clause: "2.4.1"},
 	StepWaitStore:      {Name: "COMPLETION_WAIT: store", Clause: "2.4.1"},
 	StepCommandStop:    {Name: "command buffer stops", Clause: "2.4"},

@@ -141,9 +141,7 @@ func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, v *[4]u
 	if t.Req.PASID != emu.NoPASID {
 		r.Prov.Entry = v[2]
 	}
-	if t.Req.Type == emu.TranslationReq && tlbU.On(v[1]) {
-		r.Perm |= emu.UntranslatedOnly
-	}
+	completion(&t.Req, r, v[1])
 }
 
 // translated has the translation of 2^lg2 bytes to page: it answers the request and fills the IOTLB.

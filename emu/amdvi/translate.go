@@ -51,7 +51,7 @@ func (u *Unit) off(t *emu.Txn) {
 	case t.Req.Type == emu.TranslationReq || t.Req.Type == emu.PageRequest:
 		u.fault(t, FaultDisabled, StepFrontEnd, 0)
 	case isInterrupt(&t.Req):
-		u.passInterrupt(t, StepFrontEnd)
+		u.passInterrupt(t)
 	default:
 		pass(&t.Req, &t.Res)
 		done(t, StepFrontEnd)
@@ -82,6 +82,7 @@ func (u *Unit) request(t *emu.Txn) {
 		return
 	case u.excluded(q, w1):
 		pass(q, &t.Res)
+		passCompletion(q, &t.Res)
 		done(t, StepExclusion)
 		return
 	case !spec.DteTV.On(w0):
@@ -137,6 +138,9 @@ func (u *Unit) selectTables(t *emu.Txn) {
 	}
 	t.Tag = emu.MakeTag(class, uint32(spec.DteDomainID.Of(t.Entry[1])), p)
 	t.Frame[0].In = uint64(q.Addr)
+	if class == ClassNested {
+		t.Classes = 1 << ClassHost
+	}
 	if c := u.pasidFault(q, w0); c != 0 {
 		u.fault(t, c, StepRequestCheck, 0)
 		return
@@ -165,6 +169,7 @@ func (u *Unit) selectTables(t *emu.Txn) {
 func (u *Unit) identity(t *emu.Txn) {
 	pass(&t.Req, &t.Res)
 	t.Res.Perm = dteRights(t.Entry[0])
+	passCompletion(&t.Req, &t.Res)
 	done(t, StepIdentity)
 }
 

@@ -14,7 +14,7 @@ import (
 const (
 	EngineCommand emu.Engine = iota // command buffer
 	EngineMessage                   // the unit's own interrupts
-	numEngines
+	EngineTimeout                   // events of device IOTLBs that did not answer
 )
 
 // Unit is one AMD-Vi unit. It implements emu.Unit.
@@ -42,9 +42,11 @@ type Unit struct {
 // state is what a unit remembers besides its registers and caches. It is plain data for Save.
 type state struct {
 	CmdBusy   bool  // the command engine is between start and stop
+	CmdWaits  bool  // the command engine waits for devices
 	CmdHalted bool  // stopped by an error until CmdBufEn is set anew
 	LogHalted bool  // the event log overflowed
 	Messages  uint8 // interrupts to be sent, by msg...
+	ITags     [emu.MaxITags]itag
 }
 
 // New returns a unit after a cold reset, or an error that wraps ErrConfig.
