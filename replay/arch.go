@@ -26,13 +26,12 @@ type mode struct {
 	// version is the provenance word of a raw entry.
 	version func(words []uint64) uint64
 
-	pasids  bool       // requests may carry PASIDs
-	tags    int        // so many PASIDs in turn for the requests of a trace that have none; 0: none
-	stage   host.Stage // of the tables of a domain
-	limit   uint8      // address bits that domains have
-	nested  bool       // domains are first-stage tables of a guest over a parent; rewrites replace one of them
-	poison  uint64     // low bits of an entry that grants everything, in tables and leaves alike
-	poison2 uint64     // nested: those of the second stage
+	pasids bool       // requests may carry PASIDs
+	tags   int        // so many PASIDs in turn for the requests of a trace that have none; 0: none
+	stage  host.Stage // of the tables of a domain
+	limit  uint8      // address bits that domains have
+	nested bool       // domains are first-stage tables of a guest over a parent; rewrites replace one of them
+	poison uint64     // low bits of an entry that grants everything, in tables and leaves alike; nested: of both stages
 }
 
 // architectures are the units that a replay knows, in the order of reports.

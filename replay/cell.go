@@ -38,8 +38,7 @@ type cell struct {
 	entries    map[emu.PA]*stream
 	poisonPage emu.PA
 
-	gframes     *host.Frames // nested: table pages of guests
-	guestPoison emu.PA       // what poisonPage is, inside the guests
+	gframes *host.Frames // nested: table pages of guests
 
 	interval uint64 // cycles between two issues of a device, 0 = closed loop
 	every    uint64 // accesses of the trace between two rewrites
@@ -92,14 +91,13 @@ func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	if c.drv, err = c.mode.driver(c.cpu, c.unit, c.frames, opt.Omit); err != nil {
 		return nil, err
 	}
-	if c.poisonPage, err = c.frames.Alloc(emu.PageShift); err != nil {
-		return nil, err
+	c.poisonPage = guestPoison
+	if !c.mode.nested {
+		if c.poisonPage, err = c.frames.Alloc(emu.PageShift); err != nil {
+			return nil, err
+		}
 	}
-	low := c.mode.poison
-	if c.mode.nested {
-		low = c.mode.poison2
-	}
-	c.fill(c.poisonPage, uint64(c.poisonPage)|low)
+	c.fill(c.poisonPage, uint64(c.poisonPage)|c.mode.poison)
 	c.format = c.mode.entry()
 	c.every = 1
 	if opt.Rewrites > 0 {

@@ -24,6 +24,11 @@ const (
 	guestBlock    = 1 << 21 // the parent maps the guest's memory in blocks of this size
 )
 
+// guestPoison is what an entry of a table that is no longer used leads to, in nested mode. All its
+// entries lead to itself, read as those of either stage: it is at the same address in the guest and in
+// the machine.
+const guestPoison = guestTables + 1<<guestTableLg2
+
 // guestTableHost is where the machine has the pages of guests' tables.
 const guestTableHost = tableBase + tableSize
 
@@ -45,6 +50,9 @@ func (c *cell) newVM(color emu.PA, like *vm) (*vm, error) {
 	}
 	v := &vm{dom: dom, color: color, mapped: map[emu.PA]bool{}, tables: map[emu.PA]struct{}{}}
 	if err := dom.Map(emu.IOVA(guestTables), guestTableHost, 1<<guestTableLg2, emu.RW); err != nil {
+		return nil, err
+	}
+	if err := dom.Map(emu.IOVA(guestPoison), guestPoison, emu.PageSize, emu.RW); err != nil {
 		return nil, err
 	}
 	if like == nil {
@@ -90,10 +98,6 @@ func (c *cell) guestFrames() (*host.Frames, error) {
 		return nil, err
 	}
 	f.Quarantine(quarantine)
-	if c.guestPoison, err = f.Alloc(emu.PageShift); err != nil {
-		return nil, err
-	}
-	c.fill(c.guestPoison-guestTables+guestTableHost, uint64(c.guestPoison)|c.mode.poison)
 	c.gframes = f
 	return f, nil
 }

@@ -81,6 +81,11 @@ func TestOmittedInvalidation_IsStale(t *testing.T) {
 		// Translations under the old id wait for the id's next owner.
 		{vtdLegacy, entry.OmitIOTLB, func(r report.Run) bool { return r.Wrong > 0 }},
 		{vtdScalable, entry.OmitIOTLB, func(r report.Run) bool { return r.Wrong > 0 }},
+		{vtdFirst, entry.OmitPASID, stale},
+		{vtdFirst, entry.OmitIOTLB, func(r report.Run) bool { return r.Wrong > 0 }},
+		{vtdTagged, entry.OmitPASID, stale},
+		{vtdNested, entry.OmitPASID, stale},
+		{vtdNested, entry.OmitIOTLB, func(r report.Run) bool { return r.Wrong > 0 }},
 		// Without the wait nobody knows when the rest is done.
 		{vtdLegacy, entry.OmitWait, func(r report.Run) bool { return r.Stale > 0 && r.Late > 0 }},
 	} {

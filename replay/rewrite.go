@@ -107,20 +107,16 @@ func (c *cell) tally(rep *entry.Report) {
 // with all rights, so that a walk that still uses it ends somewhere recognisable. The lab does this
 // behind the host's back, in the cycle in which the rewrite was declared complete.
 func (c *cell) poison(old, cur *generation) {
-	self := c.poisonPage
-	if old.vm != nil {
-		self = c.guestPoison
-		if old.vm != cur.vm {
-			c.poisonTables(old.vm.tables, nil, uint64(c.poisonPage)|c.mode.poison2)
-		}
+	c.poisonTables(old.tables, cur.tables)
+	if old.vm != nil && old.vm != cur.vm {
+		c.poisonTables(old.vm.tables, nil)
 	}
-	c.poisonTables(old.tables, cur.tables, uint64(self)|c.mode.poison)
 }
 
-func (c *cell) poisonTables(tables, keep map[emu.PA]struct{}, word uint64) {
+func (c *cell) poisonTables(tables, keep map[emu.PA]struct{}) {
 	for pa := range tables {
 		if !holds(keep, pa) {
-			c.fill(pa, word)
+			c.fill(pa, uint64(c.poisonPage)|c.mode.poison)
 		}
 	}
 }

@@ -43,7 +43,7 @@ var vtdArch = &arch{name: "vtd", modes: []*mode{
 	vtdPASID(mode{name: vtdScalable, stage: host.StageSecond, limit: 48, poison: vtdPoisonSecond}),
 	vtdPASID(mode{name: vtdFirst, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
 	vtdPASID(mode{name: vtdTagged, tags: vtdTags, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
-	// vtdPASID(mode{name: vtdNested, nested: true, limit: 47, poison: vtdPoisonFirst, poison2: vtdPoisonSecond}),
+	vtdPASID(mode{name: vtdNested, nested: true, limit: 47, poison: vtdPoisonFirst}),
 }}
 
 // vtdPASID completes a mode in which PASID-table entries are rewritten.
