@@ -31,7 +31,7 @@ func run(t testing.TB, o Options) *report.Replay {
 // The verdicts of the table in the design, on the embedded trace of a real system.
 func TestDefaultTrace_Verdicts(t *testing.T) {
 	for _, name := range []string{"default", "nocache"} {
-		o := Options{Preset: preset(t, name), Writers: entry.Writers()}
+		o := Options{Preset: preset(t, name), Writers: entry.Writers(), Outstanding: 8}
 		if name == "nocache" { // the others fault in either case
 			o.Writers = []entry.Writer{entry.Hitless, entry.Naive}
 		}
@@ -106,7 +106,7 @@ func TestDeterminism_AnyNumberOfProcessors(t *testing.T) {
 	var first []byte
 	for _, n := range []int{1, 2, 4} {
 		old := runtime.GOMAXPROCS(n)
-		doc := run(t, Options{Preset: preset(t, "default"), Requests: 3000, Rewrites: 15, Seed: 7})
+		doc := run(t, Options{Preset: preset(t, "default"), Requests: 3000, Rewrites: 10, Seed: 7, Outstanding: 4})
 		runtime.GOMAXPROCS(old)
 		doc.Wall = report.Wall{}
 		b, err := json.Marshal(doc)
