@@ -79,9 +79,12 @@ func (t *Table) grow(last emu.IOVA) error {
 		return nil
 	}
 	g := &t.g
+	if !g.Dynamic {
+		return ErrRange
+	}
 	level := t.top
 	for bits.Len64(uint64(last)) > int(min(g.shift(level+1), g.VABits)) {
-		if level++; !g.Dynamic || level >= g.MaxLevels {
+		if level++; level >= g.MaxLevels {
 			return ErrRange
 		}
 	}

@@ -48,6 +48,7 @@ var benchFormats = []struct {
 }{
 	{"vtdss", VTDSS{Dirty: true}, Config{Levels: 4}, 12},
 	{"x86", X86{Dirty: true}, Config{Levels: 4}, 12},
+	{"amdv1", AMDv1{Dirty: true}, Config{Levels: 4}, 12},
 	{"mock", Mock{Fixed: 4}, Config{}, 11},
 }
 

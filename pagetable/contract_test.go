@@ -243,6 +243,8 @@ func TestNewOpen_RejectBadConfig(t *testing.T) {
 		{X86{}, Config{Levels: 3}}, {X86{}, Config{Levels: 6}}, {X86{}, Config{Levels: 4, VABits: 48}}, {X86{}, Config{Levels: 4, VABits: 38}},
 		{X86{}, Config{Levels: 5, VABits: 57}}, {X86{Unsigned: true}, Config{Levels: 4, VABits: 49}},
 		{X86{}, Config{VABits: 47, SignExtend: true}}, {X86{}, Config{VABits: 49, SignExtend: true}}, {X86{}, Config{Attr: X86Supervisor}},
+		{AMDv1{}, Config{Levels: 7}}, {AMDv1{MaxLevels: 4}, Config{Levels: 5}}, {AMDv1{}, Config{VABits: 40}},
+		{AMDv1{}, Config{SignExtend: true}}, {AMDv1{}, Config{Attr: 4}},
 		{Mock{}, Config{VABits: 40}}, {Mock{}, Config{SignExtend: true}}, {Mock{}, Config{Levels: 8}},
 	} {
 		_, err := New(c.f, a, a, c.cfg)

@@ -56,10 +56,14 @@ func (c *cursor) at(iova emu.IOVA) span {
 		s.entry = t.decode(raw, c.level)
 		switch s.entry.Kind {
 		case SubTable:
-			c.level--
+			if s.entry.Lg2 != 0 && !c.skip(&s, iova) {
+				return s
+			}
+			level := c.level
+			c.level = t.g.below(&s.entry, level)
 			c.path[c.level] = frame{
 				table: s.entry.OA, first: s.first, last: s.last,
-				perm: f.perm & s.entry.Perm, sig: t.f.Significant(raw, c.level+1),
+				perm: f.perm & s.entry.Perm, sig: t.f.Significant(raw, level),
 			}
 			c.moved = true
 			c.visited++
@@ -72,6 +76,21 @@ func (c *cursor) at(iova emu.IOVA) span {
 		}
 		return s
 	}
+}
+
+// skip cuts the span of a link that skips levels down to what the next table translates. It returns
+// false, and makes s the hole behind that, if iova is not in it.
+func (c *cursor) skip(s *span, iova emu.IOVA) bool {
+	last := s.first | (emu.IOVA(1)<<s.entry.Lg2 - 1)
+	if iova > last {
+		s.first, s.entry = last+1, Entry{}
+		return false
+	}
+	s.last = last
+	for level := c.level - 1; level > c.t.g.below(&s.entry, c.level); level-- {
+		c.path[level] = frame{first: 1} // holds no address
+	}
+	return true
 }
 
 // widen extends the span of a leaf's slot over all its slots, if they agree. If they do not, each is

@@ -87,6 +87,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(uint64(0x60000000000001df), uint64(0x600000000000781f), uint64(5), uint8(2), uint64(1<<27))
 	f.Add(uint64(0x4c87067), uint64(0xbc010e7), uint64(0x7ff0000040001f9f), uint8(1), uint64(0xffff_8000_0000_0000))
 	f.Add(uint64(0x8000000000000025), uint64(0x3f60003), uint64(0x1001), uint8(4), uint64(1<<47-0x3000))
+	f.Add(uint64(0x70000000_0009_7e01), uint64(0x6000000003f60201), uint64(0x600bffff_ffff_fe01), uint8(2), uint64(1<<39))
 	a := newArena(1) // one for all inputs: a new one for each would keep the garbage collector busy
 	f.Fuzz(func(t *testing.T, x, y, z uint64, level uint8, iova uint64) {
 		for _, v := range variants {

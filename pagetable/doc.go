@@ -13,6 +13,7 @@
 //     of its level: a leaf may take one slot or an aligned power of two of neighbouring slots.
 //   - replicated: all slots of such a leaf hold the same entry. Otherwise each slot holds its own
 //     address and a hint says that the neighbours belong together.
+//   - skipping: a link past one or more levels. What its slot spans beyond the next table is a hole.
 //   - OA: output address of a leaf; or the address of the next table.
 //   - hole: an address without translation, whatever the level at which the walk ends.
 //   - malformed: an entry that the architecture defines as an error for the walker.
@@ -40,5 +41,6 @@
 //
 // # What is not modelled
 //
-// Tables that skip a level; break-before-make (Cut replaces a leaf in place).
+// Writing links that skip a level, or taking them apart (they are read, see Entry.Lg2);
+// break-before-make (Cut replaces a leaf in place).
 package pagetable

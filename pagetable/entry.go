@@ -43,7 +43,9 @@ type Entry struct {
 	// that are not replicated, Decode rounds it down to the base of the leaf.
 	OA   emu.PA
 	Kind Kind
-	// Lg2 is the log2 size of a leaf in bytes, the same in each of its slots; zero for a table.
+	// Lg2 is the log2 size of a leaf in bytes, the same in each of its slots. For a link that skips
+	// levels it is the log2 size of what the next table translates, less than the slot spans; for
+	// any other table it is zero.
 	Lg2 uint8
 	State
 }

@@ -57,9 +57,9 @@ func (m *mapper) vacant(slot emu.PA, raw uint64, level uint8) (isTable bool, err
 		err = ErrExists
 	case SubTable:
 		if m.gather == nil {
-			return true, errOccupied
+			return true, errNarrow
 		}
-		if err = t.vacantTree(e.OA, level-1); err == nil {
+		if err = t.vacantTree(e.OA, t.g.below(&e, level)); err == nil {
 			return true, nil
 		}
 	default:
@@ -82,7 +82,7 @@ func (t *Table) vacantTree(table emu.PA, level uint8) error {
 		case Malformed:
 			return ErrCorrupt
 		case SubTable:
-			if err := t.vacantTree(e.OA, level-1); err != nil {
+			if err := t.vacantTree(e.OA, t.g.below(&e, level)); err != nil {
 				return err
 			}
 		}
@@ -97,7 +97,7 @@ func (m *mapper) replace(slot emu.PA, level uint8, first emu.IOVA, leaf uint64) 
 	t.mem.Store64(slot, leaf)
 	if e.Kind == SubTable {
 		m.gather.addLink(first, first|(emu.IOVA(1)<<t.g.shift(level)-1), level)
-		t.gatherTree(e.OA, level-1, m.gather)
+		t.gatherTree(e.OA, t.g.below(&e, level), m.gather)
 	}
 }
 
@@ -107,7 +107,7 @@ func (t *Table) gatherTree(table emu.PA, level uint8, g *Gather) {
 		for i := range t.entries(level) {
 			if raw := t.mem.Load64(table + emu.PA(i*8)); raw != 0 {
 				if e := t.decode(raw, level); e.Kind == SubTable {
-					t.gatherTree(e.OA, level-1, g)
+					t.gatherTree(e.OA, t.g.below(&e, level), g)
 				}
 			}
 		}

@@ -63,5 +63,29 @@ func (g *Geometry) shift(level uint8) uint8 { return g.Granule + g.Bits*level }
 // levelOf is the level at which a leaf of 2^lg2 bytes lives.
 func (g *Geometry) levelOf(lg2 uint8) uint8 { return (lg2 - g.Granule) / g.Bits }
 
+// below is the level of the table that e, a link at level, leads to.
+func (g *Geometry) below(e *Entry, level uint8) uint8 {
+	if e.Lg2 == 0 {
+		return level - 1
+	}
+	return g.levelOf(e.Lg2) - 1
+}
+
+// skips tells whether a link at level may lead to a table that translates 2^lg2 bytes: to any below
+// the next.
+func (g *Geometry) skips(lg2, level uint8) bool {
+	next := g.levelOf(lg2)
+	return next > 0 && next < level && lg2 == g.shift(next)
+}
+
+// reach is log2 of what the table that e links can translate. It is less than what the slot spans if
+// the link skips levels: the rest of the slot is a hole.
+func (g *Geometry) reach(e *Entry, level uint8) uint8 {
+	if e.Lg2 == 0 {
+		return g.shift(level)
+	}
+	return e.Lg2
+}
+
 // tableLg2 is log2 of the size in bytes of a table below the root.
 func (g *Geometry) tableLg2() uint8 { return g.Bits + 3 }

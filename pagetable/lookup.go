@@ -20,12 +20,16 @@ func (t *Table) Lookup(iova emu.IOVA) (tr Translation, found bool) {
 		return tr, false
 	}
 	table, perm := t.root, ^Perm(0)
-	for level := t.top; ; level-- {
+	for level := t.top; ; {
 		e := t.decode(t.mem.Load64(t.slot(table, level, iova)), level)
 		switch e.Kind {
 		case SubTable:
+			if !t.reaches(&e, level, iova) {
+				return tr, false
+			}
 			table = e.OA
 			perm &= e.Perm
+			level = t.g.below(&e, level)
 		case Leaf:
 			off := emu.PA(iova) & (emu.PA(1)<<e.Lg2 - 1)
 			return Translation{PA: e.OA + off, Lg2: e.Lg2, Perm: perm & e.Perm, Attr: e.Attr}, true

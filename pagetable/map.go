@@ -20,7 +20,8 @@ func (t *Table) Map(iova emu.IOVA, pa emu.PA, length uint64, perm Perm, g *Gathe
 // the precondition of that.
 //
 // Errors, the first that applies: ErrPerm, ErrRange (pa), ErrLength, ErrOverflow, ErrAlign, ErrRange
-// (iova), all with nothing done; then ErrExists, ErrNoMemory, ErrCorrupt.
+// (iova), all with nothing done; then ErrExists, ErrNoMemory, ErrCorrupt, ErrUnsupported (a link that
+// skips levels, written by others, leads past the address).
 func (t *Table) MapAttr(iova emu.IOVA, pa emu.PA, length uint64, perm Perm, attr Attr, g *Gather) (done uint64, err error) {
 	if err := t.checkMap(iova, pa, length, perm, attr); err != nil {
 		return 0, &OpError{Op: "map", First: iova, At: iova, Err: err}
@@ -65,8 +66,9 @@ func (t *Table) checkMap(iova emu.IOVA, pa emu.PA, length uint64, perm Perm, att
 	return nil
 }
 
-// errOccupied says that an empty table stands where a leaf belongs and may not be replaced.
-var errOccupied = errors.New("empty table in the way")
+// errNarrow says that a table stands where a leaf belongs, and stays: it is empty and may not be
+// replaced, or the link above leads past the leaf's level. Smaller leaves fit.
+var errNarrow = errors.New("table in the way")
 
 // mapper is the state of one map. Its fields are plain so that it stays on the stack.
 type mapper struct {
@@ -89,6 +91,12 @@ func (m *mapper) fail(op string, first emu.IOVA, err error) error {
 	return &OpError{Op: op, First: first, At: m.at, Entry: m.entry, Raw: m.raw, Err: err}
 }
 
+// narrowTo uses only leaves of less than 2^lg2 bytes up to last.
+func (m *mapper) narrowTo(last emu.IOVA, lg2 uint8) {
+	m.narrowing, m.narrowLast = true, last
+	m.narrow = m.sizes & (uint64(1)<<lg2 - 1)
+}
+
 // run maps first..last under the table root at level top. It walks once per table that gets leaves
 // and fills it without looking above.
 func (m *mapper) run(root emu.PA, top uint8, first, last emu.IOVA, oa emu.PA) error {
@@ -105,16 +113,17 @@ func (m *mapper) run(root emu.PA, top uint8, first, last emu.IOVA, oa emu.PA) er
 		}
 		level := t.g.levelOf(lg2)
 		table, err := m.descend(root, top, level)
+		if err == errNarrow {
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		room := (t.entries(level) - t.index(m.at, level)) >> (lg2 - t.g.shift(level))
 		n, err := m.fill(table, level, lg2, min(count, room), oa)
 		bytes := n << lg2
-		if err == errOccupied {
-			leafFirst := m.at + emu.IOVA(bytes)
-			m.narrowing, m.narrowLast = true, leafFirst|(emu.IOVA(1)<<lg2-1)
-			m.narrow = m.sizes & (uint64(1)<<t.g.shift(level) - 1)
+		if err == errNarrow {
+			m.narrowTo((m.at+emu.IOVA(bytes))|(emu.IOVA(1)<<lg2-1), t.g.shift(level))
 			err = nil
 		}
 		if err == nil && bytes != 0 && m.at+emu.IOVA(bytes-1) == last {
@@ -144,8 +153,15 @@ func (m *mapper) descend(table emu.PA, from, level uint8) (emu.PA, error) {
 			if raw&t.g.Pending != 0 && t.cfg.Incoherent {
 				t.settle(slot, raw)
 			}
+			if !t.reaches(&e, l, m.at) {
+				m.entry, m.raw = slot, raw
+				return 0, ErrUnsupported
+			}
+			if l = t.g.below(&e, l); l < level {
+				m.narrowTo(m.at|(emu.IOVA(1)<<e.Lg2-1), e.Lg2)
+				return 0, errNarrow
+			}
 			table = e.OA
-			l--
 		case Empty:
 			if next, ok, err := t.link(slot, raw, l); err != nil {
 				return 0, err

@@ -33,7 +33,7 @@ func (t *Table) eachPage(table emu.PA, level uint8, yield func(TablePage) bool) 
 	}
 	for i := range t.entries(level) {
 		raw := t.mem.Load64(table + emu.PA(i*8))
-		if e := t.decode(raw, level); e.Kind == SubTable && !t.eachPage(e.OA, level-1, yield) {
+		if e := t.decode(raw, level); e.Kind == SubTable && !t.eachPage(e.OA, t.g.below(&e, level), yield) {
 			return false
 		}
 	}
@@ -63,7 +63,7 @@ func (t *Table) freeBelow(table emu.PA, level uint8) {
 	for i := range t.entries(level) {
 		raw := t.mem.Load64(table + emu.PA(i*8))
 		if e := t.decode(raw, level); e.Kind == SubTable {
-			t.freeTree(e.OA, level-1)
+			t.freeTree(e.OA, t.g.below(&e, level))
 		}
 	}
 }
@@ -93,7 +93,7 @@ func (t *Table) check(table emu.PA, level uint8, first emu.IOVA, seen map[emu.PA
 		case SubTable:
 			if bad = seen[e.OA]; !bad {
 				seen[e.OA] = true
-				if err := t.check(e.OA, level-1, at, seen); err != nil {
+				if err := t.check(e.OA, t.g.below(&e, level), at, seen); err != nil {
 					return err
 				}
 			}

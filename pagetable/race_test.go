@@ -156,6 +156,7 @@ func TestDirty_ClearKeepsWhatHardwareSets(t *testing.T) {
 	clearKeeps(t, VTDSS{Dirty: true}, vtdA)
 	clearKeeps(t, X86{Dirty: true}, x86A)
 	clearKeeps(t, X86{Dirty: true}, 1<<10) // EA
+	clearKeeps(t, AMDv1{Dirty: true}, amdA)
 }
 
 func clearKeeps(t *testing.T, f Format, bit uint64) {

@@ -144,6 +144,11 @@ func (t *Table) slot(table emu.PA, level uint8, iova emu.IOVA) emu.PA {
 	return table + emu.PA(t.index(iova, level)*8)
 }
 
+// reaches tells whether the table that e, a link at level, leads to translates iova.
+func (t *Table) reaches(e *Entry, level uint8, iova emu.IOVA) bool {
+	return e.Lg2 == 0 || uint64(iova)&(uint64(1)<<t.g.shift(level)-1)>>e.Lg2 == 0
+}
+
 // linkTo returns the entry at level that links the table next and grants everything.
 func (t *Table) linkTo(next emu.PA, level uint8) uint64 {
 	return t.f.Encode(Entry{Kind: SubTable, OA: next, State: State{Perm: t.g.Perms, Accessed: t.g.Preset}}, level)
@@ -162,7 +167,7 @@ func (t *Table) decode(raw uint64, level uint8) Entry {
 			e.Kind = Malformed
 		}
 	case SubTable:
-		if level == 0 {
+		if level == 0 || e.Lg2 != 0 && !t.g.skips(e.Lg2, level) {
 			e.Kind = Malformed
 		}
 	}

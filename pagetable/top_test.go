@@ -59,6 +59,29 @@ func TestIncreaseTop_HardwareFirst(t *testing.T) {
 	requireNoLeak(t, a, tab)
 }
 
+// TestIncreaseTop_FixedTablesKeepTheirWidth: only a dynamic table may grow, and no other gets wider than
+// its walker was told.
+func TestIncreaseTop_FixedTablesKeepTheirWidth(t *testing.T) {
+	forAll(t, func(t *testing.T, v variant) {
+		a := newArena(1)
+		tab := v.table(t, a)
+		if tab.g.Dynamic {
+			t.Skip("dynamic")
+		}
+		want := tab.Info()
+		if !want.SignExtend && want.Last != ^emu.IOVA(0) {
+			require.ErrorIs(t, tab.IncreaseTop(want.Last+1), ErrRange)
+		}
+		require.NoError(t, tab.IncreaseTop(want.Last))
+		require.Equal(t, want, tab.Info())
+		if want.SignExtend {
+			require.ErrorIs(t, tab.IncreaseTop(half(tab)), ErrRange)
+		}
+		require.Equal(t, want, tab.Info())
+		requireNoLeak(t, a, tab)
+	})
+}
+
 // TestFullSpace maps the largest leaves over the whole aperture and back.
 func TestFullSpace(t *testing.T) {
 	forAll(t, func(t *testing.T, v variant) {

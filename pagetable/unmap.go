@@ -68,7 +68,7 @@ func (u *unmapper) table(table emu.PA, level uint8) bool {
 			more = u.leaf(slot, raw, e, level, slots)
 			idx += slots
 		case SubTable:
-			more = u.subTable(slot, e.OA, level)
+			more = u.subTable(slot, &e, level)
 			idx++
 		case Malformed:
 			u.err, u.entry, u.raw = ErrCorrupt, slot, raw
@@ -115,16 +115,20 @@ func (u *unmapper) removed(end emu.IOVA) bool {
 	return true
 }
 
-// subTable removes what lies below a link, and the link if nothing is left.
-func (u *unmapper) subTable(slot, next emu.PA, level uint8) bool {
+// subTable removes what lies below a link, and the link if nothing is left. Behind what a link that
+// skips levels reaches there is a hole.
+func (u *unmapper) subTable(slot emu.PA, e *Entry, level uint8) bool {
 	t := u.t
-	mask := emu.IOVA(1)<<t.g.shift(level) - 1
+	if !t.reaches(e, level, u.at) {
+		return false
+	}
+	mask := emu.IOVA(1)<<t.g.reach(e, level) - 1
 	first := u.at
-	more := u.table(next, level-1)
+	more := u.table(e.OA, t.g.below(e, level))
 	if u.gather != nil && u.any && first&mask == 0 && u.end >= first|mask {
 		t.mem.Store64(slot, 0)
 		u.gather.addLink(first, first|mask, level)
-		u.gather.addPage(t.pages, next, t.g.tableLg2())
+		u.gather.addPage(t.pages, e.OA, t.g.tableLg2())
 	}
-	return more
+	return more && e.Lg2 == 0
 }
