@@ -70,6 +70,10 @@ type Config struct {
 	Perf PerfConfig // PERFCAP_REG and its blocks; used with PMS
 
 	// Left to the implementation.
+	// SnoopedWalks makes walks coherent whatever ECAP.SMPWCS and the PASID entry's PWSNP say, so that
+	// flags are set and not faults 7Ch and 90h raised: in a machine without processor caches, such as a
+	// snapshot at rest, or one that is emulated.
+	SnoopedWalks   bool
 	CompressFaults bool           // a fault of a source that already has a record is dropped (7.3.1)
 	ContextCache   iotlb.Geometry // Sets*Ways == 0: no such cache
 	PASIDCache     iotlb.Geometry

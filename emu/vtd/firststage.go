@@ -303,7 +303,7 @@ func (u *Unit) fsFlags(t *emu.Txn) {
 
 // snoops reports whether walks of t are coherent, without which they set no flags.
 func (u *Unit) snoops(t *emu.Txn) bool {
-	return u.cfg.SMPWCS && spec.PasidPWSNP.On(t.Entry[1])
+	return u.cfg.SnoopedWalks || u.cfg.SMPWCS && spec.PasidPWSNP.On(t.Entry[1])
 }
 
 // fsUpdated goes on after the compare-and-swap; if the entry changed meanwhile it is looked at anew.

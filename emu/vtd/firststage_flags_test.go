@@ -127,6 +127,14 @@ func TestFirstStageFlagsThatAreSetNeedNoCoherentWalk(t *testing.T) {
 	}
 }
 
+func TestFirstStageFlagsOfASnapshotAreSet(t *testing.T) {
+	r := newRig(t, func(c *vtd.Config) { c.SMPWCS, c.SnoopedWalks = false, true })
+	at := r.fsMap(r.first(sid, 5, 7, with(spec.PasidPWSNP, 0)), iova, 0x5000, fsRWU)
+	r.scalable()
+	r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+	require.Equal(t, uint64(fsA|fsD), r.get(at)&(fsA|fsD))
+}
+
 func firstATS(t *testing.T, bits uint64) (*rig, emu.PA, emu.Request) {
 	r := newRig(t, func(c *vtd.Config) { c.DT, c.NWFS = true, true })
 	at := r.fsMap(r.first(sid, 5, 7, ones(spec.PasidSRE, spec.PasidERE)), iova, 0x5000, bits)

@@ -28,10 +28,18 @@ var vtdArch = arch{
 		fixed("page-request", &spec.PageRequestLayout),
 	},
 	registers:  vtdRegisters,
-	newUnit:    func() (emu.Unit, error) { return vtd.New(vtd.DefaultConfig()) },
+	newUnit:    newVTD,
 	layoutOf:   vtdLayoutOf,
 	devices:    vtdDevices,
 	interrupts: vtdInterrupts,
+}
+
+// newVTD makes the unit that a snapshot is loaded into. Nothing in a snapshot is in a processor's
+// cache, so that its walks are coherent even if the unit it was taken of does not promise that.
+func newVTD() (emu.Unit, error) {
+	c := vtd.DefaultConfig()
+	c.SnoopedWalks = true
+	return vtd.New(c)
 }
 
 func vtdIRTE(w []uint64) *reg.Layout {
