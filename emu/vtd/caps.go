@@ -118,14 +118,14 @@ func (c *Config) adopt(ver, cap, ecap uint64) {
 
 // limits is what translation needs of the capabilities, worked out once.
 type limits struct {
-	hawMask  uint64       // address bits at and above HAW
-	width    [8]uint8     // second-stage input bits by AW code; 0 if unsupported
-	maxAW    uint8        // largest supported AW code
-	pasidTop uint64       // first PASID value that PSS cannot express
-	rsvd     [8][2]uint64 // reserved bits of a second-stage entry by level (0 to 4) and leaf
-	fsRsvd   [8][2]uint64 // of a first-stage entry, XD apart
-	root     uint64       // reserved bits of a root entry half
-	ctx      [2]uint64    // reserved bits of entries, pointer fields apart
+	hawMask  uint64          // address bits at and above HAW
+	width    [8]uint8        // second-stage input bits by AW code; 0 if unsupported
+	maxAW    uint8           // largest supported AW code
+	pasidTop uint64          // first PASID value that PSS cannot express
+	rsvd     [8][2]uint64    // reserved bits of a second-stage entry by level (0 to 4) and leaf
+	fsRsvd   [2][8][2]uint64 // of a first-stage entry, by NXE first
+	root     uint64          // reserved bits of a root entry half
+	ctx      [2]uint64       // reserved bits of entries, pointer fields apart
 	smctx    [2]uint64
 	dir      uint64
 	pasid    [4]uint64
@@ -200,7 +200,10 @@ func (u *Unit) setLimits() {
 
 	u.setInterruptLimits()
 	for level := range 5 {
-		l.rsvd[level], l.fsRsvd[level] = u.ssReserved(level), u.fsReserved(level)
+		l.rsvd[level] = u.ssReserved(level)
+		for nxe := range l.fsRsvd {
+			l.fsRsvd[nxe][level] = u.fsReserved(level, nxe != 0)
+		}
 	}
 	l.walk, l.walk2 = regions(c.Walk), regions(c.Walk2)
 }
@@ -238,9 +241,10 @@ func (u *Unit) ssReserved(level int) [2]uint64 {
 }
 
 // fsReserved returns the reserved bits of first-stage entries at a level, 9.7, as ssReserved does. PAT
-// takes the place of PS in the smallest leaves and the lowest address bit in large ones.
-func (u *Unit) fsReserved(level int) [2]uint64 {
-	table := u.lim.hawMask & spec.FSADDR.Mask()
+// takes the place of PS in the smallest leaves and the lowest address bit in large ones. Without NXE, XD
+// is reserved, unless execute requests are not supported at all.
+func (u *Unit) fsReserved(level int, nxe bool) [2]uint64 {
+	table := u.lim.hawMask&spec.FSADDR.Mask() | spec.FSXD.PutBool(u.cfg.ERS && !nxe)
 	leaf := table
 	switch level {
 	case 0:

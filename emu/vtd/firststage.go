@@ -118,6 +118,7 @@ func (u *Unit) fsHit(t *emu.Txn) bool {
 
 // fsBegin starts a walk: at what the paging-structure caches know, or at the top.
 func (u *Unit) fsBegin(t *emu.Txn) {
+	u.fsWants(t)
 	if u.walk == nil {
 		u.fsTop(t)
 		return
@@ -141,7 +142,7 @@ func (u *Unit) fsTop(t *emu.Txn) {
 	f, table := &t.Frame[0], t.Entry[2]&spec.PasidFSPTPTR.Mask()
 	f.Perm, f.At = fsAll|ssAll, 0
 	if nested(t) {
-		t.Aux[1], t.Aux[2] = secondVersion(t.Entry[:3]), firstVersion(t.Entry[:3])
+		t.Aux[1], t.Aux[2] = secondVersion((*[4]uint64)(t.Entry[:4])), firstVersion((*[4]uint64)(t.Entry[:4]))
 		u.fsTableAt(t, table, fsTopLevel(t))
 		return
 	}
@@ -167,24 +168,55 @@ func fsAccessed(t *emu.Txn) uint64 {
 	return spec.FSP.Mask() | spec.FSA.Mask() | spec.FSEA.Put(spec.PasidEAFE.Of(t.Entry[2]))
 }
 
-// fsRsvd returns the reserved bits of an entry. Without NXE, XD is one, unless execute requests are not
-// supported at all.
+// fsRsvd returns the reserved bits of an entry.
 func (u *Unit) fsRsvd(t *emu.Txn, level int8, kind int) uint64 {
-	return u.lim.fsRsvd[level&7][kind] | spec.FSXD.PutBool(u.cfg.ERS && !spec.PasidNXE.On(t.Entry[2]))
+	return u.lim.fsRsvd[spec.PasidNXE.Of(t.Entry[2])&1][level&7][kind]
 }
 
-// fsEntryRead takes the entry. A table that needs no flag set is accepted here; fsEntry looks at all
+// fsWants notes for the whole walk what an entry must have to need no further look, as ssWants does: the
+// rights of user requests that do not execute, and the flags that they would set. Others want more
+// than any entry has.
+func (u *Unit) fsWants(t *emu.Txn) {
+	q := &t.Req
+	n := need(q, true)
+	if q.Type != emu.Untranslated || n&emu.Exec != 0 || auxPriv.On(t.Aux[0]) {
+		t.Aux[3] = auxWant.Mask() | auxWantLeaf.Mask()
+		return
+	}
+	want := fsAccessed(t) | spec.FSUS.Mask()
+	leaf := want
+	if n&emu.Write != 0 {
+		want |= spec.FSRW.Mask()
+		leaf = want | spec.FSD.Mask()
+	}
+	t.Aux[3] = want | leaf<<32
+}
+
+// fsEntryRead takes the entry. One that has all that is wanted is accepted here; fsEntry looks at the
 // others step by step.
 func (u *Unit) fsEntryRead(t *emu.Txn) {
 	f, e := &t.Frame[0], t.In[0]
-	want := fsAccessed(t)
-	if t.Ans == emu.AnsError || e&want != want || mapsPage(f.Level, e) ||
-		e&u.fsRsvd(t, f.Level, isTable) != 0 || nested(t) && u.beyondGuest(t, e&spec.FSADDR.Mask()) {
+	want, kind := t.Aux[3], isTable
+	if mapsPage(f.Level, e) {
+		want, kind = want>>32, isLeaf
+	}
+	want &= auxWant.Mask()
+	if t.Ans == emu.AnsError || nested(t) || e&want != want || fsRights(want)&^f.Perm&(fsUser|fsWrite) != 0 ||
+		e&u.fsRsvd(t, f.Level, kind) != 0 {
 		u.fsEntry(t, e)
 		return
 	}
 	f.Entry = e
-	u.fsDown(t)
+	switch {
+	case kind == isLeaf:
+		f.Lg2 = entryLg2(f.Level)
+		u.fsTranslated(t)
+	case u.lim.walk>>(entryLg2(f.Level)&63)&1 == 0:
+		f.Perm &= fsRights(e)
+		fsFetch(t, emu.PA(e&spec.FSADDR.Mask()), f.Level-1)
+	default:
+		u.fsDown(t)
+	}
 }
 
 // fsEntry checks the entry e of the level: present, reserved bits, then flags; for a leaf the rights

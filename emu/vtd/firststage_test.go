@@ -207,6 +207,19 @@ func TestFirstStagePrivilege(t *testing.T) {
 	}
 }
 
+// Without execute requests (ERS=0), what is about them in entries is ignored.
+func TestFirstStageWithoutExecuteRequests(t *testing.T) {
+	r := newRig(t, func(c *vtd.Config) { c.ERS = false })
+	top := r.first(sid, 5, 7, ones(spec.PasidSRE, spec.PasidSMEP))
+	r.fsMap(top, iova, 0x5000, fsRWU|fsXD)
+	r.scalable()
+	for range 2 {
+		r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+		r.ok(r.pasidAccess(5, iova, asPriv), 0x5000)
+		r.faults(r.pasidAccess(5, iova, asExec), vtd.FaultExecDisabled)
+	}
+}
+
 // Requests without PASID are translated by the entry of RID_PASID, with the privilege of RID_PRIV.
 func TestFirstStageOfRequestsWithoutPASID(t *testing.T) {
 	r := newRig(t)

@@ -158,6 +158,10 @@ func FuzzWalk(f *testing.F) {
 	}
 	f.Add(uint8(3), true, full)
 	f.Add(uint8(1), true, full[:100])
+	for _, mode := range []byte{4, 5, 12, 6, 14, 22} { // nested and first-stage ones
+		f.Add(uint8(0), true, append([]byte{mode}, make([]byte, 40)...))
+		f.Add(mode, true, append([]byte{mode}, full...))
+	}
 	f.Fuzz(func(t *testing.T, kind uint8, sm bool, b []byte) {
 		r := newRig(t, fuzzConfig(kind))
 		in := &input{b[:min(len(b), 1<<14)]}

@@ -55,7 +55,7 @@ func (u *Unit) lookupLegacy(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassSS, uint32(spec.CtxDID.Of(v[1])), emu.NoPASID)
-	return u.lookupTLB(q, r, &h, tag, need(q, false), version, &v)
+	return u.lookupTLB(q, r, &h, tag, need(q, false), 0, version, &v)
 }
 
 func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
@@ -81,18 +81,18 @@ func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
 		priv && !spec.PasidSRE.On(v[2]) {
 		return false
 	}
-	version := PASIDVersion(v[:3])
-	if pgtt := spec.PasidPGTT.Of(v[0]); pgtt != spec.PGTTSecond {
-		if pgtt == spec.PGTTPassThrough {
-			return u.lookupPass(q, r, &h, version)
-		}
-		return !priv && u.lookupFirst(q, r, &h, p, version, &v)
+	switch spec.PasidPGTT.Of(v[0]) {
+	case spec.PGTTSecond:
+	case spec.PGTTPassThrough:
+		return u.lookupPass(q, r, &h, PASIDVersion(v[:3]))
+	default:
+		return !priv && u.lookupFirst(q, r, &h, p, &v)
 	}
 	if uint64(q.Addr)>>u.lim.width[spec.PasidAW.Of(v[0])] != 0 {
 		return false
 	}
 	tag := emu.MakeTag(ClassSS, uint32(spec.PasidDID.Of(v[1])), emu.NoPASID)
-	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), version, &v)
+	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), 0, secondVersion(&v), &v)
 }
 
 // lookupPass answers for a pass-through entry.
@@ -106,8 +106,24 @@ func (u *Unit) lookupPass(q *emu.Request, r *emu.Result, h *hit, version uint64)
 	return true
 }
 
-// lookupTLB answers from the IOTLB. v is scratch.
-func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n emu.Access, version uint64, v *[4]uint64) bool {
+// lookupFirst answers a user request from the first-stage and nested translations of the IOTLB. v has
+// the PASID entry.
+func (u *Unit) lookupFirst(q *emu.Request, r *emu.Result, h *hit, p emu.PASID, v *[4]uint64) bool {
+	if !canonical(uint64(q.Addr), spec.PasidFSPM.Of(v[2])) {
+		return false
+	}
+	grant := emu.RW
+	if spec.PasidERE.On(v[2]) {
+		grant |= emu.Exec
+	}
+	class := pgttClass[spec.PasidPGTT.Of(v[0])&7]
+	tag := emu.MakeTag(class, uint32(spec.PasidDID.Of(v[1])), p)
+	return u.lookupTLB(q, r, h, tag, need(q, true), grant, PASIDVersion(v[:3]), v)
+}
+
+// lookupTLB answers from the IOTLB. n is what the request needs; grant is 0 for a second stage alone,
+// else the rights that the entry allows at most to a user request. v is scratch.
+func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n, grant emu.Access, version uint64, v *[4]uint64) bool {
 	if u.iotlb == nil {
 		return false
 	}
@@ -117,49 +133,24 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n e
 		return false
 	}
 	perm := emu.Access(tlbPerm.Of(v[0]))
-	if u.missing(q, n, perm) != 0 || v[1]&(tlbNone.Mask()|tlbRsvd.Mask()) != 0 ||
-		tlbClean.On(v[1]) && n&emu.Write != 0 {
+	if grant != 0 { // as fsGrant has it
+		if want := n | n<<3 | fsUser; perm&want != want {
+			return false
+		}
+		perm &= perm >> 3 & grant
+	} else if u.missing(q, n, perm) != 0 {
 		return false
 	}
-	return u.lookupHit(q, r, h, perm, version, v)
-}
-
-// lookupFirst answers a user request from the first-stage and nested translations of the IOTLB. v has
-// the PASID entry.
-func (u *Unit) lookupFirst(q *emu.Request, r *emu.Result, h *hit, p emu.PASID, version uint64, v *[4]uint64) bool {
-	if u.iotlb == nil || !canonical(uint64(q.Addr), spec.PasidFSPM.Of(v[2])) {
-		return false
-	}
-	grant := emu.RW
-	if spec.PasidERE.On(v[2]) {
-		grant |= emu.Exec
-	}
-	class := pgttClass[spec.PasidPGTT.Of(v[0])&7]
-	key := emu.Key{Tag: emu.MakeTag(class, uint32(spec.PasidDID.Of(v[1])), p), Addr: uint64(q.Addr)}
-	var ok bool
-	if h.tlb, ok = u.iotlb.Peek(&key, v); !ok {
-		return false
-	}
-	n := need(q, true)
-	want, have := n|n<<3|fsUser, emu.Access(tlbPerm.Of(v[0]))
-	if have&want != want || tlbClean.On(v[1]) && n&emu.Write != 0 {
-		return false
-	}
-	return u.lookupHit(q, r, h, have&(have>>3)&grant, version, v)
-}
-
-// lookupHit makes the result of an IOTLB hit, v.
-func (u *Unit) lookupHit(q *emu.Request, r *emu.Result, h *hit, perm emu.Access, version uint64, v *[4]uint64) bool {
 	lg2 := uint8(tlbLg2.Of(v[0]))
 	pa := v[0]&tlbPage.Mask() | uint64(q.Addr)&(1<<lg2-1)
-	if interruptRange(pa) {
+	if v[1]&(tlbNone.Mask()|tlbRsvd.Mask()) != 0 || tlbClean.On(v[1]) && n&emu.Write != 0 || interruptRange(pa) {
 		return false
 	}
 	u.touch(h)
 	u.iotlb.Touch(h.tlb)
 	h.touched |= 1 << emu.CacheIOTLB
 	// Field by field: a composite literal would be built aside and copied.
-	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched = emu.PA(pa), 0, emu.OK, lg2, perm, h.touched
+	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Snoop, r.Touched = emu.PA(pa), 0, emu.OK, lg2, perm, false, h.touched
 	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = version, v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
 	if r.Fault.Code != 0 {
 		r.Fault = emu.Fault{}

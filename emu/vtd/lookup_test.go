@@ -115,6 +115,13 @@ func stats(u *vtd.Unit) (s [emu.NumCaches]emu.CacheStats) {
 	return s
 }
 
+// used is a result with something in every field.
+var used = emu.Result{
+	PA: 1, Data: 1, Status: emu.Blocked, Lg2: 1, Perm: 255, Snoop: true, Touched: 255,
+	Fault: emu.Fault{Code: 1, Step: 1, Quiet: true, Dropped: true, Abort: true, Source: 1, PASID: 1, Addr: 1, At: 1},
+	Prov:  emu.Provenance{Entry: 1, Fill: 1, Leaf: 1, Leaf2: 1},
+}
+
 func TestLookupAnswersAsStepDoes(t *testing.T) {
 	for seed := range uint64(8) {
 		sm, cm := seed&1 != 0, seed&2 != 0
@@ -141,7 +148,8 @@ func TestLookupAnswersAsStepDoes(t *testing.T) {
 			before := stats(r.u)
 			// Step first, on a copy of the unit's state as it is: a transaction whose fills are
 			// dropped changes nothing but statistics.
-			var fast, slow emu.Result
+			var slow emu.Result
+			fast := used // whatever a caller has left in it
 			hit := r.u.Lookup(&q, &fast)
 			if !hit {
 				require.Equal(t, before, stats(r.u), "a failed look-up leaves no trace")

@@ -156,7 +156,7 @@ func (u *Unit) walk2Probed(t *emu.Txn) {
 
 func (u *Unit) stage2Top(t *emu.Txn) {
 	t.Frame[1].Perm = ssAll
-	t.Entry[entrySSVer] = secondVersion(t.Entry[:3])
+	t.Entry[entrySSVer] = secondVersion((*[4]uint64)(t.Entry[:4]))
 	stage2Fetch(t, emu.PA(t.Entry[0]&spec.PasidSSPTPTR.Mask()), int8(spec.PasidAW.Of(t.Entry[0])+1))
 }
 
@@ -275,7 +275,7 @@ func (u *Unit) failStage2(t *emu.Txn, c uint16, attr uint64) {
 
 // stage2Done goes on with a guest-physical address translated, v.
 func (u *Unit) stage2Done(t *emu.Txn, v *[4]uint64) {
-	if v[2] != secondVersion(t.Entry[:3]) {
+	if v[2] != secondVersion((*[4]uint64)(t.Entry[:4])) {
 		t.Aux[1] = v[2] // what is stale stays so
 	}
 	g := &t.Frame[1]

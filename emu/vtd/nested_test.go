@@ -200,6 +200,40 @@ func TestVTDQuirk51_NestedFaultReasons(t *testing.T) {
 	}
 }
 
+// An entry of the first stage with everything wrong, and of the second one behind it, is repaired step
+// by step.
+func TestVTDQuirk22_NestedOrderOfChecks(t *testing.T) {
+	r := newRig(t, func(c *vtd.Config) { c.HAW = 52 })
+	g := r.nest(sid, 5, 7, 0, with(spec.PasidPWSNP, 0))
+	fs, ss := g.mapTwo(iova, gpa, 0x5000)
+	g.preset(iova, fsA)
+	r.scalable()
+	const bad = uint64(1 << 51) // a guest-physical address beyond the width
+	for _, c := range []struct {
+		fs, ss uint64
+		code   uint16
+	}{
+		{bad | gpa | fsXD, 1 << 62, vtd.FaultFSAbsent},
+		{bad | gpa | fsXD | fsP, 1 << 62, vtd.FaultFSReserved},
+		{bad | gpa | fsP, 1 << 62, vtd.FaultFSWidth},
+		{gpa | fsP, 1 << 62, vtd.FaultUser},
+		{gpa | fsP | fsU, 1 << 62, vtd.FaultWriteSM},
+		{gpa | fsRWU, 1 << 62, vtd.FaultSSAbsent},
+		{gpa | fsRWU, 1<<62 | ssR, vtd.FaultWriteSM},
+		{gpa | fsRWU, 1<<62 | ssRW, vtd.FaultSSReservedSM},
+		{gpa | fsRWU, 0xfee0_0000 | ssRW, vtd.FaultFSNoncoherent},
+		{gpa | fsRWU | fsA | fsD, 0xfee0_0000 | ssRW, vtd.FaultOutputRangeSM},
+	} {
+		r.put(fs, c.fs)
+		r.put(ss, c.ss)
+		r.submitGlobal()
+		r.faults(r.pasidAccess(5, iova, emu.Write), c.code)
+	}
+	r.put(ss, 0x5000|ssRW)
+	r.submitGlobal()
+	r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+}
+
 // reads counts the paging entries of both stages that were read so far.
 func (s *stepper) reads() (n int) {
 	for _, a := range s.acts {

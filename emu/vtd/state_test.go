@@ -42,6 +42,28 @@ func TestSaveRestoreIsTheSameUnit(t *testing.T) {
 	require.Equal(t, r.u.WriteReg(spec.OffFSTS, 4, spec.FstsIQE.Mask()), u.WriteReg(spec.OffFSTS, 4, spec.FstsIQE.Mask()))
 }
 
+func TestSaveRestoreKeepsWhatNestedTranslationHasCached(t *testing.T) {
+	r := newRig(t)
+	g := r.nest(sid, 0, 7, 0)
+	g.mapTwo(iova, gpa, 0x5000)
+	r.scalable()
+	r.ok(r.access(sid, iova, emu.Read), 0x5000)
+	b := save(r.u)
+	u, err := vtd.New(r.u.Config())
+	require.NoError(t, err)
+	require.NoError(t, u.Restore(emu.NewDecoder(b)))
+	require.Equal(t, b, save(u))
+	for _, id := range []emu.CacheID{emu.CacheStage2, emu.CacheWalk2} {
+		require.Equal(t, r.u.Cache(id).Stats(), u.Cache(id).Stats())
+		require.NotZero(t, u.Cache(id).Stats().Fills)
+	}
+	c := r.u.Config()
+	c.Stage2.Ways = 2
+	u, err = vtd.New(c)
+	require.NoError(t, err)
+	require.ErrorIs(t, u.Restore(emu.NewDecoder(b)), emu.ErrState)
+}
+
 func TestRestoreOfALoadedSnapshot(t *testing.T) {
 	loaded, _ := loadCapture(t, "vtd-sm-ss")
 	b := save(loaded)

@@ -36,23 +36,24 @@ func ContextVersion(words []uint64) uint64 {
 // translation two words do not fit into one: versions of entries that differ in their first stage
 // only are different, others are with a probability of 1-2^-60.
 func PASIDVersion(words []uint64) uint64 {
-	w0, w2 := words[0], words[2]
+	e := [4]uint64{words[0], words[1], words[2]}
+	w0, w2 := e[0], e[2]
 	switch pgtt := spec.PasidPGTT.Of(w0); pgtt {
 	case spec.PGTTSecond:
-		return secondVersion(words)
+		return secondVersion(&e)
 	case spec.PGTTNested:
-		return nestedVersion(firstVersion(words), secondVersion(words))
+		return nestedVersion(firstVersion(&e), secondVersion(&e))
 	case spec.PGTTFirst:
-		return verScalable.Mask() | verType.Put(pgtt) | verDID.Put(spec.PasidDID.Of(words[1])) |
+		return verScalable.Mask() | verType.Put(pgtt) | verDID.Put(spec.PasidDID.Of(e[1])) |
 			verTable.Put(w2>>12) | verFSPM.Put(spec.PasidFSPM.Of(w2)) | verNXE.Put(spec.PasidNXE.Of(w2)) |
 			verWPE.Put(spec.PasidWPE.Of(w2)) | verSMEP.Put(spec.PasidSMEP.Of(w2))
 	default:
-		return verScalable.Mask() | verType.Put(pgtt) | verDID.Put(spec.PasidDID.Of(words[1]))
+		return verScalable.Mask() | verType.Put(pgtt) | verDID.Put(spec.PasidDID.Of(e[1]))
 	}
 }
 
 // secondVersion is the version of the second stage of an entry, its type and domain included.
-func secondVersion(words []uint64) uint64 {
+func secondVersion(words *[4]uint64) uint64 {
 	w := words[0]
 	return verScalable.Mask() | verType.Put(spec.PasidPGTT.Of(w)) | verDID.Put(spec.PasidDID.Of(words[1])) |
 		verTable.Put(w>>12) | verAW.Put(spec.PasidAW.Of(w)) | verSSEE.Put(spec.PasidSSEE.Of(w))
@@ -60,7 +61,7 @@ func secondVersion(words []uint64) uint64 {
 
 // firstVersion is the version of the first stage of an entry for nested translation: the pointer,
 // below 2^57 if anything is translated by it, and the flags below it.
-func firstVersion(words []uint64) uint64 {
+func firstVersion(words *[4]uint64) uint64 {
 	flags := spec.PasidFSPM.Mask() | spec.PasidWPE.Mask() | spec.PasidNXE.Mask() | spec.PasidSMEP.Mask()
 	return words[2] & (spec.PasidFSPTPTR.Mask() | flags)
 }
