@@ -41,7 +41,7 @@ var qemuVTD = []rule[*qemuImport]{
 	{name: "vtd_translate_pt"}, {name: "vtd_replay_ce_valid"}, {name: "vtd_replay_ce_invalid"},
 }
 
-// vtdMSIBase is where interrupt requests go: never translated as DMA (VT-d 4.1, 3.14).
+// vtdMSIBase is where interrupt requests go: never translated as DMA (VT-d 5.1, 3.15).
 const (
 	vtdMSIBase = 0xfee0_0000
 	vtdMSILast = 0xfeef_ffff

@@ -100,5 +100,5 @@ func (e *edu) message(b *qtest.Batch, m *qtest.Machine, addr, data uint32) {
 	b.Write(e.pci.BAR+eduAck, 4, 1)
 }
 
-// isMessage reports whether an address belongs to interrupts (VT-d 3.14).
+// isMessage reports whether an address belongs to interrupts (VT-d 3.15).
 func isMessage(a emu.IOVA) bool { return a>>20 == 0xfee }

@@ -216,7 +216,7 @@ func (u *Unit) sendInvalidation(t *emu.Txn, q *devTLB) {
 
 // ATSEnded implements emu.ATSUnit. While hardware waits for devices it goes on fetching, so by the
 // time that one has run out the descriptors up to the tail, or up to a fence, have been fetched: they
-// are executed, but waits among them never complete (6.5.2.10). A queue that stands still has
+// are executed, but waits among them never complete (6.5.2.11). A queue that stands still has
 // fetched none.
 func (u *Unit) ATSEnded(source emu.SourceID, tag uint8, completed bool) emu.Wake {
 	g := &u.s.ITags[tag%emu.MaxITags]

@@ -74,7 +74,7 @@ type Config struct {
 	// flags are set and not faults 7Ch and 90h raised: in a machine without processor caches, such as a
 	// snapshot at rest, or one that is emulated.
 	SnoopedWalks   bool
-	CompressFaults bool           // a fault of a source that already has a record is dropped (7.3.1)
+	CompressFaults bool           // a fault of a source that already has a record is dropped (7.2.1)
 	ContextCache   iotlb.Geometry // Sets*Ways == 0: no such cache
 	PASIDCache     iotlb.Geometry
 	IOTLB          iotlb.Geometry
@@ -84,8 +84,9 @@ type Config struct {
 	InterruptCache iotlb.Geometry // interrupt-remapping entries
 }
 
-// DefaultConfig is a present-day server unit without the features that are not modelled and
-// without device-TLB support. SRTP and SIRTP do not invalidate, so that a forgotten flush shows.
+// DefaultConfig is a present-day server unit for devices without device-TLB, and without counters: the
+// preset "full" has the rest of what is modelled. SRTP and SIRTP do not invalidate, so that a forgotten
+// flush shows.
 func DefaultConfig() Config {
 	return Config{
 		VersionMajor: 5,

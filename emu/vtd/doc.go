@@ -5,7 +5,8 @@
 // and scalable mode with first-stage, second-stage and nested translation and pass-through, the
 // invalidation queue and the register-based interface, fault recording, event interrupts, protected
 // memory regions, ATS requests, device-TLB invalidation and page requests, caching mode, interrupt
-// remapping and posting. docs/vtd.md lists what is advertised, what is modelled, and what is not.
+// remapping and posting, performance counters. docs/vtd.md lists what is advertised, what is modelled,
+// and what is not. Clauses in comments are those of revision 5.1 of the specification.
 //
 // # State machine
 //
@@ -13,7 +14,9 @@
 // Unit named after what it does in the specification; step.go is the table. The files follow the
 // order of the specification: translate.go (front end), legacy.go and scalable.go (entries), tlb.go
 // (IOTLB), firststage.go, secondstage.go and nested.go (paging), ats.go (device-TLBs), prq.go (page requests),
-// interrupt.go and posted.go, then fault.go, event.go, queue.go, gcmd.go.
+// interrupt.go and posted.go, then fault.go, event.go, queue.go, gcmd.go. lookup.go is the fused path of
+// a hit. While counters count, slow.go stands in front of it and of the steps; perf.go, count.go and
+// ecmd.go are what it counts for. presets.go has the named units.
 //
 // # Cached values
 //

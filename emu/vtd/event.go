@@ -6,7 +6,7 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
-// event is one of the unit's interrupts, 7.4: control, data and address registers, and the status
+// event is one of the unit's interrupts, 7.3: control, data and address registers, and the status
 // bits behind it.
 type event struct {
 	ctl, data, addr, uaddr int

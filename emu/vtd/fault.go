@@ -46,7 +46,7 @@ func (u *Unit) faultRecord(t *emu.Txn) {
 	u.faulted(t, StepFaultRecord)
 }
 
-// log writes the fault to a recording register, 7.3.1. It returns false if the fault was dropped.
+// log writes the fault to a recording register, 7.2.1. It returns false if the fault was dropped.
 func (u *Unit) log(t *emu.Txn) bool {
 	if u.fsts(spec.FstsPFO) {
 		return false
@@ -91,7 +91,7 @@ func (u *Unit) hasRecord(s emu.SourceID) bool {
 	return false
 }
 
-// recordOf composes the record, 11.4.14. PP and PV are those of the request, not of RID_PASID. For an
+// recordOf composes the record, 11.4.7.6. PP and PV are those of the request, not of RID_PASID. For an
 // interrupt the record has source and index only, and index 0 if none was settled.
 func recordOf(t *emu.Txn) spec.FaultRecord {
 	q, f := &t.Req, &t.Res.Fault
@@ -117,7 +117,7 @@ func recordOf(t *emu.Txn) spec.FaultRecord {
 }
 
 // fsEvents are the status bits of which none may be set already when another one is to raise a fault
-// event, and none may be left for a pending event to be served (11.4.9.1). PFO is one of them although
+// event, and none may be left for a pending event to be served (11.4.7.2). PFO is one of them although
 // it raises none itself.
 const fsEvents = reg.Bits(6_000)
 
@@ -145,7 +145,7 @@ func (u *Unit) faultCleared() {
 	u.eventServiced(&faultEvent)
 }
 
-// writeFSTS follows a write to FSTS: clearing IQE or ITE restarts the queue at IQH (6.5.2.10).
+// writeFSTS follows a write to FSTS: clearing IQE or ITE restarts the queue at IQH (6.5.2.11).
 func (u *Unit) writeFSTS(c *reg.Change) emu.Wake {
 	cleared := c.Old &^ c.New
 	u.eventServiced(&faultEvent)
@@ -158,7 +158,7 @@ func (u *Unit) writeFSTS(c *reg.Change) emu.Wake {
 	return 0
 }
 
-// UnexpectedATSCompletion implements emu.ATSUnit: FSTS.ICE (6.5.2.10).
+// UnexpectedATSCompletion implements emu.ATSUnit: FSTS.ICE (6.5.2.11).
 func (u *Unit) UnexpectedATSCompletion(source emu.SourceID) emu.Wake {
 	if u.fsts(spec.FstsICE) {
 		return 0

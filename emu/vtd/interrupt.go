@@ -137,7 +137,7 @@ func (u *Unit) irteReady(t *emu.Txn) {
 	}
 }
 
-// verified reports whether an entry is for a source, 9.10. For a bus range SID has the first bus in
+// verified reports whether an entry is for a source, 9.9. For a bus range SID has the first bus in
 // its high byte and the last one in its low byte.
 func verified(e *spec.IRTE, source emu.SourceID) bool {
 	sid := e.SID()
@@ -183,8 +183,8 @@ func (u *Unit) interruptOrdered(t *emu.Txn) {
 	done(t, StepIRQMessage)
 }
 
-// setInterruptLimits works out the reserved bits of entries by mode and format, 9.10 and 9.11, and of
-// the control word of posted-interrupt descriptors, 9.12.
+// setInterruptLimits works out the reserved bits of entries by mode and format, 9.9 and 9.10, and of
+// the control word of posted-interrupt descriptors, 9.11.
 func (u *Unit) setInterruptLimits() {
 	all := []uint64{^uint64(0), ^uint64(0), 0, 0, ^uint64(0)}
 	plain, post, pid := spec.IRTELayout.Reserved(all), spec.PostedIRTELayout.Reserved(all), spec.PIDLayout.Reserved(all)

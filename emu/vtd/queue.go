@@ -46,7 +46,7 @@ func (u *Unit) queueNext(t *emu.Txn) {
 	fetch(t, emu.PA(iqa&spec.IqaIQA.Mask()+head), size, StepQueueFetch, stQueueFetched)
 }
 
-// queueState returns what is wrong with the queue as programmed, 6.5.2.10.
+// queueState returns what is wrong with the queue as programmed, 6.5.2.11.
 func (u *Unit) queueState(iqa, tail uint64) uint64 {
 	wide := spec.IqaDW.On(iqa)
 	switch {
@@ -144,7 +144,7 @@ func (u *Unit) queueEnd(t *emu.Txn) {
 	done(t, StepQueueStop)
 }
 
-// descWait executes a wait descriptor, 6.5.2.8: everything before it is complete once the devices
+// descWait executes a wait descriptor, 6.5.2.9: everything before it is complete once the devices
 // have answered and what was marked in flight has ended. With PD so have the page requests received
 // up to then (7.7), which the answers of devices have pushed ahead of them.
 func (u *Unit) descWait(t *emu.Txn) {

@@ -59,7 +59,7 @@ func (u *Unit) ridPASID(e *spec.SMContextEntry) (p emu.PASID, priv bool) {
 	return p, u.cfg.RPRIVS && e.RIDPRIV()
 }
 
-// smRequest checks the request against its context entry and finds the PASID, 3.4.4, table 30.
+// smRequest checks the request against its context entry and finds the PASID, 3.4.3, table 30.
 func (u *Unit) smRequest(t *emu.Txn) {
 	q := &t.Req
 	e := (*spec.SMContextEntry)(t.Entry[:4])

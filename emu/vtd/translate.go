@@ -33,7 +33,7 @@ func code(t *emu.Txn, legacy, scal uint16) uint16 {
 	return legacy
 }
 
-// interruptRange reports whether an address is in FEEx_xxxxh (3.14).
+// interruptRange reports whether an address is in FEEx_xxxxh (3.15).
 func interruptRange(addr uint64) bool { return addr>>20 == 0xfee }
 
 // isInterrupt reports whether q, a request without PASID to the interrupt range, is an interrupt: a
@@ -42,7 +42,7 @@ func isInterrupt(q *emu.Request) bool {
 	return q.Access&^emu.Priv == emu.Write && q.Len == 4 && q.Addr%4 == 0
 }
 
-// frontEnd decides what kind of request this is and which tables it uses, 3.4.2.
+// frontEnd decides what kind of request this is and which tables it uses, 3.4.
 func (u *Unit) frontEnd(t *emu.Txn) {
 	q := &t.Req
 	if q.Type == emu.Untranslated && q.PASID == emu.NoPASID && interruptRange(uint64(q.Addr)) {

@@ -223,7 +223,7 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 	case effIQT:
 		return u.queueDoorbell()
 	case effIQA:
-		u.reg.Set(rIQH, 0) // 11.4.15.3
+		u.reg.Set(rIQH, 0) // as data sheets of early units say
 		u.reg.Set(rIQT, 0)
 	case effFRCD:
 		u.faultCleared()

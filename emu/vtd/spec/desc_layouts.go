@@ -64,12 +64,12 @@ var DescLayouts = map[uint8]*reg.Layout{
 		PdS.Field("S", "size is in ADDR"),
 		PdADDR.Field("ADDR", "address >> 12"),
 	)},
-	DescIEC: {Name: "iec_inv_dsc", Bits: 128, Clause: "6.5.2.7", Fields: descFields(
+	DescIEC: {Name: "iec_inv_dsc", Bits: 128, Clause: "6.5.2.8", Fields: descFields(
 		IeG.Field("G", "0 global, 1 index"),
 		IeIM.Field("IM", "index mask: 2^IM entries"),
 		IeIIDX.Field("IIDX", "interrupt index"),
 	)},
-	DescWait: {Name: "inv_wait_dsc", Bits: 128, Clause: "6.5.2.8", Fields: descFields(
+	DescWait: {Name: "inv_wait_dsc", Bits: 128, Clause: "6.5.2.9", Fields: descFields(
 		IwIF.Field("IF", "interrupt on completion"),
 		IwSW.Field("SW", "status write"),
 		IwFN.Field("FN", "fence"),
@@ -103,7 +103,7 @@ var PageRequestLayout = reg.Layout{Name: "page_req_dsc", Bits: 256, Clause: "7.4
 }}
 
 // FRCDLayout describes a fault recording register.
-var FRCDLayout = reg.Layout{Name: "FRCD_REG", Bits: 128, Clause: "11.4.14", Fields: []reg.Field{
+var FRCDLayout = reg.Layout{Name: "FRCD_REG", Bits: 128, Clause: "11.4.7.6", Fields: []reg.Field{
 	FrFI.Field("FI", "page address >> 12, or interrupt index << 36"),
 	FrSID.Field("SID", "source"),
 	FrT2.Field("T2", "with T1: 0 write, 1 read, 2 page request, 3 AtomicOp"),

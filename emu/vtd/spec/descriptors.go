@@ -103,14 +103,14 @@ const (
 	PdADDR    reg.Bits = 127_076
 )
 
-// Interrupt-entry cache invalidate, 6.5.2.7.
+// Interrupt-entry cache invalidate, 6.5.2.8.
 const (
 	IeG    reg.Bits = 4_004
 	IeIM   reg.Bits = 31_027
 	IeIIDX reg.Bits = 47_032
 )
 
-// Invalidation wait, 6.5.2.8.
+// Invalidation wait, 6.5.2.9.
 const (
 	IwIF    reg.Bits = 4_004
 	IwSW    reg.Bits = 5_005
@@ -156,7 +156,7 @@ const (
 	PRQEntryLog2 = 7 // 2^(PQS+7) entries
 )
 
-// Fault recording register, 11.4.14.
+// Fault recording register, 11.4.7.6.
 const (
 	FrFI    reg.Bits = 63_012
 	FrIndex reg.Bits = 63_048 // part of FI: interrupt index

@@ -5,7 +5,7 @@ import (
 	"github.com/iommulab/iommulab/emu/reg"
 )
 
-// Interrupt-remapping table entries, 9.10 (remapped, IM=0) and 9.11 (posted, IM=1).
+// Interrupt-remapping table entries, 9.9 (remapped, IM=0) and 9.10 (posted, IM=1).
 const (
 	IrteP     reg.Bits = 0_000
 	IrteFPD   reg.Bits = 1_001
@@ -33,7 +33,7 @@ const (
 	SVTBus  = 2 // buses SID[15:8] to SID[7:0]
 )
 
-// Posted-interrupt descriptor, 9.12. Bits 255:0 are requested vectors.
+// Posted-interrupt descriptor, 9.11. Bits 255:0 are requested vectors.
 const (
 	PidON   reg.Bits = 256_256
 	PidSN   reg.Bits = 257_257
@@ -102,7 +102,7 @@ func (e *IRTE) SQ() uint8 { return uint8(IrteSQ.Of(e[1])) }
 func (e *IRTE) SVT() uint8 { return uint8(IrteSVT.Of(e[1])) }
 
 // IRTELayout describes a remapped-format interrupt-remapping table entry.
-var IRTELayout = reg.Layout{Name: "IRTE", Bits: 128, Clause: "9.10", Fields: []reg.Field{
+var IRTELayout = reg.Layout{Name: "IRTE", Bits: 128, Clause: "9.9", Fields: []reg.Field{
 	IrteP.Field("P", "present"),
 	IrteFPD.Field("FPD", "fault processing disable"),
 	IrteDM.Field("DM", "destination mode: 1 logical"),
@@ -119,7 +119,7 @@ var IRTELayout = reg.Layout{Name: "IRTE", Bits: 128, Clause: "9.10", Fields: []r
 }}
 
 // PostedIRTELayout describes a posted-format interrupt-remapping table entry.
-var PostedIRTELayout = reg.Layout{Name: "posted IRTE", Bits: 128, Clause: "9.11", Fields: []reg.Field{
+var PostedIRTELayout = reg.Layout{Name: "posted IRTE", Bits: 128, Clause: "9.10", Fields: []reg.Field{
 	IrteP.Field("P", "present"),
 	IrteFPD.Field("FPD", "fault processing disable"),
 	IrteAVAIL.Field("AVAIL", "ignored by hardware"),
@@ -134,7 +134,7 @@ var PostedIRTELayout = reg.Layout{Name: "posted IRTE", Bits: 128, Clause: "9.11"
 }}
 
 // PIDLayout describes a posted-interrupt descriptor.
-var PIDLayout = reg.Layout{Name: "posted-interrupt descriptor", Bits: 512, Clause: "9.12", Fields: []reg.Field{
+var PIDLayout = reg.Layout{Name: "posted-interrupt descriptor", Bits: 512, Clause: "9.11", Fields: []reg.Field{
 	reg.Bits(63_000).Field("PIR0", "requested vectors 63:0"),
 	reg.Bits(127_064).Field("PIR1", "requested vectors 127:64"),
 	reg.Bits(191_128).Field("PIR2", "requested vectors 191:128"),

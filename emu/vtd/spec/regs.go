@@ -58,7 +58,7 @@ const (
 	IotlbIVT  reg.Bits = 63_063
 )
 
-// FSTS_REG, 11.4.8.
+// FSTS_REG, 11.4.7.1.
 const (
 	FstsPFO reg.Bits = 0_000
 	FstsPPF reg.Bits = 1_001
@@ -70,7 +70,7 @@ const (
 	FstsFRI reg.Bits = 15_008
 )
 
-// FECTL_REG, IECTL_REG and PECTL_REG with their data and address registers, 11.4.9.
+// FECTL_REG, IECTL_REG and PECTL_REG with their data and address registers, 11.4.7.2.
 const (
 	EventIP   reg.Bits = 30_030
 	EventIM   reg.Bits = 31_031
@@ -78,13 +78,13 @@ const (
 	EventAddr reg.Bits = 31_002
 )
 
-// PMEN_REG, 11.4.13.
+// PMEN_REG, 11.4.8.1.
 const (
 	PmenPRS reg.Bits = 0_000
 	PmenEPM reg.Bits = 31_031
 )
 
-// IQH_REG, IQT_REG, IQA_REG, ICS_REG, IQERCD_REG: 11.4.15. Head and tail are byte offsets.
+// IQH_REG, IQT_REG, IQA_REG, ICS_REG, IQERCD_REG: 11.4.9. Head and tail are byte offsets.
 const (
 	IqhQH reg.Bits = 18_004
 	IqtQT reg.Bits = 18_004
@@ -108,7 +108,7 @@ const (
 	IQEITTM                = 7 // translation table mode
 )
 
-// IRTA_REG, 11.4.16.
+// IRTA_REG, 11.4.10.
 const (
 	IrtaS    reg.Bits = 3_000
 	IrtaEIME reg.Bits = 11_011
@@ -171,7 +171,7 @@ var CCMDLayout = reg.Layout{Name: "CCMD_REG", Bits: 64, Clause: "11.4.6.1", Fiel
 }}
 
 // IVALayout describes IVA_REG.
-var IVALayout = reg.Layout{Name: "IVA_REG", Bits: 64, Clause: "11.4.6.2", Fields: []reg.Field{
+var IVALayout = reg.Layout{Name: "IVA_REG", Bits: 64, Clause: "11.4.6.4", Fields: []reg.Field{
 	IvaAM.Field("AM", "address mask: 2^AM pages"),
 	IvaIH.Field("IH", "invalidation hint: only leaves changed"),
 	IvaADDR.Field("ADDR", "address >> 12"),
@@ -188,7 +188,7 @@ var IOTLBLayout = reg.Layout{Name: "IOTLB_REG", Bits: 64, Clause: "11.4.6.3", Fi
 }}
 
 // FSTSLayout describes FSTS_REG.
-var FSTSLayout = reg.Layout{Name: "FSTS_REG", Bits: 32, Clause: "11.4.8", Fields: []reg.Field{
+var FSTSLayout = reg.Layout{Name: "FSTS_REG", Bits: 32, Clause: "11.4.7.1", Fields: []reg.Field{
 	FstsPFO.Field("PFO", "fault overflow"),
 	FstsPPF.Field("PPF", "fault pending: or of all F"),
 	FstsAFO.Field("AFO", "advanced fault overflow"),
@@ -200,48 +200,48 @@ var FSTSLayout = reg.Layout{Name: "FSTS_REG", Bits: 32, Clause: "11.4.8", Fields
 }}
 
 // FECTLLayout describes FECTL_REG, IECTL_REG and PECTL_REG.
-var FECTLLayout = reg.Layout{Name: "FECTL_REG", Bits: 32, Clause: "11.4.9", Fields: []reg.Field{
+var FECTLLayout = reg.Layout{Name: "FECTL_REG", Bits: 32, Clause: "11.4.7.2", Fields: []reg.Field{
 	EventIP.Field("IP", "message pending"),
 	EventIM.Field("IM", "message masked"),
 }}
 
 // PMENLayout describes PMEN_REG.
-var PMENLayout = reg.Layout{Name: "PMEN_REG", Bits: 32, Clause: "11.4.13", Fields: []reg.Field{
+var PMENLayout = reg.Layout{Name: "PMEN_REG", Bits: 32, Clause: "11.4.8.1", Fields: []reg.Field{
 	PmenPRS.Field("PRS", "protection in effect"),
 	PmenEPM.Field("EPM", "enable protected memory"),
 }}
 
 // IQHLayout describes IQH_REG.
-var IQHLayout = reg.Layout{Name: "IQH_REG", Bits: 64, Clause: "11.4.15.1", Fields: []reg.Field{
+var IQHLayout = reg.Layout{Name: "IQH_REG", Bits: 64, Clause: "11.4.9.1", Fields: []reg.Field{
 	IqhQH.Field("QH", "byte offset of the next descriptor to fetch >> 4"),
 }}
 
 // IQTLayout describes IQT_REG.
-var IQTLayout = reg.Layout{Name: "IQT_REG", Bits: 64, Clause: "11.4.15.2", Fields: []reg.Field{
+var IQTLayout = reg.Layout{Name: "IQT_REG", Bits: 64, Clause: "11.4.9.2", Fields: []reg.Field{
 	IqtQT.Field("QT", "byte offset behind the last descriptor >> 4"),
 }}
 
 // IQALayout describes IQA_REG.
-var IQALayout = reg.Layout{Name: "IQA_REG", Bits: 64, Clause: "11.4.15.3", Fields: []reg.Field{
+var IQALayout = reg.Layout{Name: "IQA_REG", Bits: 64, Clause: "11.4.9.3", Fields: []reg.Field{
 	IqaQS.Field("QS", "2^QS pages"),
 	IqaDW.Field("DW", "0: 128-bit descriptors, 1: 256-bit"),
 	IqaIQA.Field("IQA", "queue address >> 12"),
 }}
 
 // ICSLayout describes ICS_REG.
-var ICSLayout = reg.Layout{Name: "ICS_REG", Bits: 32, Clause: "11.4.15.4", Fields: []reg.Field{
+var ICSLayout = reg.Layout{Name: "ICS_REG", Bits: 32, Clause: "11.4.9.4", Fields: []reg.Field{
 	IcsIWC.Field("IWC", "wait descriptor complete"),
 }}
 
 // IQERCDLayout describes IQERCD_REG.
-var IQERCDLayout = reg.Layout{Name: "IQERCD_REG", Bits: 64, Clause: "11.4.15.9", Fields: []reg.Field{
+var IQERCDLayout = reg.Layout{Name: "IQERCD_REG", Bits: 64, Clause: "11.4.9.9", Fields: []reg.Field{
 	IqercdIQEI.Field("IQEI", "queue error"),
 	IqercdITESID.Field("ITESID", "source that timed out"),
 	IqercdICESID.Field("ICESID", "source of the unexpected completion"),
 }}
 
 // IRTALayout describes IRTA_REG.
-var IRTALayout = reg.Layout{Name: "IRTA_REG", Bits: 64, Clause: "11.4.16", Fields: []reg.Field{
+var IRTALayout = reg.Layout{Name: "IRTA_REG", Bits: 64, Clause: "11.4.10", Fields: []reg.Field{
 	IrtaS.Field("S", "2^(S+1) entries"),
 	IrtaEIME.Field("EIME", "extended interrupt mode"),
 	IrtaIRTA.Field("IRTA", "table address >> 12"),

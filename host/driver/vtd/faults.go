@@ -10,7 +10,7 @@ import (
 // driver.
 func (d *Driver) OnFault(fn func(host.FaultRecord)) { d.onFault = fn }
 
-// startFaults lets the unit report faults by an interrupt (11.4.9).
+// startFaults lets the unit report faults by an interrupt (11.4.7.2).
 func (d *Driver) startFaults() {
 	addr, data := d.cpu.OnIRQ(d.takeFaults)
 	d.write(spec.OffFEDATA, 4, uint64(data))
@@ -21,7 +21,7 @@ func (d *Driver) startFaults() {
 
 // takeFaults empties the recording registers: from FRI on, until one holds nothing or all have been
 // looked at once, for devices may fault faster than a processor reads; then it takes back the
-// overflow, which stops recording as long as it stands (7.3). The interrupt may come while it runs:
+// overflow, which stops recording as long as it stands (7.2.1). The interrupt may come while it runs:
 // two readers of one record would lose it.
 func (d *Driver) takeFaults() {
 	if d.inFaults {
@@ -69,13 +69,13 @@ func (d *Driver) restOfFaults() {
 	}
 }
 
-// The fault reasons of interrupt requests (7.2).
+// The fault reasons of interrupt requests (5.1.4.1).
 const (
 	firstIRQFault = 0x20
 	lastIRQFault  = 0x28
 )
 
-// faultRecord says what a record means (11.4.14).
+// faultRecord says what a record means (11.4.7.6).
 func faultRecord(rec [2]uint64) host.FaultRecord {
 	w := rec[:]
 	f := host.FaultRecord{

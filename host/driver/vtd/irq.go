@@ -10,7 +10,7 @@ import (
 	"github.com/iommulab/iommulab/host/entry"
 )
 
-// irqTable is the interrupt-remapping table (5.1, 9.10).
+// irqTable is the interrupt-remapping table (5.1, 9.9).
 type irqTable struct {
 	base     emu.PA
 	extended bool // destinations of 32 bits (IRTA.EIME)

@@ -196,7 +196,7 @@ func TestIRQ_MapMoveUnmap(t *testing.T) {
 	}
 }
 
-// The values are put together by hand from 9.10 and 5.1.2.
+// The values are put together by hand from 9.9 and 5.1.2.
 func TestIRQ_EntryOfAMessage(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -8,7 +8,7 @@ import (
 	"github.com/iommulab/iommulab/host"
 )
 
-// irte is an interrupt-remapping table entry (9.10, 9.11).
+// irte is an interrupt-remapping table entry (9.9, 9.10).
 type irte [2]uint64
 
 // requestMessage is what a device sends for the entries from index on: remappable format, with the
@@ -70,7 +70,7 @@ func posted(source uint64, descriptor emu.PA, vector uint8, urgent bool) irte {
 	}
 }
 
-// notification makes the control word of a posted-interrupt descriptor (9.12). A notification is
+// notification makes the control word of a posted-interrupt descriptor (9.11). A notification is
 // always a fixed, edge-triggered interrupt of one processor.
 func (t *irqTable) notification(to host.Message) (uint64, error) {
 	addr, data := uint64(to.Addr), uint64(to.Data)
