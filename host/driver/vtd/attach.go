@@ -14,6 +14,7 @@ import (
 // Attach gives (sid, pasid) a domain. In scalable mode the first attachment of a device makes its
 // context entry present. What an earlier system has left is replaced without a hit where possible.
 func (d *Driver) Attach(sid emu.SourceID, pasid emu.PASID, dom host.Domain) error {
+	defer d.enter().leave()
 	defer d.restOfFaults()
 	m, err := d.own(dom)
 	if err != nil {
@@ -41,13 +42,20 @@ func (d *Driver) Attach(sid emu.SourceID, pasid emu.PASID, dom host.Domain) erro
 	return nil
 }
 
-// Detach blocks (sid, pasid) and takes its domain away.
+// Detach blocks (sid, pasid), takes its domain away and answers the page requests that are left. If only
+// the last fails the domain is detached.
 func (d *Driver) Detach(sid emu.SourceID, pasid emu.PASID) error {
+	defer d.enter().leave()
 	v, err := d.replaceable(sid, pasid)
 	if err != nil {
 		return fmt.Errorf("vtd: detach: %w", err)
 	}
-	if _, err := d.rewrite(v, pasid, nil, entry.Hitless); err != nil {
+	old := v.domains[pasid]
+	_, err = d.rewrite(v, pasid, nil, entry.Hitless)
+	if err == nil {
+		err = d.drainPages(v, pasid, old)
+	}
+	if err != nil {
 		return fmt.Errorf("vtd: detach from %s: %w", name(sid, pasid), err)
 	}
 	return nil
@@ -56,6 +64,7 @@ func (d *Driver) Detach(sid emu.SourceID, pasid emu.PASID) error {
 // Replace gives (sid, pasid) another domain with the writer w. If it fails half-way the old domain stays
 // the attached one, and neither can be freed until a later change of the entry succeeds.
 func (d *Driver) Replace(sid emu.SourceID, pasid emu.PASID, dom host.Domain, w entry.Writer) (entry.Report, error) {
+	defer d.enter().leave()
 	defer d.restOfFaults()
 	m, err := d.own(dom)
 	if err != nil {

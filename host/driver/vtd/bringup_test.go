@@ -44,6 +44,8 @@ var variants = []variant{
 	{"first stage, non-coherent", []func(*hw.Config){firstOnly, func(c *hw.Config) { c.C, c.SMPWCS = false, false }}, Options{}},
 	{"first stage, device-TLB", []func(*hw.Config){firstOnly, withATS}, Options{}},
 	{"both stages and nested", []func(*hw.Config){nested}, Options{}},
+	{"nested, device-TLB", []func(*hw.Config){nested, withATS}, Options{}},
+	{"device-TLB, caching mode", []func(*hw.Config){nested, withATS, func(c *hw.Config) { c.CM = true }}, Options{}},
 	{"abort mode", []func(*hw.Config){func(c *hw.Config) { c.ADMS = true }}, Options{}},
 }
 

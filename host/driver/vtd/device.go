@@ -17,6 +17,7 @@ type device struct {
 	sid      emu.SourceID
 	spec     host.DeviceSpec
 	ats      bool // the device may hold translations
+	pri      bool // the device may request pages
 	domains  map[emu.PASID]*domain
 	suspects map[emu.PASID][]suspect
 
@@ -39,6 +40,7 @@ const (
 
 // Probe makes a device known and builds what its entries hang on.
 func (d *Driver) Probe(sid emu.SourceID, s host.DeviceSpec) error {
+	defer d.enter().leave()
 	_, err := d.probe(sid, s)
 	return err
 }
@@ -57,6 +59,7 @@ func (d *Driver) probe(sid emu.SourceID, s host.DeviceSpec) (*device, error) {
 		sid: sid, spec: s, domains: make(map[emu.PASID]*domain), suspects: make(map[emu.PASID][]suspect),
 		ats: s.ATS && d.caps.has(spec.EcapDT) && d.queue != nil,
 	}
+	v.pri = s.PRI && v.ats && d.prq != nil
 	table, err := d.contextTable(sid)
 	if err != nil {
 		return nil, err
@@ -142,7 +145,7 @@ func (d *Driver) setContext(v *device) error {
 	}
 	w := make([]uint64, 4)
 	w[0] = spec.SMCtxP.Mask() | uint64(v.dir) | spec.SMCtxPDTS.Put(uint64(v.pdts)) | spec.SMCtxDTE.PutBool(v.ats) |
-		spec.SMCtxPASIDE.PutBool(v.spec.PASIDs > 0) | spec.SMCtxPRE.PutBool(v.spec.PRI && v.ats && d.caps.has(spec.EcapPRS))
+		spec.SMCtxPASIDE.PutBool(v.spec.PASIDs > 0) | spec.SMCtxPRE.PutBool(v.pri)
 	if _, err := entry.Hitless.Write(d.contextTarget(v), w); err != nil {
 		return fmt.Errorf("vtd: context entry of %#04x: %w", uint32(v.sid), err)
 	}
@@ -160,6 +163,7 @@ func (d *Driver) contextTarget(v *device) *entry.Target {
 
 // Release forgets a device and frees what belonged to it alone.
 func (d *Driver) Release(sid emu.SourceID) error {
+	defer d.enter().leave()
 	v := d.devices[sid]
 	if v == nil {
 		return fmt.Errorf("vtd: %#04x released: %w", uint32(sid), host.ErrDevice)

@@ -21,6 +21,7 @@ func (m *domain) canTrack() bool {
 // SSADE of each entry, one store, and of those of the domains nested on it. In the first stage
 // hardware always keeps the flags; what changes is that they are no longer set beforehand.
 func (m *domain) SetDirty(on bool) error {
+	defer m.d.enter().leave()
 	if err := m.usable("dirty tracking"); err != nil {
 		return err
 	}
@@ -78,6 +79,7 @@ func (d *Driver) refresh(u user, m *domain) error {
 
 // ReadDirty reports the dirty leaves of a range.
 func (m *domain) ReadDirty(iova emu.IOVA, n uint64, clear bool, visit func(first, last emu.IOVA)) error {
+	defer m.d.enter().leave()
 	if err := m.usable("dirty flags"); err != nil {
 		return err
 	}

@@ -37,7 +37,13 @@
 //	irq, msg, err := d.MapIRQ(0x0100, to)              // to is what CPU.OnIRQ has returned
 //	err = d.MoveIRQ(irq, 0, other)                     // while the device sends msg
 //
-// # What is not here
+// # Page requests
 //
-// Page requests.
+// In scalable mode a device probed with ATS and PRI asks for pages that are not there. Whoever maps them
+// is told by the driver, and answers:
+//
+//	d.OnPageRequest(func(g host.PageGroup) {
+//		err := dom.Map(g.Requests[0].Addr, page, 0x1000, emu.RW)
+//		err = d.Respond(g, host.PageSuccess)
+//	})
 package vtd

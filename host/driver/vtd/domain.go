@@ -54,6 +54,7 @@ type span struct {
 // NewDomain makes a domain. Identity needs ECAP.PT, a stage its ECAP.SSTS or FSTS in scalable mode,
 // a nested domain ECAP.NEST.
 func (d *Driver) NewDomain(s host.DomainSpec) (host.Domain, error) {
+	defer d.enter().leave()
 	dom := &domain{d: d, kind: s.Kind, spec: s}
 	switch s.Kind {
 	case host.DomainBlocked:
@@ -128,6 +129,7 @@ func (m *domain) Lookup(iova emu.IOVA) (pagetable.Translation, bool) {
 // Flush makes hardware forget all translations of the domain, and of those nested on it, and releases
 // what waited for that.
 func (m *domain) Flush() error {
+	defer m.d.enter().leave()
 	if m.cached() {
 		if err := m.d.invalidate(entry.OneWait, m.drop(0, wholeSpace, false)...); err != nil {
 			return err
@@ -140,6 +142,7 @@ func (m *domain) Flush() error {
 
 // Invalidate makes hardware forget the translations of a range.
 func (m *domain) Invalidate(iova emu.IOVA, n uint64, tables bool) error {
+	defer m.d.enter().leave()
 	if n == 0 || !m.cached() {
 		return nil
 	}
@@ -153,6 +156,7 @@ func (m *domain) Invalidate(iova emu.IOVA, n uint64, tables bool) error {
 
 // Free gives back table and id, behind a flush if a cache can still hold the id.
 func (m *domain) Free() error {
+	defer m.d.enter().leave()
 	switch {
 	case m.freed:
 		return fmt.Errorf("vtd: domain %d freed twice: %w", m.id, host.ErrForeign)

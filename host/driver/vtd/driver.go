@@ -21,8 +21,9 @@ type Driver struct {
 	omit   entry.Omit
 
 	scalable bool
-	queue    *queue    // nil: invalidation by registers
-	irq      *irqTable // nil: interrupt remapping is off
+	queue    *queue     // nil: invalidation by registers
+	irq      *irqTable  // nil: interrupt remapping is off
+	prq      *pageQueue // nil: no page requests
 	root     emu.PA
 	context  map[uint16]emu.PA // context tables by bus, and half of the bus in scalable mode
 	devices  map[emu.SourceID]*device
@@ -31,13 +32,18 @@ type Driver struct {
 	domains  map[uint32]*domain // paging and nested ones by id
 	lazy     []*domain          // with ranges that wait for a flush, the oldest first
 	onFault  func(host.FaultRecord)
+	onPages  func(host.PageGroup)
+	busy     int // methods that are running, see enter
 
 	formatContext, formatPASID *entry.Format
 	inFaults                   bool // takeFaults is running
 	faultsLeft                 bool // it stopped before the registers were empty; the next operation goes on
 }
 
-var _ host.Driver = (*Driver)(nil)
+var (
+	_ host.Driver        = (*Driver)(nil)
+	_ host.PageRequester = (*Driver)(nil)
+)
 
 // New brings a unit up: everything but translation itself, which Enable turns on once devices are
 // attached. A unit that firmware or an earlier system left running is taken down first, unless
@@ -118,7 +124,7 @@ func (d *Driver) bringUp() error {
 		return err
 	}
 	d.startFaults()
-	return nil
+	return d.startPages()
 }
 
 // installRoot makes the unit use the root table, and forget what it knew through another one.
@@ -152,6 +158,7 @@ func (d *Driver) invalidateAll() error {
 // Enable turns translation on, then gives up protected memory regions, which firmware may have set up
 // for the time without translation.
 func (d *Driver) Enable() error {
+	defer d.enter().leave()
 	if err := d.flushWriteBuffer(); err != nil {
 		return err
 	}
@@ -173,6 +180,7 @@ func (d *Driver) dropProtection() error {
 
 // Shutdown turns translation, interrupt remapping and queue off and masks fault events.
 func (d *Driver) Shutdown() error {
+	defer d.enter().leave()
 	if err := d.FlushLazy(); err != nil {
 		return err
 	}
@@ -180,6 +188,7 @@ func (d *Driver) Shutdown() error {
 		return err
 	}
 	d.write(spec.OffFECTL, 4, spec.EventIM.Mask())
+	d.stopPages()
 	if err := d.stopIRQ(); err != nil {
 		return err
 	}

@@ -99,6 +99,7 @@ func (d *Driver) stopIRQ() error {
 
 // MapIRQ takes a block of entries.
 func (d *Driver) MapIRQ(sid emu.SourceID, to ...host.Message) (host.IRQ, host.Message, error) {
+	defer d.enter().leave()
 	fail := func(err error) (host.IRQ, host.Message, error) {
 		return 0, host.Message{}, fmt.Errorf("vtd: interrupts of %s: %w", name(sid, emu.NoPASID), err)
 	}
@@ -137,6 +138,7 @@ func (d *Driver) MapIRQ(sid emu.SourceID, to ...host.Message) (host.IRQ, host.Me
 
 // MoveIRQ rewrites a live entry in one store. It claims one that an earlier system has left.
 func (d *Driver) MoveIRQ(q host.IRQ, i int, to host.Message) error {
+	defer d.enter().leave()
 	b, err := d.block(q, i)
 	if err != nil {
 		return err
@@ -155,6 +157,7 @@ func (d *Driver) MoveIRQ(q host.IRQ, i int, to host.Message) error {
 // Errors: host.ErrIRQ, host.ErrUnsupported (the unit cannot post; the descriptor is not aligned to 64
 // bytes or beyond the host address width), host.ErrTimeout.
 func (d *Driver) PostIRQ(q host.IRQ, i int, descriptor emu.PA, vector uint8, urgent bool) error {
+	defer d.enter().leave()
 	b, err := d.block(q, i)
 	if err != nil {
 		return err
@@ -186,6 +189,7 @@ func (d *Driver) Notification(to host.Message) (uint64, error) {
 
 // UnmapIRQ clears entries. They are given back when no cache can hold them any more.
 func (d *Driver) UnmapIRQ(q host.IRQ) error {
+	defer d.enter().leave()
 	b, err := d.block(q, 0)
 	if err != nil {
 		return err

@@ -82,6 +82,7 @@ func (d *Driver) flushAged() error {
 // FlushLazy flushes what lazy domains have unmapped so far: one invalidation for each domain, or a
 // global one for many, and one wait for all.
 func (d *Driver) FlushLazy() error {
+	defer d.enter().leave()
 	if len(d.lazy) == 0 {
 		return nil
 	}

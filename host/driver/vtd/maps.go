@@ -12,6 +12,7 @@ import (
 
 // Map maps n bytes at iova to pa.
 func (m *domain) Map(iova emu.IOVA, pa emu.PA, n uint64, perm emu.Access) error {
+	defer m.d.enter().leave()
 	m.d.restOfFaults()
 	if err := m.usable("map"); err != nil {
 		return err
@@ -58,6 +59,7 @@ func (m *domain) nowPresent(first, last emu.IOVA) error {
 
 // Unmap removes what is mapped from iova on.
 func (m *domain) Unmap(iova emu.IOVA, n uint64) (uint64, error) {
+	defer m.d.enter().leave()
 	m.d.restOfFaults()
 	if err := m.usable("unmap"); err != nil {
 		return 0, err

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/iommulab/iommulab/emu"
+	hwdev "github.com/iommulab/iommulab/emu/device"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/host/guest"
@@ -71,6 +72,10 @@ func TestDriver_AgainstModel(t *testing.T) {
 				o.LazyEntries = 4
 				m := &model{rig: machine(rt, v.change...).up(o), att: map[attachment]*modelDomain{}}
 				m.frames.SetPoison(true)
+				if m.unit.Config().DT {
+					e := m.endpoint(m.newBus(), 1, func(c *hwdev.EndpointConfig) { c.Pages = 0 })
+					m.through = map[emu.SourceID]*endpoint{1: e}
+				}
 				for _, sid := range []emu.SourceID{1, 0x81, 0x1234} {
 					if m.d.Scalable() {
 						require.NoError(rt, m.d.Probe(sid, host.DeviceSpec{PASIDs: 128, ATS: sid == 1}))

@@ -3,6 +3,7 @@ package vtd
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -162,6 +163,20 @@ func waitDesc(status emu.PA, data uint32) desc {
 	w[0] = spec.PutDescType(spec.DescWait) | spec.IwSW.Mask()
 	spec.IwDATA.Set(w, uint64(data))
 	spec.IwSADDR.Set(w, uint64(status)>>2)
+	return desc(w)
+}
+
+// responseDesc makes the answer to a page request group.
+func responseDesc(k groupKey, r host.PageResponse) desc {
+	w := make([]uint64, 2)
+	w[0] = spec.PutDescType(spec.DescPageGroup)
+	spec.PgRID.Set(w, uint64(k.sid))
+	spec.PgRC.Set(w, uint64(r))
+	spec.PgPRGI.Set(w, uint64(k.index))
+	if k.pasid != emu.NoPASID {
+		w[0] |= spec.PgPP.Mask()
+		spec.PgPASID.Set(w, uint64(k.pasid))
+	}
 	return desc(w)
 }
 

@@ -127,4 +127,7 @@ type Stats struct {
 	DeviceRetries uint64 // submissions repeated after a device-TLB time-out
 	Faults        uint64 // records taken out of the unit
 	LostFaults    uint64 // times that the unit reported an overflow
+	PageRequests  uint64 // read from the queue
+	PageGroups    uint64 // complete ones, handed on or refused
+	PageOverflows uint64 // times that the page-request queue overflowed
 }

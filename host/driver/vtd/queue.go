@@ -19,6 +19,7 @@ type queue struct {
 	tail   int   // where the next one goes
 	status emu.PA
 	seq    uint32 // of the last wait
+	extra  uint64 // what waits have besides: PD, while a drain runs
 }
 
 // queueEntries is the length of the queue. Scalable mode needs descriptors of 256 bits.
@@ -109,6 +110,13 @@ func (q *queue) submit(list []desc, wait bool) error {
 	}
 }
 
+// drain is submit with a wait that also waits for page requests that are under way (PD).
+func (q *queue) drain(list []desc) error {
+	q.extra = spec.IwPD.Mask()
+	defer func() { q.extra = 0 }()
+	return q.submit(list, true)
+}
+
 // once is submit without another try.
 func (q *queue) once(list []desc, wait bool) error {
 	d := q.d
@@ -132,6 +140,7 @@ func (q *queue) once(list []desc, wait bool) error {
 		at := (first + n - 1) % q.n
 		s.status = q.status + emu.PA(at*8)
 		s.wait = waitDesc(s.status, s.data)
+		s.wait[0] |= q.extra
 		d.cpu.Store64(s.status, uint64(^s.data))
 		q.put(at, s.wait)
 	}

@@ -92,6 +92,8 @@ type rig struct {
 	frames *host.Frames
 	d      *Driver
 	faults []host.FaultRecord
+	// through are devices with a device-TLB: what they access goes through it.
+	through map[emu.SourceID]*endpoint
 }
 
 const (
@@ -117,7 +119,7 @@ func noQueue(c *hw.Config) {
 func firstOnly(c *hw.Config) { c.FSTS, c.SSTS, c.SSADS, c.NEST = true, false, false, false }
 func nested(c *hw.Config)    { c.FSTS, c.NEST = true, true }
 
-func withATS(c *hw.Config) { c.DT = true }
+func withATS(c *hw.Config) { c.DT, c.NWFS = true, true }
 
 // machine builds a unit and a processor.
 func machine(t tester, change ...func(*hw.Config)) *rig {
@@ -171,6 +173,10 @@ func (r *rig) in(stage host.Stage, iova emu.IOVA, pa emu.PA) host.Domain {
 }
 
 func (r *rig) access(sid emu.SourceID, pasid emu.PASID, iova emu.IOVA, a emu.Access) emu.Result {
+	if e := r.through[sid]; e != nil {
+		res, _ := e.access(pasid, iova, a)
+		return res
+	}
 	var res emu.Result
 	r.cpu.Translate(&emu.Request{Addr: iova, Source: sid, PASID: pasid, Len: 4, Access: a}, &res)
 	return res
@@ -225,8 +231,11 @@ func decode(w [2]uint64) string {
 	case 4:
 		return fmt.Sprintf("interrupts g%d index %d im %d", bits(0, 4, 4), bits(0, 47, 32), bits(0, 31, 27))
 	case 5:
-		if bits(0, 5, 5) == 0 {
+		switch {
+		case bits(0, 5, 5) == 0:
 			return "fence"
+		case bits(0, 7, 7) == 1:
+			return "wait for page requests"
 		}
 		return "wait"
 	case 6:
@@ -236,6 +245,12 @@ func decode(w [2]uint64) string {
 		return fmt.Sprintf("piotlb g%d did %d pasid %x", bits(0, 5, 4), did, bits(0, 51, 32))
 	case 7:
 		return fmt.Sprintf("pasid g%d did %d pasid %x", bits(0, 5, 4), did, bits(0, 51, 32))
+	case 9:
+		p := "-"
+		if bits(0, 4, 4) == 1 {
+			p = fmt.Sprintf("%x", bits(0, 51, 32))
+		}
+		return fmt.Sprintf("response sid %x pasid %s index %x code %x", bits(0, 31, 16), p, bits(1, 11, 3), bits(0, 15, 12))
 	case 8:
 		return fmt.Sprintf("pdevtlb sid %x pasid %x %#x", bits(0, 31, 16), bits(0, 51, 32), w[1])
 	}

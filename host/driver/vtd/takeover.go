@@ -213,6 +213,7 @@ func (d *Driver) Lent() []host.Block {
 //
 // Errors: host.ErrTimeout.
 func (d *Driver) Finish() error {
+	defer d.enter().leave()
 	h := d.heritage
 	if h == nil {
 		return nil
