@@ -135,7 +135,7 @@ func (u *Unit) timeoutNext(t *emu.Txn) {
 		t.Entry[4] = spec.EvtCode.Put(spec.EventIOTLBTimeout) | spec.EvtDeviceID.Put(uint64(g.SID))
 		t.Entry[5] = g.At
 		t.Aux[0] = uint64(i)
-		u.logEvent(t, stTimeoutLogged)
+		u.writeLog(t, logEvents, stTimeoutLogged)
 		return
 	}
 	done(t, StepTimeout)

@@ -23,7 +23,6 @@ var raised, logged sync.Map
 
 // neverLogged are the event codes that no test here reads, and why.
 var neverLogged = map[uint64]string{
-	spec.EventInvalidPPR:   "page requests are not modelled",
 	spec.EventCounterZero:  "performance counters are not modelled",
 	spec.EventGuestEvent:   "virtual IOMMUs are not modelled",
 	spec.EventVIOMMUHW:     "virtual IOMMUs are not modelled",

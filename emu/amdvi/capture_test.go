@@ -181,7 +181,7 @@ func TestCaptureMappedIsComplete(t *testing.T) {
 
 func TestCaptureListsWhatIsNotModelled(t *testing.T) {
 	u, _ := loadCapture(t)
-	require.Equal(t, []string{"EFR.PPRSup", "EFR.GASup", "EFR.GATS", "Control.GAEn"}, u.Unmodelled())
+	require.Equal(t, []string{"EFR.GATS"}, u.Unmodelled())
 	require.EqualValues(t, spec.HATS6, u.Config().HATS)
 	require.False(t, u.Config().XTSup)
 }

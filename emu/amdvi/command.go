@@ -70,7 +70,7 @@ func (u *Unit) cmdHalt(t *emu.Txn, event uint64, at emu.PA, kind uint64) {
 	e := [2]uint64{spec.EvtCode.Put(event) | spec.EvtType.Put(kind), uint64(at) &^ 15}
 	u.hardwareError(&e)
 	t.Entry[4], t.Entry[5] = e[0], e[1]
-	u.logEvent(t, stCmdNext)
+	u.writeLog(t, logEvents, stCmdNext)
 }
 
 // cmdHardwareError stops the buffer after an access that failed on the bus.

@@ -11,7 +11,10 @@ import (
 )
 
 func TestIllegalCommands(t *testing.T) {
-	noIOTLB := func(c *amdvi.Config) { c.IotlbSup, c.InvIotlbTypeSup = false, false }
+	noIOTLB := func(c *amdvi.Config) {
+		c.IotlbSup, c.InvIotlbTypeSup = false, false
+		noPPR(c)
+	}
 	noGT := func(c *amdvi.Config) {
 		c.GTSup, c.GIoSup, c.GCR3TRPModeSup, c.GATS, c.GLXSup = false, false, false, 0, 0
 	}
@@ -24,7 +27,7 @@ func TestIllegalCommands(t *testing.T) {
 		{"opcode 0", [2]uint64{}, plain},
 		{"opcode 9", [2]uint64{op(9)}, plain},
 		{"opcode Fh", [2]uint64{op(15)}, plain},
-		{"COMPLETE_PPR without PPRSup", [2]uint64{op(spec.CmdCompletePPR)}, plain},
+		{"COMPLETE_PPR without PPRSup", [2]uint64{op(spec.CmdCompletePPR)}, noPPR},
 		{"COMPLETION_WAIT bit 59", [2]uint64{op(spec.CmdCompletionWait) | 1<<59}, plain},
 		{"INVALIDATE_DEVTAB_ENTRY bit 16", [2]uint64{op(spec.CmdInvalidateDevtab) | 1<<16}, plain},
 		{"INVALIDATE_DEVTAB_ENTRY word 1", [2]uint64{op(spec.CmdInvalidateDevtab), 1}, plain},

@@ -31,6 +31,7 @@ func (u *Unit) setCommands() {
 	add(spec.CmdInvalidateIOTLB, c.IotlbSup, command{begin: (*Unit).cmdIOTLB, legal: legalGN})
 	add(spec.CmdInvalidateIntTable, true, command{begin: (*Unit).cmdIntTable})
 	add(spec.CmdPrefetchPages, c.PreFSup, command{begin: (*Unit).cmdPrefetch, legal: legalGN})
+	add(spec.CmdCompletePPR, c.PPRSup, command{begin: (*Unit).cmdCompletePPR, legal: legalGN})
 	add(spec.CmdInvalidateAll, c.IASup, command{begin: (*Unit).cmdAll})
 	if !c.InvIotlbTypeSup {
 		u.cmd[spec.CmdInvalidateIOTLB].rsvd[1] |= spec.ItType.Mask()

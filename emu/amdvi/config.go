@@ -14,24 +14,31 @@ import (
 type Config struct {
 	// Extended Feature Register, 3.4
 	PreFSup         bool  // PREFETCH_IOMMU_PAGES
-	XTSup           bool  // own interrupts with 32-bit destinations
+	PPRSup          bool  // page requests
+	XTSup           bool  // 32-bit destinations of interrupts
 	NXSup           bool  // no-execute
 	GTSup           bool  // guest translation
 	IASup           bool  // INVALIDATE_IOMMU_ALL
+	GASup           bool  // interrupt table entries of 128 bits
 	HESup           bool  // hardware error registers
 	HATS            uint8 // host levels: spec.HATS4, HATS5, HATS6
 	GATS            uint8 // guest levels: spec.GATS4, GATS5
 	GLXSup          uint8 // levels of the GCR3 table - 1
+	GAMSup          bool  // guest virtual APIC: IRTE.GuestMode, GA log
 	PASmax          uint8 // PASID bits - 1
 	DevTblSegSup    uint8 // device table segments, log2
+	PprEarlySup     bool  // PprOvrflwEarlySup: early overflow of the PPR log
+	PPRAutoRspSup   bool  // page requests answered by hardware
 	MsiCapMmioSup   bool  // MSI capability mirrored in the window
 	GIoSup          bool  // requests without PASID may use guest tables
 	HASup, HDSup    bool  // host accessed, dirty flags
+	EPHSup          bool  // enhanced PPR handling: DTE.PPR and DTE.GPRP
 	InvIotlbTypeSup bool  // type of INVALIDATE_IOTLB_PAGES
 	GAUpdateDisSup  bool  // accessed and dirty updates of guest tables can be disabled
 
 	// Extended Feature 2 Register, 3.4
 	GCR3TRPModeSup bool // the GCR3 table may be at a guest physical address
+	NumIntRemap2K  bool // NumIntRemapSup: 2048 interrupts per function
 	HtRangeIgnore  bool // the HyperTransport range is ordinary address space
 
 	// PCI capability, 3.2
@@ -40,12 +47,14 @@ type Config struct {
 	VAsize   uint8 // virtual address bits
 
 	// Left to the implementation.
-	DTECache  iotlb.Geometry // Sets*Ways == 0: no such cache
-	GCR3Cache iotlb.Geometry
-	IOTLB     iotlb.Geometry
-	Walk      []iotlb.Level  // paging-structure caches by region size; empty: none
-	Walk2     []iotlb.Level  // of host tables on behalf of guest tables
-	Stage2    iotlb.Geometry // host translations of guest physical addresses
+	IRTCacheDis bool           // caching of interrupt table entries can be turned off
+	DTECache    iotlb.Geometry // Sets*Ways == 0: no such cache
+	GCR3Cache   iotlb.Geometry
+	IOTLB       iotlb.Geometry
+	Walk        []iotlb.Level  // paging-structure caches by region size; empty: none
+	Walk2       []iotlb.Level  // of host tables on behalf of guest tables
+	Stage2      iotlb.Geometry // host translations of guest physical addresses
+	Interrupt   iotlb.Geometry // interrupt table entries
 }
 
 // DefaultConfig is a present-day server unit.
@@ -56,11 +65,11 @@ func DefaultConfig() Config {
 		{Lg2: 39, Geometry: iotlb.Geometry{Sets: 2, Ways: 4}},
 	}
 	return Config{
-		PreFSup: true, XTSup: true, NXSup: true, GTSup: true, IASup: true, HESup: true,
+		PreFSup: true, PPRSup: true, XTSup: true, NXSup: true, GTSup: true, IASup: true, GASup: true, HESup: true, GAMSup: true,
 		HATS: spec.HATS6, GATS: spec.GATS5, GLXSup: 1, PASmax: 15,
-		DevTblSegSup: 3, MsiCapMmioSup: true, GIoSup: true, HASup: true, HDSup: true,
+		DevTblSegSup: 3, PprEarlySup: true, PPRAutoRspSup: true, MsiCapMmioSup: true, GIoSup: true, HASup: true, EPHSup: true, HDSup: true,
 		InvIotlbTypeSup: true, GAUpdateDisSup: true,
-		GCR3TRPModeSup: true, HtRangeIgnore: true,
+		GCR3TRPModeSup: true, NumIntRemap2K: true, HtRangeIgnore: true, IRTCacheDis: true,
 		IotlbSup: true, PAsize: 52, VAsize: 64,
 		DTECache:  iotlb.Geometry{Sets: 16, Ways: 4},
 		GCR3Cache: iotlb.Geometry{Sets: 32, Ways: 4},
@@ -68,6 +77,7 @@ func DefaultConfig() Config {
 		Walk:      walk,
 		Walk2:     append([]iotlb.Level(nil), walk...),
 		Stage2:    iotlb.Geometry{Sets: 16, Ways: 4},
+		Interrupt: iotlb.Geometry{Sets: 16, Ways: 4},
 	}
 }
 
@@ -96,6 +106,12 @@ func (c *Config) Check() error {
 		return bad("HDSup", "dirty flags need HASup")
 	case c.InvIotlbTypeSup && !c.IotlbSup:
 		return bad("InvIotlbTypeSup", "needs IotlbSup")
+	case (c.PprEarlySup || c.PPRAutoRspSup || c.EPHSup) && !c.PPRSup:
+		return bad("PPRSup", "fields of page requests without page requests")
+	case c.PPRSup && !c.IotlbSup:
+		return bad("PPRSup", "page requests need IotlbSup")
+	case c.GAMSup && !c.GASup:
+		return bad("GAMSup", "needs GASup")
 	case c.PAsize < 32 || c.PAsize > 52:
 		return bad("PAsize", "%d is not in 32 to 52", c.PAsize)
 	case c.VAsize < 32 || c.VAsize > 64:

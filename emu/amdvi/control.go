@@ -34,17 +34,20 @@ func (u *Unit) writeControl(c *reg.Change) emu.Wake {
 	if spec.CtlCmdBufEn.On(rising) {
 		u.s.CmdHalted = false
 	}
-	if spec.CtlEventLogEn.On(rising) {
-		u.s.LogHalted = false
-		u.reg.ClearBits(rStatus, spec.StsEventOverflow.Mask())
+	var w emu.Wake
+	for i := range logs {
+		l := &logs[i]
+		if l.on.On(rising) {
+			u.s.LogHalted[i] = false
+			u.reg.ClearBits(rStatus, l.overflow.Mask())
+		}
+		u.setRun(l.run, u.logOn(i))
+		if l.intOn.On(rising) && (u.status(l.logged) || u.status(l.overflow)) {
+			w |= u.message(l.msg)
+		}
 	}
-	u.setRun(spec.StsEventLogRun, u.eventLogOn())
 	if on := u.cmdBufOn(); on || !u.s.CmdBusy { // else the engine says when it has stopped
 		u.setRun(spec.StsCmdBufRun, on)
-	}
-	var w emu.Wake
-	if spec.CtlEventIntEn.On(rising) && (u.status(spec.StsEventLogInt) || u.status(spec.StsEventOverflow)) {
-		w |= u.message(msgEvent)
 	}
 	if spec.CtlComWaitIntEn.On(rising) && u.status(spec.StsComWaitInt) {
 		w |= u.message(msgComWait)
@@ -52,13 +55,9 @@ func (u *Unit) writeControl(c *reg.Change) emu.Wake {
 	return w | u.cmdDoorbell()
 }
 
-// cmdBufOn and eventLogOn say whether the rings are to run, whichever enable came last.
+// cmdBufOn says whether the command buffer is to run, whichever enable came last.
 func (u *Unit) cmdBufOn() bool {
 	return u.control(spec.CtlIommuEn) && u.control(spec.CtlCmdBufEn) && !u.s.CmdHalted && ringBytes(u.reg.Get(rCmdBase)) != 0
-}
-
-func (u *Unit) eventLogOn() bool {
-	return u.control(spec.CtlIommuEn) && u.control(spec.CtlEventLogEn) && !u.s.LogHalted && ringBytes(u.reg.Get(rEventBase)) != 0
 }
 
 func (u *Unit) setRun(b reg.Bits, on bool) {

@@ -146,6 +146,8 @@ func (u *Unit) deviceReady(t *emu.Txn) {
 	switch cause := uint16(valMem.Of(t.Entry[3])); {
 	case cause != 0:
 		u.fault(t, cause<<4|spec.EventIllegalDTE, StepDevice, t.At)
+	case q.Type == emu.PageRequest:
+		u.pageRequest(t)
 	case spec.DteV.On(t.Entry[0]):
 		u.request(t)
 	case q.Type == emu.TranslationReq:

@@ -10,7 +10,8 @@
 // Unit named after what it does in the specification; step.go is the table. The files follow a
 // request: translate.go (front end), special.go (address ranges), device.go (device table), tlb.go
 // (IOTLB), host.go (host tables, v1), guest.go and gcr3.go (guest tables, v2), nested.go (host
-// translation of guest addresses), fault.go and log.go (events); command.go, commands.go and
+// translation of guest addresses), interrupt.go, irte.go and vapic.go (interrupts), ppr.go (page
+// requests), ats.go (device IOTLBs), fault.go and log.go (events and logs); command.go, commands.go and
 // invalidate.go are the command buffer, message.go the unit's own interrupts, control.go what
 // register writes set off.
 //
@@ -29,6 +30,7 @@
 //	CacheStage2      the same, of guest physical addresses
 //	CacheWalk        W0 table | level 11:8 | rights 5:0; W2 version
 //	CacheWalk2       the same, of host tables on behalf of guest tables
+//	CacheInterrupt   W0, W1 the interrupt table entry
 //
 // The version is that of the entry in force when the value was made (see DTEVersion).
 package amdvi

@@ -107,6 +107,16 @@ func TestLogTurnedOffWhileAnEventIsWritten(t *testing.T) {
 	s.end()
 	require.EqualValues(t, 0x40, r.r64(spec.OffEventTail))
 	require.False(t, r.status(spec.StsEventLogInt))
+
+	// The same if it is on again by then.
+	r.control(true, spec.CtlEventLogEn)
+	s = r.begin(dma(emu.Read))
+	s.until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
+	r.control(false, spec.CtlEventLogEn)
+	r.w32(spec.OffEventTail, 0)
+	r.control(true, spec.CtlEventLogEn)
+	s.end()
+	require.Zero(t, r.r64(spec.OffEventTail))
 }
 
 func TestAMDQuirk28_LengthCodes(t *testing.T) {

@@ -24,7 +24,7 @@ func (u *Unit) fault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
 	e := eventEntry(t)
 	u.hardwareError(&e)
 	t.Entry[4], t.Entry[5] = e[0], e[1]
-	u.logEvent(t, stFaultLogged)
+	u.writeLog(t, logEvents, stFaultLogged)
 }
 
 // aborted reports whether q, blocked by fault c, is completed as Completer Abort: a translation request
@@ -47,7 +47,7 @@ func (u *Unit) suppressed(t *emu.Txn) bool {
 		return false
 	}
 	if auxInterrupt.On(t.Aux[0]) {
-		return known && spec.DteIG.On(w2)
+		return auxSupIOPF.On(t.Aux[0]) || known && spec.DteIG.On(w2)
 	}
 	return known && (spec.DteSA.On(w1) || spec.DteSE.On(w1) && valSEDone.On(t.Entry[3]))
 }
@@ -56,6 +56,11 @@ func (u *Unit) suppressed(t *emu.Txn) bool {
 // remembers that a page fault was logged (2.2.2).
 func (u *Unit) faultLogged(t *emu.Txn) {
 	f := &t.Res.Fault
+	f.Dropped, f.Quiet = logLost.On(t.Aux[3]), logOff.On(t.Aux[3])
+	if t.Req.Type == emu.PageRequest { // answered by hardware
+		u.pprResponse(t, emu.PRGInvalid, false)
+		return
+	}
 	remember := !f.Dropped && !f.Quiet && eventOf(f.Code) == spec.EventPageFault && t.Known&emu.KnownDomain != 0 &&
 		!auxInterrupt.On(t.Aux[0]) && spec.DteSE.On(t.Entry[1]) && u.dte != nil
 	if !remember {
@@ -109,6 +114,16 @@ func eventEntry(t *emu.Txn) [2]uint64 {
 	case spec.EventPageTabHW:
 		e[0] |= domain | i | rw | tr | spec.EvtType.Put(spec.HWTypeMasterAbort)
 		e[1] = uint64(f.At) &^ 7
+	case spec.EventInvalidPPR:
+		index, last := q.PRG()
+		e[0] |= spec.EvtPPRTag.Put(uint64(index)) | spec.EvtPPRRX.PutBool(last && !stopMarker(q))
+		if last {
+			e[0] |= 1 << (spec.EvtPPRTag.Lo() + 9)
+		}
+		if gn {
+			e[0] |= spec.EvtPPRGN.Mask() | spec.EvtPPRPASID.Put(pasid) | spec.EvtPPRPASIDH.Put(pasid>>16)
+		}
+		e[1] = addr
 	case spec.EventInvalidRequest:
 		e[0] |= process | tr | spec.EvtUS.PutBool(user) | spec.EvtReqType.Put(uint64(info.kind))
 		e[1] = addr

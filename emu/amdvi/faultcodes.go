@@ -35,11 +35,16 @@ const (
 
 	FaultInterruptAborted = 0x302 // IntCtl=0, or a type that the DTE does not let pass
 	FaultInterruptPASID   = 0x312 // interrupt with PASID
+	FaultIRTEIndex        = 0x322 // index beyond the interrupt table
+	FaultRemapEn          = 0x332 // RemapEn=0
+	FaultIRTEReserved     = 0x342 // reserved bit or value in the interrupt table entry
 
 	FaultDTERead   = 0x403 // device table hardware errors
 	FaultPTERead   = 0x504 // page table hardware errors
 	FaultGCR3Read  = 0x514
 	FaultGuestRead = 0x524
+	FaultIRTERead  = 0x534
+	FaultVAPIC     = 0x544 // virtual APIC page
 
 	FaultReadInterrupt     = 0x608 // read or non-posted write of the interrupt range
 	FaultTranslated        = 0x618 // translated request with I=0 or V=0
@@ -52,9 +57,11 @@ const (
 	FaultTRDisabled        = 0x688 // translation request with I=0 or V=0
 	FaultTRDevice          = 0x698 // translation request beyond the device table
 
-	FaultDisabled      = 0x700 // ATS or page request while IommuEn=0
-	FaultNoPageRequest = 0x710 // page request
-	FaultNoRemapping   = 0x720 // interrupt with IntCtl=2
+	FaultDisabled    = 0x700 // ATS or page request while IommuEn=0
+	FaultPPRDisabled = 0x710 // page request with PPREn=0
+	FaultPPRLost     = 0x720 // page request for which the PPR log had no room
+
+	FaultPPR = 0x809 // page request that the DTE does not allow
 )
 
 // faultInfo says what the event of a fault has in its flags.
@@ -91,11 +98,16 @@ var faults = map[uint16]faultInfo{
 
 	FaultInterruptAborted: {name: "interrupt aborted by the device table entry"},
 	FaultInterruptPASID:   {name: "interrupt with PASID"},
+	FaultIRTEIndex:        {name: "index beyond the interrupt table"},
+	FaultRemapEn:          {name: "RemapEn=0 in the interrupt table entry"},
+	FaultIRTEReserved:     {name: "reserved bits in the interrupt table entry", pr: true, rz: true},
 
 	FaultDTERead:   {name: "device table read error"},
 	FaultPTERead:   {name: "host table access error"},
 	FaultGCR3Read:  {name: "GCR3 table read error"},
 	FaultGuestRead: {name: "guest table access error"},
+	FaultIRTERead:  {name: "interrupt table read error"},
+	FaultVAPIC:     {name: "virtual APIC page access error"},
 
 	FaultReadInterrupt:     {name: "read of the interrupt range", kind: spec.InvalidReadInterrupt},
 	FaultTranslated:        {name: "translated request not allowed", kind: spec.InvalidTranslated},
@@ -108,9 +120,11 @@ var faults = map[uint16]faultInfo{
 	FaultTRDisabled:        {name: "translation request not allowed", kind: spec.InvalidTRDisabled},
 	FaultTRDevice:          {name: "translation request beyond the device table", kind: spec.InvalidTRDevice},
 
-	FaultDisabled:      {name: "blocked: translation is off"},
-	FaultNoPageRequest: {name: "not modelled: page requests"},
-	FaultNoRemapping:   {name: "not modelled: interrupt remapping"},
+	FaultDisabled:    {name: "blocked: translation is off"},
+	FaultPPRDisabled: {name: "page requests are off"},
+	FaultPPRLost:     {name: "page request lost"},
+
+	FaultPPR: {name: "page request not allowed"},
 }
 
 // eventOf returns the event code of a fault, 0 for none.

@@ -72,7 +72,6 @@ var hostFaults = []faultCase{
 	{name: "IoCtl 3", code: amdvi.FaultDTEValue, setup: with(spec.DteIoCtl, 3)},
 	{name: "HAD 2", code: amdvi.FaultDTEValue, setup: with(spec.DteHAD, 2)},
 	{name: "GLX 3", code: amdvi.FaultDTEValue, setup: raw(1 | 1<<55 | 3<<56)},
-	{name: "PPR without EPHSup", code: amdvi.FaultDTEReserved, setup: with(spec.DtePPR, 1), flags: fRZ},
 	{name: "SATS without SATSSup", code: amdvi.FaultDTEReserved, setup: with(spec.DteSATS, 1), flags: fRZ},
 	{name: "illegal DTE, translation request", code: amdvi.FaultDTEReserved, setup: raw(1|1<<2, 0), q: ats, flags: fRZ | fTR},
 	{name: "DeviceID beyond the table", code: amdvi.FaultDeviceRange, setup: func(r *rig) { r.w64(spec.OffDevTabBase, uint64(r.dev)|5) }},
@@ -124,9 +123,7 @@ var hostFaults = []faultCase{
 	{name: "interrupt, IntTabLen", code: amdvi.FaultDTEValue, setup: raw(0, 0, 1|2<<60|12<<1), q: msi, flags: fI | fRW},
 	{name: "interrupt, device table not readable", code: amdvi.FaultDTERead, setup: func(r *rig) { busError(r, r.dte(dev), 32) }, q: msi,
 		at: func(r *rig) uint64 { return uint64(r.dte(dev)) }, flags: 1<<57 | fI | fRW},
-	{name: "interrupt, IntCtl 2", code: amdvi.FaultNoRemapping, setup: raw(0, 0, 1|2<<60), q: msi, quiet: true},
-
-	{name: "page request", code: amdvi.FaultNoPageRequest, q: func(q *emu.Request) { q.Type = emu.PageRequest }, quiet: true},
+	{name: "page requests off", code: amdvi.FaultPPRDisabled, q: func(q *emu.Request) { q.Type = emu.PageRequest }, quiet: true},
 	{name: "translation request, unit off", code: amdvi.FaultDisabled, setup: func(r *rig) { r.control(false, spec.CtlIommuEn) }, q: ats, quiet: true},
 }
 

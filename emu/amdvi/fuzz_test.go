@@ -52,6 +52,10 @@ func (in *input) request() emu.Request {
 	if v>>40&1 != 0 {
 		q.PASID = emu.PASID(v >> 44)
 	}
+	if v>>41&1 != 0 { // an interrupt
+		q.Addr, q.Len, q.Access, q.Type = q.Addr&0xf_fffc|0xfee0_0000, 4, emu.Write, emu.Untranslated
+	}
+	q.Data = uint32(v >> 20 & 0x7ff)
 	return q
 }
 
@@ -187,6 +191,7 @@ func FuzzWalk(f *testing.F) {
 		if in.u8()&1 != 0 {
 			busError(r, first+emu.PA(in.u8())*64, 64)
 		}
+		r.control(kind&0x20 != 0, spec.CtlGAEn, spec.CtlPPREn, spec.CtlPPRLogEn, spec.CtlGALogEn)
 		r.submit(invAll())
 		for i := range 8 {
 			r.guard(t)

@@ -388,6 +388,38 @@ func TestInvalidationOfGuestTranslations(t *testing.T) {
 	}
 }
 
+// A cached nested translation does not tell which stage denies a right: the walk does.
+func TestNestedHitWithoutTheRightIsWalked(t *testing.T) {
+	for _, host := range []bool{false, true} {
+		r := fullRig(t)
+		g := r.guests(4, 0, 3)
+		at := g.gmap(5, iova, 0x7000, gAll)
+		if host {
+			page := r.pte(g.host, 3, r.get(at)&spec.GptAddr.Mask(), 1)
+			r.put(page, r.get(page)&^iw)
+		} else {
+			r.put(at, r.get(at)&^gRW)
+		}
+		r.ok(r.pasidAccess(5, iova, emu.Read), 0x7000)
+		res := r.pasidAccess(5, iova, emu.Write)
+		if host {
+			r.faults(res, amdvi.FaultPermission)
+			require.Equal(t, fPR|fPE|fRW, flags(r.event()))
+		} else {
+			r.faults(res, amdvi.FaultGuestPermission)
+			require.Equal(t, fGN|fUS|fPR|fPE|fRW, flags(r.event()))
+		}
+	}
+}
+
+func TestPASIDBeyondPASmax(t *testing.T) {
+	r := newRig(t).enable() // 16 bits, two levels
+	g := r.guests(4, 1, 0)
+	g.gmap(0xffff, iova, 0x7000, gAll)
+	r.ok(r.pasidAccess(0xffff, iova, emu.Read), 0x7000)
+	r.faults(r.pasidAccess(0x1_0000, iova, emu.Read), amdvi.FaultPASIDRange)
+}
+
 func TestStaleGCR3EntryUntilItsPASIDIsInvalidated(t *testing.T) {
 	r := fullRig(t)
 	g := r.guests(4, 0, 0)

@@ -186,7 +186,10 @@ func TestAccessedAndDirtyFlags(t *testing.T) {
 		require.Equal(t, want[0], r.get(r.pte(top, 3, iova, 2))&(pteA|pteD))
 		r.ok(r.access(dev, iova, emu.Write), 0x5000)
 		require.Equal(t, want[1], r.get(at)&(pteA|pteD))
-		require.Equal(t, want[0], r.get(r.pte(top, 3, iova, 3))&(pteA|pteD), "D is for pages")
+		far := iova + 1<<30
+		r.mapPage(top, far, 0x6000, pRW)
+		r.ok(r.access(dev, far, emu.Write), 0x6000)
+		require.Equal(t, want[0], r.get(r.pte(top, 3, far, 3))&(pteA|pteD), "D is for pages")
 	}
 }
 
@@ -280,6 +283,25 @@ func TestAMDQuirk20_WalkCacheSurvivesAnInvalidationWithoutPDE(t *testing.T) {
 	r.ok(r.access(dev, iova, emu.Read), 0x9000)
 	r.submit(invPages(did, spec.AllPages|invS|invPDE))
 	r.ok(r.access(dev, iova, emu.Read), 0x6000)
+}
+
+// A table pointer that was cached under an old DTE makes translations of that DTE, however deep the walk
+// goes from there.
+func TestProvenanceOfTablesCachedUnderAnOldDTE(t *testing.T) {
+	r := newRig(t).enable()
+	top := r.attach(dev, 3)
+	for _, far := range []uint64{0, 4 << 21, 4<<21 + 4096} {
+		r.mapPage(top, iova+far, 0x5000+far, pRW)
+	}
+	old := r.access(dev, iova, emu.Read).Prov.Fill
+	r.attach(dev, 3)
+	r.submit(invDevtab(dev))
+	for _, far := range []uint64{4 << 21, 4<<21 + 4096} {
+		res := r.access(dev, iova+far, emu.Read)
+		r.ok(res, 0x5000+far)
+		require.Equal(t, old, res.Prov.Fill)
+		require.NotEqual(t, old, res.Prov.Entry)
+	}
 }
 
 func TestTranslationRequestsGrantWhatTheTablesDo(t *testing.T) {

@@ -59,7 +59,9 @@ func (u *Unit) Load(img emu.RegImage) error {
 	u.ctl = u.reg.Get(rControl)
 	// What is enabled and does not run has been stopped by an error.
 	u.s.CmdHalted = u.cmdBufOn() && !u.status(spec.StsCmdBufRun)
-	u.s.LogHalted = u.eventLogOn() && !u.status(spec.StsEventLogRun)
+	for i := range logs {
+		u.s.LogHalted[i] = u.logOn(i) && !u.status(logs[i].run)
+	}
 	return nil
 }
 

@@ -86,7 +86,7 @@ func TestLookupAnswersAsStepDoes(t *testing.T) {
 			var q emu.Request
 			randomRequest(rng, &q)
 			before := stats(r.u)
-			var fast, slow emu.Result
+			fast, slow := emu.Result{Snoop: true, Data: 1, Fault: emu.Fault{Code: 1}}, emu.Result{} // what was there does not matter
 			if !r.u.Lookup(&q, &fast) {
 				require.Equal(t, before, stats(r.u), "a failed look-up leaves no trace")
 				r.f.Translate(&q, &slow)

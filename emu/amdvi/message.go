@@ -9,6 +9,8 @@ import (
 const (
 	msgEvent uint8 = 1 << iota
 	msgComWait
+	msgPPR
+	msgGA
 )
 
 // message holds an interrupt pending and wakes the engine that sends it. Without MSI and without
@@ -31,18 +33,29 @@ func (u *Unit) messageNext(t *emu.Txn) {
 	u.s.Messages &^= m
 	a := &t.Act
 	a.Op, a.Msg, a.Step = emu.OpSend, emu.MsgMSI, StepMessage
-	a.Addr, a.Data = u.messageOf()
+	a.Addr, a.Data = u.messageOf(m)
 	t.State = stMessageNext
+}
+
+// xtRegister is the register of IntCapXTEn for an interrupt.
+func xtRegister(m uint8) int {
+	switch m {
+	case msgPPR:
+		return rXTPPRInt
+	case msgGA:
+		return rXTGAInt
+	}
+	return rXTInt
 }
 
 // messageOf returns address and data of an interrupt: from the XT registers with IntCapXTEn, else
 // from the MSI capability. Interrupts of the unit are never remapped.
-func (u *Unit) messageOf() (emu.PA, [4]uint64) {
+func (u *Unit) messageOf(m uint8) (emu.PA, [4]uint64) {
 	if !u.control(spec.CtlIntCapXTEn) {
 		addr := u.reg.Get(rMSIAddrHigh)<<32 | u.reg.Get(rMSIAddrLow)
 		return emu.PA(addr), [4]uint64{u.reg.Get(rMSIData)}
 	}
-	x := u.reg.Get(rXTInt)
+	x := u.reg.Get(xtRegister(m))
 	dest := spec.XtDestLo.Of(x) | spec.XtDestHi.Of(x)<<24
 	return messageAddress(dest, spec.XtDestMode.On(x)), [4]uint64{spec.XtVector.Of(x) | spec.MsiDataMT.Put(spec.XtDM.Of(x))}
 }

@@ -27,7 +27,7 @@ var presets = [...]preset{
 	{PresetInfo{"full", "everything that is modelled, 20-bit PASIDs, the HyperTransport range"}, full},
 	{PresetInfo{"zen2", "server of 2019: host tables of 6 levels, guest tables of 4, x2APIC"}, zen2},
 	{PresetInfo{"zen1", "server of 2017: as zen2 without x2APIC"}, zen1},
-	{PresetInfo{"qemu", "QEMU 11: no segments, no ATS, guest translation advertised without GIoSup"}, qemu},
+	{PresetInfo{"qemu", "QEMU 11: no segments, guest translation advertised without GIoSup"}, qemu},
 	{PresetInfo{"minimal", "host tables of 4 levels and nothing else"}, minimal},
 }
 
@@ -62,9 +62,9 @@ func full() Config {
 // zen2 prints 58f77ef22294ade.
 func zen2() Config {
 	c := DefaultConfig()
-	c.PreFSup, c.HESup, c.HDSup, c.InvIotlbTypeSup, c.GAUpdateDisSup = false, false, false, false, false
+	c.PreFSup, c.HESup, c.HDSup, c.InvIotlbTypeSup, c.GAUpdateDisSup, c.NumIntRemap2K = false, false, false, false, false, false
 	c.GATS, c.GLXSup, c.PASmax = spec.GATS4, 1, 15
-	c.GCR3TRPModeSup, c.HtRangeIgnore = false, false
+	c.GCR3TRPModeSup, c.HtRangeIgnore, c.IRTCacheDis = false, false, false
 	c.PAsize = 48
 	return c
 }
@@ -79,7 +79,7 @@ func zen1() Config {
 // qemu reads as 29d3; it says 6 guest levels.
 func qemu() Config {
 	c := minimal()
-	c.PreFSup, c.GTSup, c.IASup, c.HESup = true, true, true, true
+	c.PreFSup, c.PPRSup, c.IotlbSup, c.GTSup, c.IASup, c.GASup, c.HESup = true, true, true, true, true, true, true
 	c.HATS, c.GATS = spec.HATS6, spec.GATS5
 	return c
 }
@@ -88,6 +88,6 @@ func minimal() Config {
 	c := DefaultConfig()
 	return Config{
 		HATS: spec.HATS4, PAsize: 48, VAsize: 64, MsiCapMmioSup: c.MsiCapMmioSup,
-		DTECache: c.DTECache, GCR3Cache: iotlb.Geometry{}, IOTLB: c.IOTLB, Walk: c.Walk,
+		DTECache: c.DTECache, GCR3Cache: iotlb.Geometry{}, IOTLB: c.IOTLB, Walk: c.Walk, Interrupt: c.Interrupt,
 	}
 }

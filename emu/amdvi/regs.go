@@ -17,9 +17,12 @@ const (
 	rExclBase
 	rExclLimit
 	rEFR
+	rPPRBase
 	rHWUpper
 	rHWLower
 	rHWStatus
+	rGABase
+	rGATailAddr
 	rMSIVector0
 	rMSIVector1
 	rMSIHeader
@@ -27,6 +30,8 @@ const (
 	rMSIAddrHigh
 	rMSIData
 	rXTInt
+	rXTPPRInt
+	rXTGAInt
 	rEFR2
 	rScratch
 	rCmdHead
@@ -34,6 +39,12 @@ const (
 	rEventHead
 	rEventTail
 	rStatus
+	rPPRHead
+	rPPRTail
+	rGAHead
+	rGATail
+	rPPRAuto
+	rPPREarly
 	rSegment1 // the first of seven
 )
 
@@ -41,10 +52,15 @@ const (
 const (
 	effNone reg.Effect = iota
 	effCmdBase
-	effEventBase
+	effLogBase
 	effControl
 	effCmdTail
-	effStatus
+)
+
+// The only bits of GAMEn and NumIntRemapMode that have a meaning.
+const (
+	gamEn      reg.Bits = 25_025
+	intRemap2K reg.Bits = 43_043
 )
 
 // controlMask returns the bits of Control that this unit has.
@@ -56,6 +72,19 @@ func (c *Config) controlMask() uint64 {
 		have bool
 		bits reg.Bits
 	}{
+		{c.PPRSup, spec.CtlPPRLogEn},
+		{c.PPRSup, spec.CtlPprIntEn},
+		{c.PPRSup, spec.CtlPPREn},
+		{c.PPRAutoRspSup, spec.CtlPprAutoRspEn},
+		{c.PPRAutoRspSup, spec.CtlPprAutoRspAon},
+		{c.EPHSup, spec.CtlEPHEn},
+		{c.GASup, spec.CtlGAEn},
+		{c.GAMSup, gamEn},
+		{c.GAMSup, spec.CtlGALogEn},
+		{c.GAMSup, spec.CtlGAIntEn},
+		{c.GASup && c.XTSup, spec.CtlXTEn},
+		{c.NumIntRemap2K, intRemap2K},
+		{c.IRTCacheDis, spec.CtlIRTCacheDis},
 		{c.GTSup, spec.CtlGTEn},
 		{c.GTSup, spec.CtlGDUpdateDis},
 		{c.GTSup && c.GAUpdateDisSup, spec.CtlGAUpdateDis},
@@ -72,7 +101,9 @@ func (c *Config) controlMask() uint64 {
 }
 
 // w1c are the bits of Status that software clears, as far as anything sets them.
-var w1c = spec.StsEventOverflow.Mask() | spec.StsEventLogInt.Mask() | spec.StsComWaitInt.Mask()
+var w1c = spec.StsEventOverflow.Mask() | spec.StsEventLogInt.Mask() | spec.StsComWaitInt.Mask() |
+	spec.StsPprOverflow.Mask() | spec.StsPprInt.Mask() | spec.StsPprEarly.Mask() |
+	spec.StsGALOverflow.Mask() | spec.StsGAInt.Mask()
 
 // msiHeader is the MSI capability: 64-bit addresses, one message.
 const msiHeader = spec.MSICapID | 1<<23
@@ -106,15 +137,18 @@ func (u *Unit) registers() []reg.Reg {
 	t := []reg.Reg{
 		table("Device Table Base", spec.OffDevTabBase, spec.DevTabSize.Mask()),
 		ring("Command Buffer Base", spec.OffCmdBufBase, effCmdBase),
-		ring("Event Log Base", spec.OffEventLogBase, effEventBase),
+		ring("Event Log Base", spec.OffEventLogBase, effLogBase),
 		rw("Control", spec.OffControl, 8, c.controlMask(), effControl, &spec.ControlLayout),
 		rw("Exclusion Base", spec.OffExclBase, 8, spec.ExclEn.Mask()|spec.ExclAllow.Mask()|spec.ExclAddr.Mask(), effNone, &spec.ExclBaseLayout),
 		limit,
 		ro("Extended Feature", spec.OffEFR, 8, u.efr, &spec.EFRLayout),
+		ring("PPR Log Base", spec.OffPPRLogBase, effLogBase),
 		ro("HW Event Upper", spec.OffHWEventUpper, 8, 0, nil),
 		ro("HW Event Lower", spec.OffHWEventLower, 8, 0, nil),
 		{Name: "HW Event Status", Off: spec.OffHWEventStatus, Size: 8, W1C: spec.HweValid.Mask() | spec.HweOverflow.Mask(),
 			Layout: &spec.HWEventStatusLayout, Clause: "3.4"},
+		ring("GA Log Base", spec.OffGALogBase, effLogBase),
+		rw("GA Log Tail Address", spec.OffGALogTailAddr, 8, spec.GALogTailAddr.Mask(), effNone, &spec.GALogTailAddrLayout),
 		ro("MSI Vector 0", spec.OffMSIVector0, 4, uint64(words[4]), nil),
 		ro("MSI Vector 1", spec.OffMSIVector1, 4, uint64(words[5]), nil),
 		header,
@@ -122,13 +156,21 @@ func (u *Unit) registers() []reg.Reg {
 		rw("MSI Address High", spec.OffMSIAddrHigh, 4, 0xffff_ffff, effNone, nil),
 		rw("MSI Data", spec.OffMSIData, 4, 0xffff, effNone, nil),
 		rw("XT Interrupt Control", spec.OffXTIntControl, 8, xtMask(), effNone, &spec.XTIntLayout),
+		rw("XT PPR Interrupt Control", spec.OffXTPPRIntControl, 8, xtMask(), effNone, &spec.XTIntLayout),
+		rw("XT GA Log Interrupt Control", spec.OffXTGAIntControl, 8, xtMask(), effNone, &spec.XTIntLayout),
 		ro("Extended Feature 2", spec.OffEFR2, 8, u.efr2, &spec.EFR2Layout),
 		rw("reserved", 0x1ff8, 8, ^uint64(0), effNone, nil),
 		ptr("Command Head", spec.OffCmdHead, effNone),
 		ptr("Command Tail", spec.OffCmdTail, effCmdTail),
 		ptr("Event Head", spec.OffEventHead, effNone),
 		ptr("Event Tail", spec.OffEventTail, effNone),
-		{Name: "Status", Off: spec.OffStatus, Size: 8, W1C: w1c, Effect: effStatus, Layout: &spec.StatusLayout, Clause: "3.4"},
+		{Name: "Status", Off: spec.OffStatus, Size: 8, W1C: w1c, Layout: &spec.StatusLayout, Clause: "3.4"},
+		ptr("PPR Head", spec.OffPPRHead, effNone),
+		ptr("PPR Tail", spec.OffPPRTail, effNone),
+		rw("GA Log Head", spec.OffGAHead, 8, spec.GARingPtr.Mask(), effNone, &spec.GAPtrLayout),
+		rw("GA Log Tail", spec.OffGATail, 8, spec.GARingPtr.Mask(), effNone, &spec.GAPtrLayout),
+		rw("PPR Auto Response", spec.OffPPRAutoResponse, 8, spec.ParCode.Mask()|spec.ParMaskGN.Mask(), effNone, &spec.PPRAutoResponseLayout),
+		rw("PPR Overflow Early", spec.OffPPROverflowEarly, 8, spec.PoeThreshold.Mask()|spec.PoeIntEn.Mask()|spec.PoeEn.Mask(), effNone, &spec.PPROverflowEarlyLayout),
 	}
 	for i := range spec.MaxSegments - 1 {
 		r := table(fmt.Sprintf("Device Table Segment %d Base", i+1), spec.OffDevTabSeg1+uint32(8*i), segmentSize(i+1))
@@ -144,7 +186,19 @@ func (u *Unit) registers() []reg.Reg {
 		drop(t, rMSIVector0, rMSIVector1, rMSIHeader, rMSIAddrLow, rMSIAddrHigh, rMSIData)
 	}
 	if !c.XTSup {
-		drop(t, rXTInt)
+		drop(t, rXTInt, rXTPPRInt, rXTGAInt)
+	}
+	if !c.PPRSup {
+		drop(t, rPPRBase, rPPRHead, rPPRTail)
+	}
+	if !c.PPRAutoRspSup {
+		drop(t, rPPRAuto)
+	}
+	if !c.PprEarlySup {
+		drop(t, rPPREarly)
+	}
+	if !c.GAMSup {
+		drop(t, rGABase, rGATailAddr, rGAHead, rGATail)
 	}
 	return t
 }

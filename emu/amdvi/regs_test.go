@@ -15,7 +15,8 @@ func TestResetValues(t *testing.T) {
 	r.w64(spec.OffDevTabBase, 0)
 	want := map[uint32]uint64{
 		spec.OffCmdBufBase: 8 << 56, spec.OffEventLogBase: 8 << 56, spec.OffExclLimit: 0xfff,
-		spec.OffEFR: r.r64(spec.OffEFR), spec.OffEFR2: 1<<3 | 1<<11,
+		spec.OffEFR: r.r64(spec.OffEFR), spec.OffEFR2: 1<<3 | 1<<8 | 1<<11,
+		spec.OffPPRLogBase: 8 << 56, spec.OffGALogBase: 8 << 56,
 		spec.OffMSIVector0: 64<<15 | 52<<8 | 2<<5, spec.OffMSICapHeader: 0x0080_0005,
 	}
 	for off := uint32(0); off < spec.Window; off += 8 {
@@ -32,17 +33,17 @@ func TestDefaultAdvertisesWhatIsModelled(t *testing.T) {
 		return w
 	}
 	r := newRig(t)
-	require.Equal(t, set(0, 2, 3, 4, 6, 8, 46, 48, 49, 52, 54, 61)|2<<10|1<<12|1<<14|15<<32|3<<38, r.r64(spec.OffEFR))
+	require.Equal(t, set(0, 1, 2, 3, 4, 6, 7, 8, 21, 40, 41, 46, 48, 49, 50, 52, 54, 61)|2<<10|1<<12|1<<14|15<<32|3<<38, r.r64(spec.OffEFR))
 }
 
 func TestAMDQuirk44_UnsupportedControlBitsReadZero(t *testing.T) {
 	r := newRig(t)
 	r.w64(spec.OffControl, ^uint64(0)&^1)
 	got := r.r64(spec.OffControl)
-	for _, bit := range []uint{13, 14, 15, 17, 22, 25, 28, 30, 37, 39, 40, 41, 42, 43, 45, 49, 50, 52, 53, 55, 56, 57, 59, 60, 61} {
+	for _, bit := range []uint{18, 22, 23, 24, 26, 27, 30, 31, 32, 33, 37, 38, 40, 41, 44, 49, 52, 53, 55, 56, 57, 60, 61, 62, 63} {
 		require.Zero(t, got>>bit&1, "bit %d", bit)
 	}
-	for _, bit := range []uint{1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 16, 34, 46, 48, 51, 54, 58} {
+	for _, bit := range []uint{1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 25, 28, 29, 34, 39, 42, 43, 45, 46, 48, 50, 51, 54, 58, 59} {
 		require.EqualValues(t, 1, got>>bit&1, "bit %d", bit)
 	}
 	m := presetRig(t, "minimal")
@@ -213,6 +214,10 @@ func TestConfigErrorsNameTheField(t *testing.T) {
 		"GTSup":           func(c *amdvi.Config) { c.GTSup = false },
 		"HDSup":           func(c *amdvi.Config) { c.HASup = false },
 		"InvIotlbTypeSup": func(c *amdvi.Config) { c.IotlbSup = false },
+		"page requests":   func(c *amdvi.Config) { c.IotlbSup, c.InvIotlbTypeSup = false, false },
+		"PPRSup":          func(c *amdvi.Config) { c.PPRSup = false },
+		"GAMSup":          func(c *amdvi.Config) { c.GASup = false },
+		"Interrupt":       func(c *amdvi.Config) { c.Interrupt.Sets = 3 },
 		"PAsize":          func(c *amdvi.Config) { c.PAsize = 53 },
 		"VAsize":          func(c *amdvi.Config) { c.VAsize = 65 },
 		"DTECache":        func(c *amdvi.Config) { c.DTECache.Sets = 3 },

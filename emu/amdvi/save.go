@@ -22,6 +22,7 @@ func (u *Unit) Save(e *emu.Encoder) {
 	u.walk.Save(e)
 	u.walk2.Save(e)
 	u.stage2.Save(e)
+	u.intr.Save(e)
 }
 
 // pciWord is what no register of the window tells.
@@ -29,6 +30,9 @@ func (c *Config) pciWord() uint64 {
 	w := uint64(c.PAsize) | uint64(c.VAsize)<<8
 	if c.IotlbSup {
 		w |= 1 << 16
+	}
+	if c.IRTCacheDis {
+		w |= 1 << 17
 	}
 	return w
 }
@@ -63,7 +67,7 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 	}
 	u.s = s
 	for _, restore := range []func(*emu.Decoder) error{
-		u.dte.Restore, u.gcr3.Restore, u.iotlb.Restore, u.walk.Restore, u.walk2.Restore, u.stage2.Restore,
+		u.dte.Restore, u.gcr3.Restore, u.iotlb.Restore, u.walk.Restore, u.walk2.Restore, u.stage2.Restore, u.intr.Restore,
 	} {
 		if err := restore(d); err != nil {
 			return err

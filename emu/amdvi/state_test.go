@@ -81,7 +81,7 @@ func TestRestoreOfDamagedStateIsAnError(t *testing.T) {
 
 func TestLoadTakesOverARunningUnit(t *testing.T) {
 	r := busyRig(t)
-	u, err := amdvi.New(func() amdvi.Config { c, _ := amdvi.Preset("minimal"); c.IotlbSup = true; return c }())
+	u, err := amdvi.New(func() amdvi.Config { c, _ := amdvi.Preset("minimal"); c.IotlbSup, c.IRTCacheDis = true, true; return c }())
 	require.NoError(t, err)
 	require.NoError(t, u.Load(image(r.u)))
 	require.Equal(t, image(r.u), image(u))

@@ -45,13 +45,25 @@ const (
 	stTimeoutNext
 	stTimeoutLogged
 	stIRQOrdered
+	stIRTEProbed
+	stIRTEWalker
+	stIRTE
+	stIRTEFilled
+	stIRTEReady
+	stIRTERefresh
+	stPost
+	stVAPICWritten
+	stPosted
+	stGATailStored
+	stPPRLogged
+	stPPRResponded
 	stMessageNext
 	numStates
 )
 
 // maxStates is the size of the table of states: a power of two, so that a masked state needs no
 // bounds check.
-const maxStates = 64
+const maxStates = 128
 
 // jobStart is the first state of each engine.
 var jobStart = [8]uint16{
@@ -122,6 +134,18 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stTimeoutNext:     (*Unit).timeoutNext,
 	stTimeoutLogged:   (*Unit).timeoutLogged,
 	stIRQOrdered:      (*Unit).interruptOrdered,
+	stIRTEProbed:      (*Unit).irteProbed,
+	stIRTEWalker:      (*Unit).fetchIRTE,
+	stIRTE:            (*Unit).irteFetched,
+	stIRTEFilled:      (*Unit).irteFilled,
+	stIRTEReady:       (*Unit).irteReady,
+	stIRTERefresh:     (*Unit).irteRefresh,
+	stPost:            (*Unit).post,
+	stVAPICWritten:    (*Unit).vapicWritten,
+	stPosted:          (*Unit).posted,
+	stGATailStored:    (*Unit).gaTailStored,
+	stPPRLogged:       (*Unit).pprLogged,
+	stPPRResponded:    (*Unit).pprResponded,
 	stMessageNext:     (*Unit).messageNext,
 	numStates:         (*Unit).ended,
 	maxStates - 1:     (*Unit).ended,

@@ -22,6 +22,15 @@ const (
 	StepIdentity
 	StepInterrupt
 	StepInterruptOrder
+	StepIRTECache
+	StepIRTE
+	StepIRTEFill
+	StepPost
+	StepDoorbell
+	StepGAWrite
+	StepPPRCheck
+	StepPPRWrite
+	StepPPRResponse
 	StepAddressWidth
 	StepIOTLB
 	StepIOTLBMiss
@@ -38,7 +47,7 @@ const (
 	StepGuestTable
 	StepGuestUpdate
 	StepIOTLBFill
-	StepEventLog
+	StepLog
 	StepEventWrite
 	StepCommandFetch
 	StepCommandDecode
@@ -83,7 +92,16 @@ var steps = [numSteps]emu.StepInfo{
 	StepGuestTable:     {Name: "guest table entry", Clause: "2.2.6"},
 	StepGuestUpdate:    {Name: "guest accessed/dirty update", Clause: "2.2.6"},
 	StepIOTLBFill:      {Name: "IOTLB fill", Clause: "2.4.3"},
-	StepEventLog:       {Name: "event log", Clause: "2.5"},
+	StepLog:            {Name: "log", Clause: "2.5"},
+	StepIRTECache:      {Name: "interrupt table look-up", Clause: "2.2.5"},
+	StepIRTE:           {Name: "interrupt table entry", Clause: "2.2.5"},
+	StepIRTEFill:       {Name: "interrupt table fill", Clause: "2.2.5"},
+	StepPost:           {Name: "virtual APIC page", Clause: "2.2.8"},
+	StepDoorbell:       {Name: "doorbell", Clause: "2.2.8"},
+	StepGAWrite:        {Name: "GA log write", Clause: "2.7"},
+	StepPPRCheck:       {Name: "page request against device table entry", Clause: "2.6"},
+	StepPPRWrite:       {Name: "PPR log write", Clause: "2.6"},
+	StepPPRResponse:    {Name: "page request group response", Clause: "2.6"},
 	StepEventWrite:     {Name: "event log write", Clause: "2.5"},
 	StepCommandFetch:   {Name: "command fetch", Clause: "2.4"},
 	StepCommandDecode:  {Name: "command decode", Clause: "2.4"},

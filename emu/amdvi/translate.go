@@ -11,9 +11,10 @@ import (
 //	Aux[0]  flags, and the PASID in use
 //	Aux[1]  version of the DTE under which the host tables in use were found
 //	Aux[2]  version that goes with the translation found (Provenance.Fill)
-//	Aux[3]  state that follows the writing of an event
+//	Aux[3]  what follows the writing of a log entry (log.go)
 //
-// Txn.Entry holds the DTE in words 0 to 3, as values.go says, and an event in words 4 and 5.
+// Txn.Entry holds the DTE in words 0 to 3, as values.go says, a log entry in words 4 and 5, and an
+// interrupt table entry in words 6 and 7.
 const (
 	auxGuest     reg.Bits = 0_000 // a guest table translates
 	auxOnBehalf  reg.Bits = 1_001 // the host walk under way is for an address of a guest table: Frame[1]
@@ -21,6 +22,7 @@ const (
 	auxInterrupt reg.Bits = 3_003
 	auxNeed      reg.Bits = 5_004 // rights that the host walk must find
 	auxGLX       reg.Bits = 7_006 // level of the GCR3 table to read
+	auxSupIOPF   reg.Bits = 8_008 // the interrupt table entry suppresses events
 	auxPASID     reg.Bits = 51_032
 )
 
@@ -36,7 +38,11 @@ func (u *Unit) frontEnd(t *emu.Txn) {
 	}
 	t.Known = emu.KnownLive
 	if q.Type == emu.PageRequest {
-		u.fault(t, FaultNoPageRequest, StepFrontEnd, 0)
+		if !u.control(spec.CtlPPREn) {
+			u.fault(t, FaultPPRDisabled, StepFrontEnd, 0)
+			return
+		}
+		u.probeDevice(t)
 		return
 	}
 	if interruptRange(uint64(q.Addr)) && !u.interruptAddress(t) {

@@ -35,17 +35,18 @@ type Unit struct {
 	walk   *iotlb.Walk
 	walk2  *iotlb.Walk
 	stage2 *iotlb.Cache
+	intr   *iotlb.Cache
 
 	cmd [spec.NumCmdOpcodes]command
 }
 
 // state is what a unit remembers besides its registers and caches. It is plain data for Save.
 type state struct {
-	CmdBusy   bool  // the command engine is between start and stop
-	CmdWaits  bool  // the command engine waits for devices
-	CmdHalted bool  // stopped by an error until CmdBufEn is set anew
-	LogHalted bool  // the event log overflowed
-	Messages  uint8 // interrupts to be sent, by msg...
+	CmdBusy   bool          // the command engine is between start and stop
+	CmdWaits  bool          // the command engine waits for devices
+	CmdHalted bool          // stopped by an error until CmdBufEn is set anew
+	LogHalted [numLogs]bool // a log overflowed
+	Messages  uint8         // interrupts to be sent, by msg...
 	ITags     [emu.MaxITags]itag
 }
 
@@ -90,6 +91,9 @@ func (u *Unit) buildCaches() (err error) {
 	if u.stage2, err = iotlb.New(c.Stage2); err != nil {
 		return fail("Stage2")
 	}
+	if u.intr, err = iotlb.New(c.Interrupt); err != nil {
+		return fail("Interrupt")
+	}
 	return nil
 }
 
@@ -133,6 +137,8 @@ func (u *Unit) Cache(id emu.CacheID) emu.Cache {
 		return u.walk2.AsCache()
 	case emu.CacheStage2:
 		return u.stage2.AsCache()
+	case emu.CacheInterrupt:
+		return u.intr.AsCache()
 	}
 	return nil
 }
@@ -158,8 +164,12 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 	switch c.Effect {
 	case effCmdBase:
 		u.writeRingBase(c, spec.StsCmdBufRun, rCmdHead, rCmdTail)
-	case effEventBase:
-		u.writeRingBase(c, spec.StsEventLogRun, rEventHead, rEventTail)
+	case effLogBase:
+		for i := range logs {
+			if l := &logs[i]; l.base == c.Index {
+				u.writeRingBase(c, l.run, l.head, l.tail)
+			}
+		}
 	case effControl:
 		return u.writeControl(c)
 	case effCmdTail:

@@ -19,7 +19,7 @@ const (
 // Head and tail pointers: byte offsets in units of 16, of the GA log in units of 8.
 const (
 	RingPtr   reg.Bits = 18_004
-	GARingPtr reg.Bits = 15_003
+	GARingPtr reg.Bits = 18_003
 )
 
 // Sizes of the entries of the rings.
