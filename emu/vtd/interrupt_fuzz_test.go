@@ -12,7 +12,7 @@ import (
 
 // irqInput is what FuzzInterrupt makes of its bytes.
 type irqInput struct {
-	kind    uint8 // 0 PI, 1 EIM, 2 no cache, 3 IRE, 4 CFI, 5 EIME, 6 the entry is put to the index asked for
+	kind    uint8 // 0 PI, 1 EIM, 2 no cache, 3 IRE, 4 CFI, 5 EIME, 6 the entry is put to the index asked for, 7 IRREQ, EIMER
 	size    uint64
 	entry   [2]uint64
 	control uint64 // of the posted-interrupt descriptor
@@ -33,6 +33,12 @@ func (in *irqInput) expect() (st emu.Status, addr uint64, data uint32, code uint
 			dest = dest >> 8 & 0xff
 		}
 		return dest>>8<<40 | 0xfee0_0000 | dest&0xff<<12, uint32(0x4000 | vector)
+	}
+	switch {
+	case bit(7) && !bit(3):
+		return fault(0x2b)
+	case bit(7) && bit(3) && bit(1) && !eime:
+		return fault(0x2a)
 	}
 	if !bit(3) || in.addr&0x10 == 0 {
 		if bit(3) && (eime || !bit(4)) {
@@ -71,10 +77,10 @@ func (in *irqInput) expect() (st emu.Status, addr uint64, data uint32, code uint
 		return fault(0x21)
 	case lo&1 == 0:
 		return fault(0x22)
-	case rsvd:
-		return fault(0x24)
 	case !known:
 		return fault(0x26)
+	case rsvd:
+		return fault(0x24)
 	case !posted:
 		addr, data = msg(lo>>32, lo>>16&0xff)
 		return emu.Interrupt, addr | lo&8 | lo&4, data | uint32(lo>>5&7)<<8 | uint32(lo>>4&1)<<15, 0
@@ -122,6 +128,7 @@ func FuzzInterrupt(f *testing.F) {
 		in.addr, in.data, in.source = 0xfee0_0000|raw.u64()&0xffffc, uint32(raw.u64()), emu.SourceID(raw.u64()&0xffff)
 		r := newRig(t, func(c *vtd.Config) {
 			c.PI, c.EIM = kind&1 != 0, kind&2 != 0
+			c.IRREQ, c.EIMER = kind&128 != 0, kind&128 != 0 && c.EIM
 			if kind&4 != 0 {
 				c.InterruptCache = iotlb.Geometry{}
 			}
