@@ -38,3 +38,16 @@ func TestEmptyListsAreLists(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(b), `"runs":[]`)
 }
+
+func TestConformDocument(t *testing.T) {
+	c := NewConform()
+	c.Modes = append(c.Modes, ConformMode{
+		IOMMU: "vtd", Mode: "legacy", Differences: []ConformDifference{{Differs: []string{}}},
+		Deviations: []ConformDeviation{{}}, Gone: []string{},
+	})
+	b, err := json.Marshal(c)
+	require.NoError(t, err)
+	require.Equal(t, `{"schema":"iommulab.conform/1","peer":"","seed":0,"modes":[{"iommu":"vtd","mode":"legacy","programs":0,"legal":0,`+
+		`"directed":0,"ended":0,"steps":0,"dmas":0,"dmas_done":0,"differences":[{"program":"","step":0,"differs":[],"steps":0}],`+
+		`"deviations":[{"id":"","right":"","programs":0,"steps":0}],"gone":[]}],"wall":{"seconds":0,"programs_per_minute":0}}`, string(b))
+}

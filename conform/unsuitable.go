@@ -1,0 +1,49 @@
+package conform
+
+// Unsuitable is something that generated programs leave out on purpose.
+type Unsuitable struct {
+	What  string
+	Why   string
+	Modes []string // nil: all
+}
+
+// vtdUnsuitable is all that generators of VT-d programs leave out although software could do it. Whatever
+// is not here may come up in a program.
+var vtdUnsuitable = []Unsuitable{
+	{
+		What: "changing a present entry without the invalidations that the specification asks for before the next access",
+		Why:  "what caches still hold is up to each unit (6.5): both may be right and differ",
+	},
+	{
+		What: "changing a PASID directory entry without invalidating the context-cache",
+		Why:  "QEMU then goes on with memory that it has not initialised, and no two runs need be the same", Modes: vtdScalable,
+	},
+	{
+		What: "writing IQA, or the root pointer without SRTP, for what is in use",
+		Why:  "undefined while QIES=1 (11.4.15.3); without SRTP nothing happens, which bring-up shows",
+	},
+	{
+		What: "tables, entries and descriptors in memory that devices write",
+		Why:  "an access of a device would change what the program means",
+	},
+	{
+		What: "memory below 1 MiB and pages over registers of devices",
+		Why:  "a PC has ROM and devices there",
+	},
+	{
+		What: "DMA to addresses from C000_0000h to 4 GiB, other than messages of 4 bytes to FEEx_xxxxh",
+		Why:  "a PC has devices there, which an access reaches where it is not translated; to FEEx_xxxxh the devices send messages only, so fault 29h cannot be shown",
+	},
+	{
+		What: "requests with PASID, ATS and page requests, AtomicOps, zero-length reads, execute and supervisor requests",
+		Why:  "QEMU's devices make none",
+	},
+	{
+		What: "offsets from 230h on, accesses of other sizes than 4 and 8 bytes or not aligned",
+		Why:  "QEMU's window of registers ends there, and the bus of QEMU refuses them",
+	},
+	{
+		What: "GCMD.SIRTP, IRE and remappable messages",
+		Why:  "interrupt remapping has tests of its own (emu/vtd); messages of devices are of the compatibility format",
+	},
+}

@@ -1,0 +1,207 @@
+package conform
+
+import (
+	"encoding/binary"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
+
+// vtdReg returns a register of our unit as last seen.
+func vtdReg(regs []uint64, off uint32) uint64 {
+	for i := range vtdRegisters {
+		if vtdRegisters[i].Off == off {
+			return regs[i]
+		}
+	}
+	return 0
+}
+
+// vtdObserve notes the root pointer that is latched, and which devices are passed through.
+func vtdObserve(r *Runner, s *Step) {
+	t := &r.track
+	if s.Op != RegWrite {
+		return
+	}
+	regs := r.view[ours].regs
+	if s.Off == spec.OffGCMD && spec.GcmdSRTP.On(s.Value) {
+		t.root = vtdReg(regs, spec.OffRTADDR)
+	}
+	on := spec.GstsTES.On(vtdReg(regs, spec.OffGSTS))
+	anew := on != t.on || s.Off == spec.OffGCMD && spec.GcmdSRTP.On(s.Value)
+	t.on = on
+	if spec.RtaddrTTM.Of(t.root) != spec.TTMScalable {
+		return
+	}
+	for i, sid := range r.prog.Devices {
+		e := r.ours.word(vtdPASID0(r.ours.word, t.root, sid))
+		pass := spec.PasidP.On(e) && spec.PasidPGTT.Of(e) == spec.PGTTPassThrough
+		t.passed[uint8(i)] = pass || t.passed[uint8(i)] && !anew && !vtdFlushed(r, sid)
+	}
+}
+
+// vtdPASID0 returns where the entry of PASID 0 of a requester is.
+func vtdPASID0(word func(emu.PA) uint64, root uint64, sid emu.SourceID) emu.PA {
+	return emu.PA(word(vtdDir0(word, root, sid)) & spec.PDirSMPTBLPTR.Mask())
+}
+
+// vtdDir0 returns where the first entry of the PASID directory of a requester is.
+func vtdDir0(word func(emu.PA) uint64, root uint64, sid emu.SourceID) emu.PA {
+	return emu.PA(word(vtdContext(word, root, sid)) & spec.SMCtxPASIDDIRPTR.Mask())
+}
+
+// vtdContext returns where the context entry of a requester is, in the table mode of the root pointer.
+func vtdContext(word func(emu.PA) uint64, root uint64, sid emu.SourceID) emu.PA {
+	at := emu.PA(root&spec.RtaddrRTA.Mask()) + emu.PA(sid>>8)*16
+	if spec.RtaddrTTM.Of(root) == spec.TTMLegacy {
+		return emu.PA(word(at)&spec.RootCTP.Mask()) + emu.PA(sid&0xff)*16
+	}
+	return emu.PA(word(at+emu.PA(sid>>7&1)*8)&spec.SMRootLCTP.Mask()) + emu.PA(sid&0x7f)*32
+}
+
+// vtdFlushed reports whether a descriptor that our unit has fetched in this step invalidates the context
+// entry of a requester, in scalable mode.
+func vtdFlushed(r *Runner, sid emu.SourceID) bool {
+	for _, a := range r.ours.seen() {
+		if a.write || a.size < spec.DescSize128 {
+			continue
+		}
+		lo := r.ours.word(a.pa)
+		wrong := spec.CcG.Of(lo) == 0 || spec.DescLayouts[spec.DescContext].Reserved([]uint64{lo, 0})[0] != 0
+		if spec.DescType(lo) != spec.DescContext || wrong {
+			continue
+		}
+		mask := emu.SourceID(7 &^ (7 >> spec.CcFM.Of(lo)))
+		if spec.CcG.Of(lo) != spec.GranDevice || (emu.SourceID(spec.CcSID.Of(lo))^sid)&^mask == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// vtdClearFaults does what a driver does when it has read the faults.
+func vtdClearFaults(r *Runner) (bool, error) {
+	if err := r.both(vtdFRO+spec.FRCDStatus, 4, 1<<31); err != nil {
+		return false, err
+	}
+	return true, r.both(spec.OffFSTS, 4, spec.FstsPFO.Mask())
+}
+
+// vtdRewrite writes the data of messages again, the tail of a queue that is off, and ICS without a change,
+// which lets both units look at what is pending.
+func vtdRewrite(r *Runner) (bool, error) {
+	for _, off := range []uint32{spec.OffFEDATA, spec.OffIEDATA} {
+		if err := r.both(off, 4, vtdReg(r.view[ours].regs, off)); err != nil {
+			return false, err
+		}
+	}
+	if !spec.GstsQIES.On(vtdReg(r.view[ours].regs, spec.OffGSTS)) {
+		if err := r.both(spec.OffIQT, 8, vtdReg(r.view[ours].regs, spec.OffIQT)); err != nil {
+			return false, err
+		}
+	}
+	return true, r.both(spec.OffICS, 4, 0)
+}
+
+// vtdKickQueue writes the tail again: a queue that waits for it goes on, another one has nothing to do.
+func vtdKickQueue(r *Runner) (bool, error) {
+	for i, p := range r.peers() {
+		if err := p.WriteReg(spec.OffIQT, 8, vtdReg(r.view[i].regs, spec.OffIQT)); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// vtdSkipDescriptor lets the queue that has stopped go on behind the descriptor at which it stands: in
+// its place is one that does nothing, for as long as it takes. The other queue has passed there.
+func vtdSkipDescriptor(r *Runner) (bool, error) {
+	stopped := theirs
+	if spec.FstsIQE.On(vtdReg(r.view[ours].regs, spec.OffFSTS)) {
+		stopped = ours
+	}
+	regs := r.view[stopped].regs
+	iqa := vtdReg(r.view[ours].regs, spec.OffIQA)
+	at := emu.PA(iqa&spec.IqaIQA.Mask() + vtdReg(regs, spec.OffIQH))
+	size := spec.DescSize128
+	if spec.IqaDW.On(iqa) {
+		size = spec.DescSize256
+	}
+	old := make([]byte, size)
+	nothing := make([]byte, size)
+	binary.LittleEndian.PutUint64(nothing, spec.PutDescType(spec.DescIEC))
+	if err := r.ours.Read(at, old); err != nil {
+		return false, nil // the queue is where no memory is
+	}
+	if err := r.store(at, nothing); err != nil {
+		return false, err
+	}
+	if err := r.both(spec.OffFSTS, 4, spec.FstsIQE.Mask()); err != nil {
+		return false, err
+	}
+	if ok, err := vtdKickQueue(r); !ok || err != nil {
+		return ok, err
+	}
+	return true, r.store(at, old)
+}
+
+// store writes memory on both machines.
+func (r *Runner) store(pa emu.PA, b []byte) error {
+	for _, p := range r.peers() {
+		if err := p.Write(pa, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// vtdSettle is for requests that one machine has carried out and the other has not. Caches are emptied
+// by latching the root pointer again, which units with CAP.ESRTPS do; that is no change if no other
+// one has been written meanwhile.
+func vtdSettle(r *Runner) (bool, error) {
+	for _, pa := range r.back {
+		var b [8]byte
+		if err := r.ours.Read(pa, b[:]); err != nil {
+			return false, err
+		}
+		if err := r.theirs.Write(pa, b[:]); err != nil {
+			return false, err
+		}
+	}
+	regs := r.view[ours].regs
+	gsts := vtdReg(regs, spec.OffGSTS)
+	if !spec.CapESRTPS.On(r.target.Words[1]) || vtdReg(regs, spec.OffRTADDR) != r.track.root || !spec.GstsRTPS.On(gsts) {
+		return false, nil
+	}
+	const levels = 0x96ff_ffff // what software restates of GSTS_REG (11.4.4.1)
+	if err := r.both(spec.OffGCMD, 4, gsts&levels|spec.GcmdSRTP.Mask()); err != nil {
+		return false, err
+	}
+	return vtdClearFaults(r)
+}
+
+// vtdSqueeze takes a descriptor out of the queue: those behind it move up, and the tails that software
+// writes move with them.
+func vtdSqueeze(p *Program, i int) (*Program, bool) {
+	s := &p.Steps[i]
+	n := emu.PA(8 * s.Words())
+	if s.Op != MemWrite || n != spec.DescSize128 && n != spec.DescSize256 {
+		return nil, false
+	}
+	q := p.clone()
+	moved := false
+	for k := i + 1; k < len(q.Steps); k++ {
+		t := &q.Steps[k]
+		switch {
+		case t.Op == RegWrite && t.Off == spec.OffIQA:
+			k = len(q.Steps) // another queue
+		case t.Op == RegWrite && t.Off == spec.OffIQT && t.Value >= uint64(n):
+			t.Value -= uint64(n)
+			moved = true
+		case t.Op == MemWrite && t.PA > s.PA && t.PA < s.PA+2*emu.PageSize:
+			t.PA -= n
+		}
+	}
+	q.Steps = append(q.Steps[:i], q.Steps[i+1:]...)
+	return q, moved
+}
