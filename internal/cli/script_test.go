@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/conform/qtest"
 )
 
 func TestMain(m *testing.M) {
@@ -27,7 +30,15 @@ const recordings = "../../traces/testdata"
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		// [qemu] is where QEMU is found. HOME is another one in a session.
+		Condition: func(cond string) (bool, error) {
+			if cond != "qemu" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			return qemuPath() != "", nil
+		},
 		Setup: func(env *testscript.Env) error {
+			env.Setenv(qtest.Env, qemuPath())
 			for from, to := range map[string]string{"vtd-legacy": ".", "vtd-sm-ss": "sm"} {
 				if err := copySnapshot(filepath.Join(recordings, from), filepath.Join(env.WorkDir, to)); err != nil {
 					return err
@@ -36,6 +47,14 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// qemuPath is the QEMU that sessions use, or empty.
+func qemuPath() string {
+	if b, err := qtest.Find(qtest.Q35.System); err == nil {
+		return b.Path
+	}
+	return ""
 }
 
 func copySnapshot(from, to string) error {
