@@ -209,6 +209,31 @@ var vtdDeviations = []*Deviation{
 		What:  "first-stage addresses must be canonical for the width in AW, which is that of the second stage, instead of 48 bits",
 		match: vtdCanonicalAW,
 	},
+	{
+		ID: "compatibility-passes", Right: Ours, Clause: "5.1.4", After: ClearFaults,
+		What:  "messages of the compatibility format pass with interrupt remapping on and CFIS=0, instead of fault 25h",
+		match: vtdCompatibility,
+	},
+	{
+		ID: "irte-destination", Right: Ours, Clause: "9.9", After: ClearFaults,
+		What:  "bits of DST that are reserved without EIME are not checked",
+		match: vtdIRTEDestination,
+	},
+	{
+		ID: "irte-posted", Right: Ours, Clause: "9.9", After: ClearFaults,
+		What:  "IM of an interrupt entry is not checked, although posting is not supported",
+		match: vtdIRTEPosted,
+	},
+	{
+		ID: "irte-order", Right: Ours, Clause: "5.1.4", After: ClearFaults,
+		What:  "reserved bits of an interrupt entry (24h) come before its source (26h)",
+		match: vtdIRTEOrder,
+	},
+	{
+		ID: "irte-bus-range", Right: Ours, Clause: "9.9", After: ClearFaults,
+		What:  "with SVT=10 the ends of the bus range are exchanged",
+		match: vtdBusRange,
+	},
 }
 
 var vtdScalable = []string{vtdSecond, vtdFirst}

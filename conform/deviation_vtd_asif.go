@@ -72,10 +72,19 @@ func (c *Case) vtdShows(r *emu.Result) {
 	if r.Status == emu.Blocked && !r.Fault.Quiet && r.Fault.Code <= 0xff {
 		reason = c.vtdReason(uint64(r.Fault.Code))
 	}
-	if !c.vtdReported(reason) {
+	lo, hi := vtdRecord(c.source(), c.step.Addr, c.step.Write, reason)
+	if events, ok := c.vtdReported(reason, lo, hi); !ok || len(v.msgs) != events {
 		return
 	}
 	c.hidden = r.Status == emu.OK // it may be cached
+	c.claimAccess()
+	if v.ok && c.step.Write {
+		c.back = append(c.back, r.PA)
+	}
+}
+
+// claimAccess claims all differences that an access of a device can make.
+func (c *Case) claimAccess() {
 	for i := range c.diffs {
 		switch d := &c.diffs[i]; d.Kind {
 		case DiffOutcome, DiffData, DiffMessage:
@@ -88,9 +97,6 @@ func (c *Case) vtdShows(r *emu.Result) {
 				c.claim(d)
 			}
 		}
-	}
-	if v.ok && c.step.Write {
-		c.back = append(c.back, r.PA)
 	}
 }
 
@@ -105,11 +111,10 @@ func (c *Case) landed(pa emu.PA) bool {
 }
 
 // vtdReported reports whether the other side shows, after an access, the report of a fault with this
-// reason, of none if that is 0 (7.3.1).
-func (c *Case) vtdReported(reason uint64) bool {
+// reason and record, of none if the reason is 0 (7.3.1), and how many event messages belong to it.
+func (c *Case) vtdReported(reason, recLo, recHi uint64) (events int, ok bool) {
 	lo, hi := c.was(theirs, vtdFRO), c.was(theirs, vtdFRO+8)
 	fsts, fectl := c.was(theirs, spec.OffFSTS), c.was(theirs, spec.OffFECTL)
-	events := 0
 	switch {
 	case reason == 0 || spec.FstsPFO.On(fsts):
 	case !spec.FrF.On(hi):
@@ -120,13 +125,13 @@ func (c *Case) vtdReported(reason uint64) bool {
 				events = 1
 			}
 		}
-		lo, hi = vtdRecord(c.source(), c.step.Addr, c.step.Write, reason)
+		lo, hi = recLo, recHi
 		fsts |= spec.FstsPPF.Mask()
 	case emu.SourceID(spec.FrSID.Of(hi)) != c.source():
 		fsts |= spec.FstsPFO.Mask()
 	}
-	return c.is(theirs, vtdFRO) == lo && c.is(theirs, vtdFRO+8) == hi && c.is(theirs, spec.OffFSTS) == fsts &&
-		c.is(theirs, spec.OffFECTL) == fectl && len(c.after[theirs].msgs) == events
+	return events, c.is(theirs, vtdFRO) == lo && c.is(theirs, vtdFRO+8) == hi && c.is(theirs, spec.OffFSTS) == fsts &&
+		c.is(theirs, spec.OffFECTL) == fectl
 }
 
 // vtdReason returns the fault reason of the other side for one of ours.

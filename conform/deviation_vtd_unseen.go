@@ -68,8 +68,8 @@ var vtdUnseen = []*Deviation{
 		Unseen: "release 11.1 advertises it",
 	},
 	{
-		ID: "interrupt-remapping", Right: Ours, Clause: "5.1",
-		What:   "no interrupt-entry cache, no posting, SVT=10 with the bus range reversed, compatibility format always passes",
-		Unseen: "programs do not turn interrupt remapping on",
+		ID: "no-interrupt-cache", Right: Either, Clause: "5.1",
+		What:   "there is no interrupt-entry cache, and no posting",
+		Unseen: "programs invalidate what they change, and CAP.PI is 0",
 	},
 }

@@ -24,6 +24,7 @@ type vtdGen struct {
 
 	levels uint64 // of GCMD as software believes
 	queue  vtdQueue
+	irt    vtdIRT
 	status emu.PA // words that wait descriptors write
 	legal  bool
 }
@@ -190,7 +191,7 @@ func (g *vtdGen) shot(b reg.Bits, name string) {
 func (g *vtdGen) enable(b reg.Bits, on bool) {
 	g.levels &^= b.Mask()
 	g.levels |= b.PutBool(on)
-	name := map[reg.Bits]string{spec.GcmdTE: "TE", spec.GcmdQIE: "QIE"}[b]
+	name := map[reg.Bits]string{spec.GcmdTE: "TE", spec.GcmdQIE: "QIE", spec.GcmdIRE: "IRE"}[b]
 	g.write(spec.OffGCMD, 4, g.levels, "GCMD_REG: %s=%d", name, b.Of(g.levels))
 	g.read(spec.OffGSTS, 4, "GSTS_REG")
 }

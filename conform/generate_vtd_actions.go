@@ -20,6 +20,7 @@ var vtdActions = []choice[*vtdGen]{
 	{3, (*vtdGen).actFlush},
 	{3, (*vtdGen).actEvents},
 	{3, (*vtdGen).actMessage},
+	{6, (*vtdGen).actRemap},
 	{4, (*vtdGen).actProbe},
 	{2, (*vtdGen).actToggle},
 	{2, (*vtdGen).actRoot},

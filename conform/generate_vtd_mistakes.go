@@ -37,6 +37,7 @@ var vtdMistakesOfAll = []choice[*vtdGen]{
 	{3, (*vtdGen).writeReadOnly},
 	{2, (*vtdGen).manyCommands},
 	{2, (*vtdGen).wideWrites},
+	{4, (*vtdGen).badInterrupt},
 }
 
 func (g *vtdGen) mistake() {

@@ -11,6 +11,13 @@ import (
 	"github.com/iommulab/iommulab/internal/qemutest"
 )
 
+// peer starts QEMU in the mode of a target.
+func peer(t *testing.T, target *conform.Target) conform.Peer {
+	mode, err := qemu.ParseMode(target.Mode)
+	require.NoError(t, err)
+	return qemutest.VTD(t, qemu.Options{Mode: mode})
+}
+
 // Our unit and QEMU's differ in the known ways only, and in all of them. .ci/run has many more programs.
 func TestPrograms_OnQEMU(t *testing.T) {
 	for _, target := range conform.Targets("vtd") {

@@ -20,6 +20,17 @@ func Shrink(r *Runner, p *Program, limit int) (*Program, error) {
 	})
 }
 
+// ShrinkTo returns a smaller program that shows the known deviation with this id and nothing unknown. A
+// program that does not is returned as it is.
+func ShrinkTo(r *Runner, p *Program, id string, limit int) (*Program, error) {
+	return shrink(r, p, limit, func(o *Outcomes) string {
+		if !o.Same() || o.Seen[id] == 0 {
+			return ""
+		}
+		return id
+	})
+}
+
 // shrink returns a smaller program of which what says the same as of p.
 func shrink(r *Runner, p *Program, limit int, what func(*Outcomes) string) (*Program, error) {
 	s := &shrinker{r: r, what: what, left: limit}

@@ -13,6 +13,7 @@ type track struct {
 
 	// VT-d:
 	root   uint64         // RTADDR_REG when it was last latched
+	irta   uint64         // IRTA_REG when it was last latched
 	on     bool           // TES
 	passed map[uint8]bool // devices that were passed through since their context entry was last invalidated
 }

@@ -43,7 +43,7 @@ var vtdUnsuitable = []Unsuitable{
 		Why:  "QEMU's window of registers ends there, and the bus of QEMU refuses them",
 	},
 	{
-		What: "GCMD.SIRTP, IRE and remappable messages",
-		Why:  "interrupt remapping has tests of its own (emu/vtd); messages of devices are of the compatibility format",
+		What: "interrupts of delivery modes other than fixed and lowest priority, remapping without the queue",
+		Why:  "the others act on the processor that QEMU has; without the queue there is no way to invalidate",
 	},
 }

@@ -17,7 +17,7 @@ func vtdReg(regs []uint64, off uint32) uint64 {
 	return 0
 }
 
-// vtdObserve notes the root pointer that is latched, and which devices are passed through.
+// vtdObserve notes the table pointers that are latched, and which devices are passed through.
 func vtdObserve(r *Runner, s *Step) {
 	t := &r.track
 	if s.Op != RegWrite {
@@ -26,6 +26,9 @@ func vtdObserve(r *Runner, s *Step) {
 	regs := r.view[ours].regs
 	if s.Off == spec.OffGCMD && spec.GcmdSRTP.On(s.Value) {
 		t.root = vtdReg(regs, spec.OffRTADDR)
+	}
+	if s.Off == spec.OffGCMD && spec.GcmdSIRTP.On(s.Value) {
+		t.irta = vtdReg(regs, spec.OffIRTA)
 	}
 	on := spec.GstsTES.On(vtdReg(regs, spec.OffGSTS))
 	anew := on != t.on || s.Off == spec.OffGCMD && spec.GcmdSRTP.On(s.Value)
