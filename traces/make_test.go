@@ -54,6 +54,7 @@ var whole = []struct {
 	{"vtd-legacy", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
 	{"vtd-sm-ss", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
 	{"amdvi-v1", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
+	{"smmuv3-s1", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
 }
 
 // TestMakeTestdata cuts the committed files out of the captures and prints the table for the README.
