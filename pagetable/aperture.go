@@ -31,17 +31,32 @@ func (t *Table) Info() Info {
 		width = min(t.g.shift(t.g.MaxLevels), t.g.VABits, 64)
 		i.PageSizes = t.g.PageSizes & (uint64(1)<<width - 1)
 	}
-	i.Last = ^emu.IOVA(0)
-	if !t.cfg.SignExtend {
+	i.First, i.Last = t.start(), ^emu.IOVA(0)
+	if !t.cfg.SignExtend && !t.cfg.Upper {
 		i.Last >>= 64 - width
 	}
 	return i
+}
+
+// start is the lowest address that the root's slot 0 translates, sign extension left aside.
+func (t *Table) start() emu.IOVA {
+	if t.cfg.Upper {
+		return -(emu.IOVA(1) << t.vaBits)
+	}
+	return 0
 }
 
 // region splits the 64-bit space at the ends of the aperture: it returns the part that iova lies in
 // and whether the table can translate it.
 func (t *Table) region(iova emu.IOVA) (first, last emu.IOVA, inside bool) {
 	end := ^emu.IOVA(0)
+	if t.cfg.Upper {
+		if start := t.start(); iova < start {
+			return 0, start - 1, false
+		} else {
+			return start, end, true
+		}
+	}
 	if !t.cfg.SignExtend {
 		if limit := end >> (64 - t.vaBits); iova > limit {
 			return limit + 1, end, false

@@ -2,143 +2,74 @@ package pagetable
 
 import (
 	"bytes"
-	"debug/elf"
-	"encoding/binary"
 	"encoding/csv"
-	"fmt"
 	"maps"
 	"math/bits"
-	"os"
 	"slices"
 	"strconv"
 	"testing"
 
 	"github.com/iommulab/iommulab/emu"
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 )
-
-// coreMemory is the read-only memory of an ELF core. Reads outside of it fail the test.
-type coreMemory struct {
-	t     *testing.T
-	pages map[emu.PA][]byte
-}
-
-func (c *coreMemory) Load64(pa emu.PA) uint64 {
-	p := c.pages[pa&^4095]
-	require.NotNil(c.t, p, "read of %#x, which is not in the capture", uint64(pa))
-	return binary.LittleEndian.Uint64(p[pa&4095:])
-}
-func (c *coreMemory) Store64(emu.PA, uint64) { c.t.Fatal("store to a capture") }
-func (c *coreMemory) CAS64(emu.PA, uint64, uint64) bool {
-	c.t.Fatal("store to a capture")
-	return false
-}
-func (c *coreMemory) Flush(emu.PA, int) {}
-
-func unzstd(t *testing.T, name string) []byte {
-	raw, err := os.ReadFile(name)
-	require.NoError(t, err)
-	d, err := zstd.NewReader(nil)
-	require.NoError(t, err)
-	defer d.Close()
-	out, err := d.DecodeAll(raw, nil)
-	require.NoError(t, err)
-	return out
-}
-
-func loadCore(t *testing.T, name string) *coreMemory {
-	f, err := elf.NewFile(bytes.NewReader(unzstd(t, name)))
-	require.NoError(t, err)
-	c := &coreMemory{t: t, pages: map[emu.PA][]byte{}}
-	for _, p := range f.Progs {
-		if p.Type != elf.PT_LOAD {
-			continue
-		}
-		data := make([]byte, p.Filesz)
-		_, err := p.ReadAt(data, 0)
-		require.NoError(t, err)
-		for off := 0; off+4096 <= len(data); off += 4096 {
-			c.pages[emu.PA(p.Paddr)+emu.PA(off)] = data[off : off+4096]
-		}
-	}
-	return c
-}
 
 // capture is tables that a real driver wrote.
 type capture struct {
 	name   string
 	format Format
-	attr   Attr // of all leaves
+	// state is what a leaf has beyond the right to read and write.
+	state func(raw uint64) (Attr, Perm)
 	// open finds the tables of each source-id as the unit does, from its registers.
-	open func(t *testing.T, c *capture, mem *coreMemory) map[string]*Table
+	open func(*recording) map[string]*Table
 	// level turns the walker's numbering of levels into ours.
 	level  func(n uint8) uint8
-	taller uint8         // a number of levels that the same mappings may have as well
+	other  uint8         // another number of levels that the same mappings may have
 	leaves map[uint8]int // how many there are of each size
+	dma    int           // accesses that QEMU made of requesters with tables
 }
 
 var captures = []capture{
 	{
-		name: "vtd-legacy", format: VTDSS{HAW: 39}, open: openVTD, level: fromOne, taller: 5,
-		leaves: map[uint8]int{12: 2723, 21: 25},
+		name: "vtd-legacy", format: VTDSS{HAW: 39}, state: nothing, open: openVTD, level: fromOne, other: 5,
+		leaves: map[uint8]int{12: 2723, 21: 25}, dma: 5479,
 	},
 	{
-		name: "amdvi-v1", format: AMDv1{}, attr: AMDv1ForceCoherent, open: openAMD, level: fromOne, taller: 5,
-		leaves: map[uint8]int{12: 1888, 13: 172, 14: 1, 16: 1, 17: 5, 21: 1},
+		name: "amdvi-v1", format: AMDv1{}, state: coherent, open: openAMD, level: fromOne, other: 5,
+		leaves: map[uint8]int{12: 1888, 13: 172, 14: 1, 16: 1, 17: 5, 21: 1}, dma: 4572,
 	},
+	{
+		name: "smmuv3-s1", format: LPAES1{OAS: 44, Exec: true}, state: armStage1, open: openSMMU, level: toThree, other: 3,
+		leaves: map[uint8]int{12: 2197, 21: 1}, dma: 4415,
+	},
+}
+
+func nothing(uint64) (Attr, Perm)  { return 0, 0 }
+func coherent(uint64) (Attr, Perm) { return AMDv1ForceCoherent, 0 }
+
+// armStage1: doorbells of interrupts are a device, and not to be executed.
+func armStage1(raw uint64) (a Attr, p Perm) {
+	a = Attr(field(raw, 4, 2) | field(raw, 9, 8)<<3 | field(raw, 11, 11)<<5)
+	if field(raw, 54, 54) == 0 {
+		p = Exec
+	}
+	return a, p
 }
 
 func fromOne(n uint8) uint8 { return n - 1 }
+func toThree(n uint8) uint8 { return 3 - n }
+
+// path is that of a file of the capture: those that package traces has committed.
+func (c *capture) path(file string) string { return "../traces/testdata/" + c.name + "/" + file }
 
 func (c *capture) load(t *testing.T) map[string]*Table {
-	return c.open(t, c, loadCore(t, "testdata/"+c.name+"-core.elf.zst"))
+	return c.open(&recording{t: t, format: c.format, mem: loadCore(t, c.path("core.elf.zst")), regs: loadRegs(t, c.path("regs.json"))})
 }
 
-func (c *capture) table(t *testing.T, mem *coreMemory, root emu.PA, cfg Config) *Table {
-	tab, err := Open(c.format, mem, nil, root, cfg)
+// rows reads a table, without the line that names the columns.
+func (c *capture) rows(t *testing.T, file string) [][]string {
+	rows, err := csv.NewReader(bytes.NewReader(unzstd(t, c.path(file)))).ReadAll()
 	require.NoError(t, err)
-	return tab
-}
-
-func sidName(sid int) string { return fmt.Sprintf("0x%04x", sid) }
-
-// openVTD reads the legacy root and context tables.
-func openVTD(t *testing.T, c *capture, mem *coreMemory) map[string]*Table {
-	const rootTable = 0x3930000 // RTADDR
-	out := map[string]*Table{}
-	for bus := range 256 {
-		lo := mem.Load64(rootTable + emu.PA(bus*16))
-		if lo&1 == 0 {
-			continue
-		}
-		for fn := range 256 {
-			ctx := emu.PA(lo&^4095) + emu.PA(fn*16)
-			lo, hi := mem.Load64(ctx), mem.Load64(ctx+8)
-			if lo&1 == 0 {
-				continue
-			}
-			require.Zero(t, lo>>2&3, "translation type")
-			out[sidName(bus<<8|fn)] = c.table(t, mem, emu.PA(lo&^4095), Config{Levels: uint8(hi&7) + 2})
-		}
-	}
-	return out
-}
-
-// openAMD reads the device table. Entries without V=1, TV=1 and a Mode have no host tables.
-func openAMD(t *testing.T, c *capture, mem *coreMemory) map[string]*Table {
-	const deviceTable, size = 0x26a0000, 0x10000 // register 0: 26a000fh
-	out := map[string]*Table{}
-	for sid := range size / 32 {
-		lo := mem.Load64(deviceTable + emu.PA(sid*32))
-		if lo&3 != 3 || lo>>9&7 == 0 {
-			continue
-		}
-		require.EqualValues(t, 3, lo>>61&3, "IR, IW")
-		require.Zero(t, lo>>7&3, "HAD")
-		out[sidName(sid)] = c.table(t, mem, emu.PA(lo&0xf_ffff_ffff_f000), Config{Levels: uint8(lo >> 9 & 7)})
-	}
-	return out
+	return rows[1:]
 }
 
 // forCaptures runs a test for each capture.
@@ -154,18 +85,20 @@ func number(t *testing.T, s string) uint64 {
 	return v
 }
 
+var permNames = map[string]Perm{"R": Read, "W": Write, "RW": Read | Write}
+
 // expected reads the independent walker's list of leaves.
 func (c *capture) expected(t *testing.T) map[string][]Mapping {
-	rows, err := csv.NewReader(bytes.NewReader(unzstd(t, "testdata/"+c.name+"-mapped.csv.zst"))).ReadAll()
-	require.NoError(t, err)
 	out := map[string][]Mapping{}
-	for _, r := range rows[1:] {
-		perm := map[string]Perm{"R": Read, "W": Write, "RW": Read | Write}[r[5]]
+	for _, r := range c.rows(t, "mapped.csv.zst") {
+		perm := permNames[r[5]]
 		require.NotZero(t, perm)
 		m := Mapping{
-			IOVA: emu.IOVA(number(t, r[2])), PA: emu.PA(number(t, r[4])), Perm: perm, Attr: c.attr,
+			IOVA: emu.IOVA(number(t, r[2])), PA: emu.PA(number(t, r[4])),
 			Level: c.level(uint8(number(t, r[6]))), Raw: number(t, r[7]),
 		}
+		attr, more := c.state(m.Raw)
+		m.Attr, m.Perm = attr, perm|more
 		m.Lg2 = uint8(bits.TrailingZeros64(number(t, r[3])))
 		out[r[0]] = append(out[r[0]], m)
 	}
@@ -199,6 +132,30 @@ func TestCapture_LeavesAreThoseOfAnIndependentWalker(t *testing.T) {
 	})
 }
 
+// TestCapture_EachDMAGoesWhereQEMUSentIt: QEMU was given the memory of the capture, and made one access per row.
+func TestCapture_EachDMAGoesWhereQEMUSentIt(t *testing.T) {
+	forCaptures(t, func(t *testing.T, c *capture) {
+		tables, n := c.load(t), 0
+		for _, r := range c.rows(t, "oracle.csv.zst") {
+			sid, iova, access, expect, pa, perm, size := r[0], r[2], permNames[r[3]], r[4], r[5], r[6], r[7]
+			tab := tables[sid]
+			if tab == nil {
+				continue // one that the unit refuses, or lets pass
+			}
+			n++
+			tr, found := tab.Lookup(emu.IOVA(number(t, iova)))
+			ok := found && tr.Perm&access != 0
+			require.Equal(t, expect == "ok", ok, r)
+			if ok {
+				lg2 := uint8(bits.TrailingZeros64(number(t, size)))
+				tr.Perm &^= Exec
+				require.Equal(t, Translation{emu.PA(number(t, pa)), lg2, permNames[perm], tr.Attr}, tr, r)
+			}
+		}
+		require.Equal(t, c.dma, n)
+	})
+}
+
 // TestCapture_RebuiltTreeIsEqual maps the captured translations with our own Map.
 func TestCapture_RebuiltTreeIsEqual(t *testing.T) { forCaptures(t, rebuild) }
 
@@ -209,10 +166,10 @@ func rebuild(t *testing.T, c *capture) {
 		old := tables[sid]
 		a := newArena(4)
 		_, levels := old.Root()
-		ours, err := New(c.format, a, a, Config{Levels: levels, Attr: c.attr})
+		ours, err := New(c.format, a, a, Config{Levels: levels})
 		require.NoError(t, err)
 		for _, l := range leaves[sid] {
-			done, err := ours.Map(l.IOVA, l.PA, 1<<l.Lg2, l.Perm, nil)
+			done, err := ours.MapAttr(l.IOVA, l.PA, 1<<l.Lg2, l.Perm, l.Attr, nil)
 			require.NoError(t, err)
 			require.Equal(t, uint64(1)<<l.Lg2, done)
 		}
@@ -232,7 +189,7 @@ func rebuild(t *testing.T, c *capture) {
 		// One call per maximal run instead of one per leaf: the same translations, though
 		// perhaps in larger pages.
 		a = newArena(4)
-		ours, err = New(c.format, a, a, Config{Levels: c.taller, Attr: c.attr})
+		ours, err = New(c.format, a, a, Config{Levels: c.other})
 		require.NoError(t, err)
 		mapRuns(t, ours, leaves[sid])
 		k, err := Compare(old, ours, CompareOptions{})
@@ -240,7 +197,7 @@ func rebuild(t *testing.T, c *capture) {
 		require.True(t, k.Equal, "%s: %v", sid, k.Runs)
 		k, err = Compare(old, ours, CompareOptions{Exact: true})
 		require.NoError(t, err)
-		require.False(t, k.Equal, "%d levels are not %d", c.taller, levels)
+		require.False(t, k.Equal, "%d levels are not %d", c.other, levels)
 
 		first := leaves[sid][0]
 		_, err = ours.Unmap(first.IOVA, 1, nil)
@@ -259,12 +216,12 @@ func mapRuns(t *testing.T, tab *Table, leaves []Mapping) {
 		run, size := leaves[i], uint64(1)<<leaves[i].Lg2
 		for i++; i < len(leaves); i++ {
 			n := leaves[i]
-			if n.IOVA != run.IOVA+emu.IOVA(size) || n.PA != run.PA+emu.PA(size) || n.Perm != run.Perm {
+			if n.IOVA != run.IOVA+emu.IOVA(size) || n.PA != run.PA+emu.PA(size) || n.Perm != run.Perm || n.Attr != run.Attr {
 				break
 			}
 			size += 1 << n.Lg2
 		}
-		_, err := tab.Map(run.IOVA, run.PA, size, run.Perm, nil)
+		_, err := tab.MapAttr(run.IOVA, run.PA, size, run.Perm, run.Attr, nil)
 		require.NoError(t, err)
 	}
 }

@@ -82,7 +82,8 @@ func TestMap_Errors(t *testing.T) {
 	forAll(t, func(t *testing.T, v variant) {
 		a := newArena(1)
 		tab := v.table(t, a)
-		i, gr := tab.Info(), v.granule()
+		i, gr, base := tab.Info(), v.granule(), v.base()
+		require.Equal(t, base, i.First)
 		wide := emu.PA(1) << i.OABits
 		beyond := i.Last + 1 // 0 if the space is full
 		if i.SignExtend {
@@ -96,15 +97,15 @@ func TestMap_Errors(t *testing.T) {
 			perm   Perm
 			want   error
 		}{
-			{"no permission before wide pa", 0, wide, 0, 0, ErrPerm},
-			{"exec alone", 0, 0, gr, Exec, ErrPerm},
-			{"wide pa before length", 0, wide, 0, Read, ErrRange},
-			{"end of pa", 0, wide - emu.PA(gr), 2 * gr, Read, ErrRange},
+			{"no permission before wide pa", base, wide, 0, 0, ErrPerm},
+			{"exec alone", base, 0, gr, Exec, ErrPerm},
+			{"wide pa before length", base, wide, 0, Read, ErrRange},
+			{"end of pa", base, wide - emu.PA(gr), 2 * gr, Read, ErrRange},
 			{"length before wrap", ^emu.IOVA(0), 0, 0, Read, ErrLength},
 			{"wrap before alignment", ^emu.IOVA(0), 1, 2, Read, ErrOverflow},
-			{"iova alignment", 1, 0, gr, Read, ErrAlign},
-			{"pa alignment", 0, emu.PA(gr / 2), gr, Read, ErrAlign},
-			{"length alignment", 0, 0, gr + 8, Read, ErrAlign},
+			{"iova alignment", base + 1, 0, gr, Read, ErrAlign},
+			{"pa alignment", base, emu.PA(gr / 2), gr, Read, ErrAlign},
+			{"length alignment", base, 0, gr + 8, Read, ErrAlign},
 			{"alignment before range", beyond | 1, 0, gr, Read, ErrAlign},
 		} {
 			done, err := tab.Map(c.iova, c.pa, c.length, c.perm, nil)
@@ -122,7 +123,15 @@ func TestMap_Errors(t *testing.T) {
 			require.NoError(t, err)
 			require.Zero(t, n)
 		}
-		_, err := tab.MapAttr(0, 0, gr, Read, ^Attr(0), nil)
+		if base != 0 {
+			_, err := tab.Map(base-emu.IOVA(gr), 0, gr, Read, nil)
+			require.ErrorIs(t, err, ErrRange)
+			_, err = tab.Map(base-emu.IOVA(gr), 0, 2*gr, Read, nil)
+			require.ErrorIs(t, err, ErrRange)
+			_, ok := tab.Lookup(base - 1)
+			require.False(t, ok)
+		}
+		_, err := tab.MapAttr(base, 0, gr, Read, ^Attr(0), nil)
 		require.ErrorIs(t, err, ErrPerm)
 		require.Empty(t, observed(tab, 0, ^emu.IOVA(0)))
 		_, err = tab.Unmap(0, 0, nil)
@@ -140,7 +149,7 @@ func TestMap_NoMemoryReportsWhatIsDone(t *testing.T) {
 		a := newArena(1)
 		tab := v.table(t, a)
 		a.limit = len(a.live)
-		done, err := tab.Map(0, 0, v.granule(), Read, nil)
+		done, err := tab.Map(v.base(), 0, v.granule(), Read, nil)
 		require.ErrorIs(t, err, ErrNoMemory)
 		require.ErrorIs(t, err, errNoPages)
 		require.ErrorIs(t, err, syscall.ENOMEM)
@@ -179,7 +188,7 @@ func TestGather_PagesLiveUntilRelease(t *testing.T) {
 		tab := v.table(t, a)
 		i := tab.Info()
 		span := uint64(1) << (v.format.Geometry().Granule + v.format.Geometry().Bits) // of one lowest table
-		base := emu.IOVA(span) * 2
+		base := v.base() + emu.IOVA(span)*2
 		// Congruence to the granule only keeps the leaves small.
 		_, err := tab.Map(base, emu.PA(v.granule()), span, Read, nil)
 		require.NoError(t, err)
@@ -245,6 +254,11 @@ func TestNewOpen_RejectBadConfig(t *testing.T) {
 		{X86{}, Config{VABits: 47, SignExtend: true}}, {X86{}, Config{VABits: 49, SignExtend: true}}, {X86{}, Config{Attr: X86Supervisor}},
 		{AMDv1{}, Config{Levels: 7}}, {AMDv1{MaxLevels: 4}, Config{Levels: 5}}, {AMDv1{}, Config{VABits: 40}},
 		{AMDv1{}, Config{SignExtend: true}}, {AMDv1{}, Config{Attr: 4}},
+		{LPAES1{}, Config{Levels: 5}}, {LPAES1{}, Config{Levels: 4, VABits: 49}}, {LPAES1{}, Config{Levels: 3, VABits: 40}},
+		{LPAES1{}, Config{Levels: 3, VABits: 29}}, {LPAES1{}, Config{Levels: 4, Upper: true, SignExtend: true}}, {LPAES1{LPA: true}, Config{Attr: 1 << 3}},
+		{LPAES1{}, Config{Attr: LPAES1Privileged}}, {LPAES1{Granule: 14}, Config{Levels: 5}}, {LPAES1{Granule: 16}, Config{Levels: 4}},
+		{LPAES2{}, Config{Levels: 3, VABits: 44}}, {LPAES2{}, Config{Levels: 3, Upper: true}}, {LPAES2{Granule: 14}, Config{Levels: 4}},
+		{LPAES2{}, Config{Levels: 4, VABits: 49}}, {LPAES2{FWB: true}, Config{Attr: LPAES2WriteBack}}, {VTDSS{}, Config{Upper: true}}, {LPAES2{}, Config{Levels: 3, TBI: true}},
 		{Mock{}, Config{VABits: 40}}, {Mock{}, Config{SignExtend: true}}, {Mock{}, Config{Levels: 8}},
 	} {
 		_, err := New(c.f, a, a, c.cfg)

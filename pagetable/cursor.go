@@ -101,9 +101,15 @@ func (c *cursor) widen(s *span, shift uint8) {
 	mask := emu.IOVA(1)<<s.entry.Lg2 - 1
 	base := s.slot - emu.PA(uint64(s.first&mask)>>shift*8)
 	c.reads += slots - 1
-	e, whole := t.group(base, s.entry, c.level, slots)
+	first := s.entry
+	if !t.g.Replicated {
+		first.OA -= emu.PA(s.first & mask)
+	}
+	e, whole := t.group(base, first, c.level, slots)
 	if !whole {
-		s.entry.OA += emu.PA(s.first & mask)
+		if t.g.Replicated {
+			s.entry.OA += emu.PA(s.first & mask)
+		}
 		return
 	}
 	s.entry, s.slot, s.slots = e, base, slots
@@ -134,12 +140,24 @@ func (c *cursor) reach(iova emu.IOVA) bool {
 	return true
 }
 
-// group reads the slots of a leaf that begins at slot. It returns the entry with the accessed and
+// slotStep is by how much the addresses in neighbouring slots of one leaf differ.
+func (t *Table) slotStep(level uint8) emu.PA {
+	if t.g.Replicated {
+		return 0
+	}
+	return emu.PA(1) << t.g.shift(level)
+}
+
+// group reads the slots of a leaf that begins at slot with e. It returns the entry with the accessed and
 // dirty bits of all slots, and whether all belong to this leaf.
 func (t *Table) group(slot emu.PA, e Entry, level uint8, slots uint64) (Entry, bool) {
+	if e.OA&(emu.PA(1)<<e.Lg2-1) != 0 {
+		return e, false
+	}
+	step := t.slotStep(level)
 	for i := range slots {
 		o := t.decode(t.mem.Load64(slot+emu.PA(i*8)), level)
-		if o.Kind != Leaf || o.OA != e.OA || o.Lg2 != e.Lg2 || o.Perm != e.Perm || o.Attr != e.Attr {
+		if o.Kind != Leaf || o.OA != e.OA+step*emu.PA(i) || o.Lg2 != e.Lg2 || o.Perm != e.Perm || o.Attr != e.Attr {
 			return e, false
 		}
 		e.Accessed = e.Accessed || o.Accessed

@@ -25,10 +25,12 @@ func (t *Table) Cut(at emu.IOVA, g *Gather) error {
 		return fail(ErrAlign)
 	case s.entry.Kind == Malformed:
 		return fail(ErrCorrupt)
-	case s.entry.Kind != Leaf || s.first == at:
+	case s.entry.Kind != Leaf:
 		return nil
 	case s.last-s.first != 1<<s.entry.Lg2-1:
 		return fail(ErrCorrupt) // the slots of the leaf do not agree
+	case s.first == at:
+		return nil
 	}
 	k := cutter{t: t, s: s, at: at, slots: make([]uint64, s.slots)}
 	// The permissions above the leaf stay where they are: the pieces get those of the leaf alone.
@@ -85,12 +87,9 @@ func (k *cutter) build() error {
 		}
 		leaf := s.entry
 		leaf.OA, leaf.Lg2 = s.pa(first), lg2
-		for i := range uint64(1) << (lg2 - shift) {
-			piece := leaf
-			if !t.g.Replicated {
-				piece.OA += emu.PA(i << shift)
-			}
-			k.slots[k.built] = t.f.Encode(piece, s.level)
+		for range uint64(1) << (lg2 - shift) {
+			k.slots[k.built] = t.f.Encode(leaf, s.level)
+			leaf.OA += t.slotStep(s.level)
 			k.built++
 		}
 	}
@@ -130,7 +129,7 @@ func (k *cutter) install() error {
 		slot := s.slot + emu.PA(i*8)
 		raw := t.mem.Load64(slot)
 		old := t.decode(raw, s.level)
-		if old.Kind != Leaf || old.OA != s.entry.OA || old.Lg2 != s.entry.Lg2 {
+		if old.Kind != Leaf || old.OA != s.entry.OA+t.slotStep(s.level)*emu.PA(i) || old.Lg2 != s.entry.Lg2 {
 			k.undo(i)
 			return ErrBusy
 		}
@@ -144,7 +143,7 @@ func (k *cutter) install() error {
 		c := cursor{t: t}
 		for at := s.first; ; {
 			p := c.at(at)
-			t.markDirty(p.slot, p.level, true)
+			_ = t.markDirty(p.slot, p.level, true) // the pieces are as writable as the leaf was
 			if p.last >= s.last {
 				break
 			}

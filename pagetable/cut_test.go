@@ -85,10 +85,10 @@ func TestCut_NoMemoryLeavesTheTree(t *testing.T) {
 		if tab.Info().PageSizes&size == 0 {
 			t.Skip("no leaf of that size")
 		}
-		_, err := tab.Map(0, 0, size, Read, nil)
+		_, err := tab.Map(v.base(), 0, size, Read, nil)
 		require.NoError(t, err)
 		a.limit = len(a.live)
-		require.ErrorIs(t, tab.Cut(emu.IOVA(v.granule()), nil), ErrNoMemory)
+		require.ErrorIs(t, tab.Cut(v.base()+emu.IOVA(v.granule()), nil), ErrNoMemory)
 		require.Len(t, observed(tab, 0, ^emu.IOVA(0)), 1)
 		a.limit = 0
 		requireNoLeak(t, a, tab)

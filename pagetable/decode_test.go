@@ -97,8 +97,12 @@ func FuzzDecode(f *testing.F) {
 					e := v.format.Decode(raw, l)
 					v.format.Significant(raw, l)
 					v.format.SetDirty(raw, l, true)
+					aligned := e.Lg2
+					if !g.Replicated {
+						aligned = g.shift(l)
+					}
 					if e.Kind == Leaf && (e.Lg2 < g.shift(l) || e.Lg2 >= g.shift(l+1) || uint64(e.OA)>>g.OABits != 0 ||
-						uint64(e.OA)&(1<<e.Lg2-1) != 0) {
+						uint64(e.OA)&(1<<aligned-1) != 0) {
 						t.Fatalf("%s: %#x at level %d: impossible leaf %+v", v.name, raw, l, e)
 					}
 				}

@@ -47,46 +47,59 @@ func (t *Table) ReadAndClearDirty(first, last emu.IOVA, flags DirtyFlags, g *Gat
 // clean clears the dirty state of all slots of a leaf.
 func (t *Table) clean(s *span) {
 	for i := range s.slots {
-		t.markDirty(s.slot+emu.PA(i*8), s.level, false)
+		_ = t.markDirty(s.slot+emu.PA(i*8), s.level, false) // what is gone is clean
 	}
 	t.mem.Flush(s.slot, int(s.slots*8))
 }
 
-// markDirty changes the dirty state of one slot if it still is a leaf.
-func (t *Table) markDirty(slot emu.PA, level uint8, dirty bool) bool {
+// markDirty changes the dirty state of one slot. It fails with ErrNotMapped if that is no leaf any more,
+// with ErrPerm if the leaf cannot be dirty (Geometry.DirtyIsWrite).
+func (t *Table) markDirty(slot emu.PA, level uint8, dirty bool) error {
 	for {
 		raw := t.mem.Load64(slot)
 		e := t.decode(raw, level)
 		if e.Kind != Leaf {
-			return false
+			return ErrNotMapped
 		}
-		if e.Dirty == dirty || t.mem.CAS64(slot, raw, t.f.SetDirty(raw, level, dirty)) {
-			return true
+		if e.Dirty == dirty {
+			return nil
+		}
+		marked := t.f.SetDirty(raw, level, dirty)
+		if marked == raw {
+			return ErrPerm
+		}
+		if t.mem.CAS64(slot, raw, marked) {
+			return nil
 		}
 	}
 }
 
 // SetDirty marks the leaf at iova dirty as a walker does: in the one slot that translates iova.
 //
-// Errors: ErrUnsupported, ErrNotMapped.
+// Errors: ErrUnsupported, ErrNotMapped, ErrPerm (Geometry.DirtyIsWrite, and nobody may write).
 func (t *Table) SetDirty(iova emu.IOVA) error {
 	if !t.g.Dirty {
 		return &OpError{Op: "set dirty", First: iova, At: iova, Err: ErrUnsupported}
 	}
+	iova = t.untagged(iova)
 	c := cursor{t: t}
-	if s := c.at(iova); s.entry.Kind == Leaf && t.markDirty(t.slot(c.path[c.level].table, s.level, iova), s.level, true) {
-		return nil
+	var err error = ErrNotMapped
+	if s := c.at(iova); s.entry.Kind == Leaf {
+		err = t.markDirty(t.slot(c.path[c.level].table, s.level, iova), s.level, true)
 	}
-	return &OpError{Op: "set dirty", First: iova, At: iova, Err: ErrNotMapped}
+	if err != nil {
+		return &OpError{Op: "set dirty", First: iova, At: iova, Err: err}
+	}
+	return nil
 }
 
 // MergeDirty marks each leaf of t dirty that touches a dirty leaf of old, so that a table that takes
 // the place of old loses no dirty page. It returns the number of dirty leaves of old. A dirty leaf of
-// old that has no counterpart at all is an error, after all others have been merged.
+// old whose counterpart is not there or cannot be dirty is an error, after all others have been merged.
 //
 // Precondition: old is no longer written by hardware.
 //
-// Errors: ErrUnsupported, ErrNotMapped, ErrCorrupt.
+// Errors: ErrUnsupported, ErrNotMapped, ErrPerm, ErrCorrupt.
 func (t *Table) MergeDirty(old *Table) (leaves uint64, err error) {
 	if !t.g.Dirty {
 		return 0, &OpError{Op: "merge dirty", Err: ErrUnsupported}
@@ -97,10 +110,12 @@ func (t *Table) MergeDirty(old *Table) (leaves uint64, err error) {
 		leaves++
 		for at := first; ; {
 			s := c.at(at)
+			var err error = ErrNotMapped
 			if s.entry.Kind == Leaf {
-				t.markDirty(s.slot, s.level, true)
-			} else if lost == nil {
-				lost = &OpError{Op: "merge dirty", First: first, At: at, Err: ErrNotMapped}
+				err = t.markDirty(s.slot, s.level, true)
+			}
+			if err != nil && lost == nil {
+				lost = &OpError{Op: "merge dirty", First: first, At: at, Err: err}
 			}
 			if s.last >= last {
 				return

@@ -40,7 +40,7 @@ func (k Kind) String() string {
 // Entry is one decoded entry.
 type Entry struct {
 	// OA is the base of the leaf or the address of the next table. For a leaf of several slots
-	// that are not replicated, Decode rounds it down to the base of the leaf.
+	// that are not replicated it is the address that belongs to the slot.
 	OA   emu.PA
 	Kind Kind
 	// Lg2 is the log2 size of a leaf in bytes, the same in each of its slots. For a link that skips

@@ -7,8 +7,7 @@ type Format interface {
 	Geometry() Geometry
 	// Decode interprets any 64-bit value as an entry of a table at level. It never panics.
 	Decode(raw uint64, level uint8) Entry
-	// Encode is the inverse of Decode for Leaf and SubTable entries. For a leaf of several slots
-	// that are not replicated, e.OA is the address that belongs to the slot.
+	// Encode is the inverse of Decode for Leaf and SubTable entries.
 	//
 	// Preconditions: e.OA fits Geometry.OABits; a leaf's Lg2 belongs to level; Perm and Attr
 	// are within Geometry.Perms and Geometry.Attrs.
@@ -40,12 +39,23 @@ type Geometry struct {
 	Replicated bool
 	// Dirty: hardware sets dirty bits.
 	Dirty bool
+	// DirtyIsWrite: the dirty state is part of the write permission. A leaf that nobody may
+	// write to is never dirty, and cannot be marked so.
+	DirtyIsWrite bool
 	// Preset: new entries have their accessed bit set and new leaves that grant Write their dirty
 	// bit, so that the walker never has to write to them.
 	Preset bool
 	// Canonical: the walker takes only sign-extended addresses. A table whose Config does not ask
 	// for both halves has the lower one.
 	Canonical bool
+	// Upper: there may be a table of its own for the upper end of the 64-bit space (Config.Upper).
+	Upper bool
+	// TBI: the walker may ignore address bits 63:56 (Config.TBI).
+	TBI bool
+	// RootLg2 is log2 of the least size in bytes that a root of few entries is given; 0 is that of
+	// any other table. The walker then takes a root that is aligned to its entries, and to
+	// 2^RootAlign bytes.
+	RootLg2, RootAlign uint8
 	// Concat is how many address bits a root of several concatenated tables may add.
 	Concat uint8
 	// Pending is an ignored bit of table entries, or 0: software sets it from the moment a

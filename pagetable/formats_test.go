@@ -26,7 +26,6 @@ func (f hinted) Decode(raw uint64, level uint8) Entry {
 			return Entry{Kind: Malformed}
 		}
 		e.Lg2 += 4
-		e.OA &^= 1<<e.Lg2 - 1
 	}
 	return e
 }
@@ -92,6 +91,22 @@ var variants = []variant{
 	{"amdv1-4-incoherent", AMDv1{Dirty: true, Use512G: true, MaxLevels: 4},
 		Config{Levels: 3, Incoherent: true, Attr: AMDv1ForceCoherent}, []emu.IOVA{0, 1<<39 - 4<<20, 1<<48 - windowSize}},
 	{"amdv1-6", AMDv1{Dirty: true}, Config{Levels: 6, Attr: AMDv1Untranslated}, []emu.IOVA{1<<57 - 4<<20}},
+	{"lpaes1-4k", LPAES1{HA: true, HD: true}, Config{Levels: 4, Attr: LPAES1NonGlobal | 1<<0 | 3<<3},
+		[]emu.IOVA{0, 1<<39 - 4<<20, 1<<48 - windowSize}},
+	{"lpaes1-4k-upper", LPAES1{HA: true, HD: true, Preset: true, Exec: true},
+		Config{Levels: 3, VABits: 36, Upper: true, TBI: true, Incoherent: true}, []emu.IOVA{0xffff_fff0_0000_0000, ^emu.IOVA(windowSize) + 1}},
+	{"lpaes1-4k-52", LPAES1{HA: true, HD: true, LPA: true, Privileged: true},
+		Config{Levels: 5, Attr: LPAES1Privileged | 7<<0}, []emu.IOVA{1<<48 - 4<<20, 1<<52 - windowSize}},
+	{"lpaes1-16k", LPAES1{Granule: 14, HA: true, HD: true, OAS: 40}, Config{Levels: 4}, []emu.IOVA{0, 1<<47 - 4<<20, 1<<48 - windowSize}},
+	{"lpaes1-64k-upper-52", LPAES1{Granule: 16, LPA: true, HA: true, HD: true, HAD: true}, Config{Levels: 3, Upper: true},
+		[]emu.IOVA{0xfff0_0000_0000_0000, 0xffff_0000_0000_0000 - 4<<20, ^emu.IOVA(windowSize) + 1}},
+	{"lpaes2-4k-concat", LPAES2{HA: true, HD: true}, Config{Levels: 3, VABits: 43, Attr: LPAES2WriteBack},
+		[]emu.IOVA{0, 1<<39 - 4<<20, 1<<43 - windowSize}},
+	{"lpaes2-4k-52", LPAES2{HA: true, HD: true, LPA: true, Exec: true, Preset: true}, Config{Levels: 4, VABits: 50, Incoherent: true},
+		[]emu.IOVA{1<<48 - 4<<20}},
+	{"lpaes2-16k-concat", LPAES2{Granule: 14, HA: true, HD: true, FWB: true},
+		Config{Levels: 3, VABits: 48, Attr: LPAES2ForceWriteBack | 3<<4}, []emu.IOVA{0, 1<<47 - 4<<20}},
+	{"lpaes2-64k", LPAES2{Granule: 16, HA: true, HD: true}, Config{Levels: 2, VABits: 43}, []emu.IOVA{1<<42 - 4<<20, 1<<43 - windowSize}},
 	{"mock", Mock{}, Config{}, []emu.IOVA{0, 1<<27 - 4<<20, 1<<35 - 4<<20, 1<<59 - 4<<20, ^emu.IOVA(windowSize) + 1}},
 	{"mock-incoherent", Mock{}, Config{Incoherent: true, Attr: 5}, []emu.IOVA{0, 1<<27 - 4<<20}},
 	{"mock-fixed-7", Mock{Fixed: 7}, Config{}, []emu.IOVA{0, 1<<63 - 4<<20, ^emu.IOVA(windowSize) + 1}},
@@ -108,6 +123,14 @@ func (v variant) table(t require.TestingT, a *arena) *Table {
 	tab, err := New(v.format, a, a, v.cfg)
 	require.NoError(t, err)
 	return tab
+}
+
+// base is the lowest address of the variant's tables.
+func (v variant) base() emu.IOVA {
+	if v.cfg.Upper {
+		return v.windows[0]
+	}
+	return 0
 }
 
 // granule is the smallest page of the variant.

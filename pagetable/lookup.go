@@ -16,6 +16,7 @@ type Translation struct {
 
 // Lookup translates one address. It reads the slots that a walker would read and no other.
 func (t *Table) Lookup(iova emu.IOVA) (tr Translation, found bool) {
+	iova = t.untagged(iova)
 	if _, _, inside := t.region(iova); !inside {
 		return tr, false
 	}
@@ -31,12 +32,24 @@ func (t *Table) Lookup(iova emu.IOVA) (tr Translation, found bool) {
 			perm &= e.Perm
 			level = t.g.below(&e, level)
 		case Leaf:
-			off := emu.PA(iova) & (emu.PA(1)<<e.Lg2 - 1)
+			lg2 := e.Lg2
+			if !t.g.Replicated {
+				lg2 = t.g.shift(level) // each slot has its own address
+			}
+			off := emu.PA(iova) & (emu.PA(1)<<lg2 - 1)
 			return Translation{PA: e.OA + off, Lg2: e.Lg2, Perm: perm & e.Perm, Attr: e.Attr}, true
 		default:
 			return tr, false
 		}
 	}
+}
+
+// untagged is the address that names the page that the walker finds at iova.
+func (t *Table) untagged(iova emu.IOVA) emu.IOVA {
+	if t.cfg.TBI {
+		return emu.IOVA(int64(iova<<8) >> 8)
+	}
+	return iova
 }
 
 // Mapping is one leaf of a tree.

@@ -75,8 +75,7 @@ func (t *Table) freeBelow(table emu.PA, level uint8) {
 // Errors: ErrCorrupt.
 func (t *Table) Check() error {
 	seen := map[emu.PA]bool{t.root: true}
-	first, _, _ := t.region(0)
-	return t.check(t.root, t.top, first, seen)
+	return t.check(t.root, t.top, t.start(), seen)
 }
 
 func (t *Table) check(table emu.PA, level uint8, first emu.IOVA, seen map[emu.PA]bool) error {

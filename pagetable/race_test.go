@@ -87,11 +87,11 @@ func TestDirty_NotLostAtAnyAccess(t *testing.T) {
 
 func dirtyRace(t *testing.T, v variant, a *arena, size uint64, op string, stop int) (ran bool) {
 	tab := v.table(t, a)
-	gr := v.granule()
-	_, err := tab.Map(0, 0, size, Read|Write, nil)
+	gr, base := v.granule(), v.base()
+	_, err := tab.Map(base, 0, size, Read|Write, nil)
 	require.NoError(t, err)
 	require.Len(t, observed(tab, 0, ^emu.IOVA(0)), 1)
-	require.NoError(t, tab.ReadAndClearDirty(0, 0, 0, nil, func(_, _ emu.IOVA) {})) // some formats map dirty leaves
+	require.NoError(t, tab.ReadAndClearDirty(base, base, 0, nil, func(_, _ emu.IOVA) {})) // some formats map dirty leaves
 	n, end := 0, emu.PA(arenaBase+a.next)
 	a.hook = func(_ string, pa emu.PA) {
 		if pa >= end {
@@ -99,23 +99,23 @@ func dirtyRace(t *testing.T, v variant, a *arena, size uint64, op string, stop i
 		}
 		if n++; n == stop+1 {
 			a.hook, ran = nil, true
-			require.NoError(t, tab.SetDirty(emu.IOVA(gr)))
+			require.NoError(t, tab.SetDirty(base+emu.IOVA(gr)))
 		}
 	}
 	reported := false
 	if op == "clear" {
-		require.NoError(t, tab.SetDirty(0))
-		err = tab.ReadAndClearDirty(0, emu.IOVA(size-1), 0, nil, func(f, l emu.IOVA) { reported = true })
+		require.NoError(t, tab.SetDirty(base))
+		err = tab.ReadAndClearDirty(base, base+emu.IOVA(size-1), 0, nil, func(f, l emu.IOVA) { reported = true })
 		require.NoError(t, err)
 		require.True(t, reported)
 	} else {
-		require.NoError(t, tab.Cut(emu.IOVA(gr), nil))
+		require.NoError(t, tab.Cut(base+emu.IOVA(gr), nil))
 	}
 	a.hook = nil
 	if ran && !reported {
-		l := observed(tab, emu.IOVA(gr), emu.IOVA(gr))
+		l := observed(tab, base+emu.IOVA(gr), base+emu.IOVA(gr))
 		require.Len(t, l, 1)
-		require.True(t, op == "clear" || l[0].IOVA == emu.IOVA(gr))
+		require.True(t, op == "clear" || l[0].IOVA == base+emu.IOVA(gr))
 		require.True(t, l[0].Dirty, fmt.Sprint(l))
 	}
 	return ran
@@ -130,7 +130,7 @@ func TestMap_SteadyStateAllocatesNothing(t *testing.T) {
 		base := v.windows[0]
 		var g Gather
 		run := func() {
-			_, err := tab.Map(base, emu.PA(gr), 700*gr, Read, &g)
+			_, err := tab.Map(base, emu.PA(gr), 700*gr, Read|Write, &g)
 			if err != nil {
 				panic(err)
 			}

@@ -101,6 +101,10 @@ func (s *session) doDirty(t *rapid.T) {
 		require.ErrorIs(t, s.tab.SetDirty(iova+off), ErrNotMapped)
 		return
 	}
+	if s.tab.g.DirtyIsWrite && s.m.pages[iova].perm&Write == 0 {
+		require.ErrorIs(t, s.tab.SetDirty(iova+off), ErrPerm)
+		return
+	}
 	require.NoError(t, s.tab.SetDirty(iova+off))
 	s.m.setDirty(iova, true)
 }

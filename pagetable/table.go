@@ -30,6 +30,13 @@ type Config struct {
 	VABits uint8
 	// SignExtend makes the aperture two halves, at both ends of the 64-bit space.
 	SignExtend bool
+	// Upper makes the aperture the upper end of the 64-bit space: all bits above VABits are
+	// ones. Only for formats with Geometry.Upper.
+	Upper bool
+	// TBI: the walker ignores address bits 63:56, so a page has 256 addresses. Lookup and SetDirty,
+	// which do what a walker does, take any; everything else names a page by the one whose
+	// bits 63:56 equal bit 55. Only for formats with Geometry.TBI.
+	TBI bool
 	// Incoherent: the walker does not snoop, so links are marked until they are cleaned from
 	// the caches. See Geometry.Pending.
 	Incoherent bool
@@ -64,7 +71,7 @@ func Open(f Format, mem Memory, pages Pages, root emu.PA, cfg Config) (*Table, e
 	if err != nil {
 		return nil, err
 	}
-	if uint64(root)&(uint64(1)<<t.rootLg2()-1) != 0 || uint64(root)>>t.g.OABits != 0 {
+	if uint64(root)&(uint64(1)<<t.rootAlign()-1) != 0 || uint64(root)>>t.g.OABits != 0 {
 		return nil, fmt.Errorf("pagetable: %s: root %#x: %w", t.g.Name, uint64(root), ErrGeometry)
 	}
 	t.root = root
@@ -84,6 +91,12 @@ func prepare(f Format, mem Memory, pages Pages, cfg Config) (*Table, error) {
 	}
 	if g.Dynamic && (cfg.VABits != 0 || cfg.SignExtend) {
 		return nil, fmt.Errorf("pagetable: %s: a root that grows has its natural width: %w", g.Name, ErrGeometry)
+	}
+	if cfg.Upper && (!g.Upper || cfg.SignExtend) {
+		return nil, fmt.Errorf("pagetable: %s: no table of the upper addresses alone: %w", g.Name, ErrGeometry)
+	}
+	if cfg.TBI && !g.TBI {
+		return nil, fmt.Errorf("pagetable: %s: the walker ignores no address bits: %w", g.Name, ErrGeometry)
 	}
 	if cfg.Attr&^g.Attrs != 0 {
 		return nil, fmt.Errorf("pagetable: %s: attributes %#x: %w", g.Name, cfg.Attr, ErrGeometry)
@@ -162,6 +175,9 @@ func (t *Table) decode(raw uint64, level uint8) Entry {
 		above := t.g.shift(level + 1)
 		if level == t.top {
 			above = t.vaBits
+			if !t.cfg.SignExtend {
+				above++ // one leaf may be all there is
+			}
 		}
 		if e.Lg2 < t.g.shift(level) || e.Lg2 >= above {
 			e.Kind = Malformed
@@ -174,8 +190,21 @@ func (t *Table) decode(raw uint64, level uint8) Entry {
 	return e
 }
 
+// rootLg2 is log2 of the size of the root in bytes.
 func (t *Table) rootLg2() uint8 {
-	return max(t.g.tableLg2(), t.vaBits-t.g.shift(t.top)+3)
+	least := t.g.tableLg2()
+	if t.g.RootLg2 != 0 {
+		least = min(least, t.g.RootLg2)
+	}
+	return max(least, t.vaBits-t.g.shift(t.top)+3)
+}
+
+// rootAlign is log2 of the alignment of a root that the walker takes.
+func (t *Table) rootAlign() uint8 {
+	if t.g.RootLg2 == 0 {
+		return t.rootLg2()
+	}
+	return max(t.g.RootAlign, t.vaBits-t.g.shift(t.top)+3)
 }
 
 // alloc returns a zeroed page, cleaned from the caches.

@@ -72,6 +72,9 @@ func TestIncreaseTop_FixedTablesKeepTheirWidth(t *testing.T) {
 		if !want.SignExtend && want.Last != ^emu.IOVA(0) {
 			require.ErrorIs(t, tab.IncreaseTop(want.Last+1), ErrRange)
 		}
+		if want.First != 0 {
+			require.ErrorIs(t, tab.IncreaseTop(want.First-1), ErrRange)
+		}
 		require.NoError(t, tab.IncreaseTop(want.Last))
 		require.Equal(t, want, tab.Info())
 		if want.SignExtend {
@@ -89,12 +92,12 @@ func TestFullSpace(t *testing.T) {
 		tab := v.table(t, a)
 		i := tab.Info()
 		gr := v.granule()
-		ends := []emu.IOVA{0, i.Last - emu.IOVA(gr-1)}
+		ends := []emu.IOVA{i.First, i.Last - emu.IOVA(gr-1)}
 		if i.SignExtend {
 			ends = append(ends, half(tab)-emu.IOVA(gr), -half(tab))
 		}
 		for _, at := range ends {
-			n, err := tab.Map(at, 0, gr, Read, nil)
+			n, err := tab.Map(at, 0, gr, Read|Write, nil)
 			require.NoError(t, err)
 			require.Equal(t, gr, n)
 			_, err = tab.Map(at, 0, gr, Read, nil)
@@ -113,6 +116,48 @@ func TestFullSpace(t *testing.T) {
 		require.Empty(t, observed(tab, 0, math.MaxUint64))
 		requireNoLeak(t, a, tab)
 	})
+}
+
+// TestFullSpace_OneLeafIsAll: Map writes no leaf of the whole aperture, but others may have.
+func TestFullSpace_OneLeafIsAll(t *testing.T) {
+	for _, c := range []struct {
+		f     Format
+		cfg   Config
+		slots emu.PA
+		raw   uint64
+		lg2   uint8
+	}{
+		{VTDSS{}, Config{Levels: 3, VABits: 30}, 1, 0x83, 30},
+		{LPAES1{}, Config{Levels: 2, VABits: 25, Upper: true}, 16, 1<<52 | 0x441, 25},
+		{LPAES2{Granule: 14}, Config{Levels: 1, VABits: 21}, 128, 1<<52 | 0x4c3, 21},
+	} {
+		a := newArena(1)
+		tab, err := New(c.f, a, a, c.cfg)
+		require.NoError(t, err)
+		size := uint64(1) << c.lg2
+		fill := func() {
+			for i := range c.slots {
+				a.Store64(tab.root+i*8, c.raw|size/uint64(c.slots)*uint64(i))
+			}
+		}
+		fill()
+		first, last := tab.Info().First, tab.Info().Last
+		require.NoError(t, tab.Check())
+		require.Equal(t, []Mapping{{IOVA: first, PA: 0, Lg2: c.lg2, Perm: Read | Write}}, observed(tab, 0, math.MaxUint64))
+		tr, ok := tab.Lookup(last)
+		require.True(t, ok)
+		require.Equal(t, Translation{PA: emu.PA(size) - 1, Lg2: c.lg2, Perm: Read | Write}, tr)
+		require.NoError(t, tab.Cut(first+emu.IOVA(size/2), nil))
+		require.Greater(t, len(observed(tab, 0, math.MaxUint64)), 1)
+		n, err := tab.Unmap(first, size, &Gather{})
+		require.NoError(t, err)
+		require.Equal(t, size, n)
+		fill()
+		n, err = tab.Unmap(first, 1, nil)
+		require.NoError(t, err)
+		require.Equal(t, size, n)
+		require.Empty(t, observed(tab, 0, math.MaxUint64))
+	}
 }
 
 func TestFullSpace_LargestLeaves(t *testing.T) {
