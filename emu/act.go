@@ -1,5 +1,7 @@
 package emu
 
+import "fmt"
+
 // Op is the kind of question a transaction asks of its executor.
 type Op uint8
 
@@ -82,6 +84,14 @@ type Step uint16
 type StepInfo struct {
 	Name   string // short, as in the specification: "context entry", "leaf paging entry"
 	Clause string // where it is written
+}
+
+// In returns what a table, with an element per step, says of s.
+func (s Step) In(table []StepInfo) StepInfo {
+	if int(s) >= len(table) {
+		return StepInfo{Name: fmt.Sprintf("step %d", s)}
+	}
+	return table[s]
 }
 
 // Act is the question a transaction asks. It holds up to 32 bytes in place.

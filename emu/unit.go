@@ -20,16 +20,6 @@ const (
 	ResetWarm                  // sticky status registers survive
 )
 
-// RegValue is one register of a snapshot.
-type RegValue struct {
-	Off   uint32
-	Size  uint8 // bytes: 4 or 8
-	Value uint64
-}
-
-// RegImage is the register state of a snapshot, in ascending order of offset.
-type RegImage []RegValue
-
 // Unit is one IOMMU. It is not safe for concurrent use; front ends that share one bring a lock.
 type Unit interface {
 	// ReadReg reads size bytes at off. Widths and offsets that the architecture does not allow are

@@ -61,6 +61,16 @@ func NewWalk(levels []Level) (*Walk, error) {
 	return w, nil
 }
 
+// Regions returns the spans of the levels that have entries, as a set: bit lg2.
+func Regions(levels []Level) (set uint64) {
+	for _, l := range levels {
+		if l.Entries() != 0 {
+			set |= 1 << l.Lg2
+		}
+	}
+	return set
+}
+
 // AsCache returns w as emu.Cache: a nil interface, not a nil in an interface, for a nil w.
 func (w *Walk) AsCache() emu.Cache {
 	if w == nil {

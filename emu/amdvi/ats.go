@@ -138,7 +138,7 @@ func (u *Unit) timeoutNext(t *emu.Txn) {
 		u.writeLog(t, logEvents, stTimeoutLogged)
 		return
 	}
-	done(t, StepTimeout)
+	t.Done(StepTimeout)
 }
 
 func (u *Unit) timeoutLogged(t *emu.Txn) {

@@ -1,10 +1,9 @@
 package amdvi
 
 import (
-	"math/bits"
-
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
 	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/iotlb"
 )
 
 // efrWord composes the Extended Feature Register.
@@ -110,38 +109,5 @@ func (u *Unit) setLimits() {
 	}
 	l.maxMode = 4 + c.HATS
 	l.pasidTop = 2 << c.PASmax
-	l.walk, l.walk2 = 0, 0
-	for _, w := range c.Walk {
-		if w.Sets*w.Ways != 0 {
-			l.walk |= 1 << w.Lg2
-		}
-	}
-	for _, w := range c.Walk2 {
-		if w.Sets*w.Ways != 0 {
-			l.walk2 |= 1 << w.Lg2
-		}
-	}
-}
-
-// ones returns a word with the n lowest bits set.
-func ones(n uint8) uint64 {
-	if n >= 64 {
-		return ^uint64(0)
-	}
-	return uint64(1)<<n - 1
-}
-
-// unmodelled lists the fields of l that want has and have lacks.
-func unmodelled(l *reg.Layout, want, have uint64) []string {
-	var names []string
-	for d := want &^ have; d != 0; d &= d - 1 {
-		at := uint16(bits.TrailingZeros64(d))
-		for _, f := range l.Fields {
-			name := l.Name + "." + f.Name
-			if f.Lo <= at && at <= f.Hi && (len(names) == 0 || names[len(names)-1] != name) {
-				names = append(names, name)
-			}
-		}
-	}
-	return names
+	l.walk, l.walk2 = iotlb.Regions(c.Walk), iotlb.Regions(c.Walk2)
 }

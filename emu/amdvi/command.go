@@ -26,12 +26,12 @@ func (u *Unit) cmdNext(t *emu.Txn) {
 	if !u.cmdBufOn() || u.reg.Get(rCmdHead)%size == u.reg.Get(rCmdTail)%size {
 		u.s.CmdBusy = false
 		u.setRun(spec.StsCmdBufRun, u.cmdBufOn())
-		done(t, StepCommandStop)
+		t.Done(StepCommandStop)
 		return
 	}
 	t.Aux[1] = u.reg.Get(rCmdHead) % size
 	t.At = emu.PA(base&spec.RingBase.Mask() + t.Aux[1])
-	fetch(t, t.At, spec.CommandSize, StepCommandFetch, stCmdFetched)
+	t.Fetch(t.At, spec.CommandSize, StepCommandFetch, stCmdFetched)
 }
 
 // cmdFetched takes the command; decoding it takes time.
@@ -41,7 +41,7 @@ func (u *Unit) cmdFetched(t *emu.Txn) {
 		return
 	}
 	t.Entry = [8]uint64{t.In[0], t.In[1]}
-	delay(t, emu.DelayQueue, StepCommandDecode, stCmdDecoded)
+	t.Delay(emu.DelayQueue, StepCommandDecode, stCmdDecoded)
 }
 
 // cmdDecoded checks the command, moves the head behind it and executes it.
@@ -85,13 +85,13 @@ func (u *Unit) cmdWait(t *emu.Txn) {
 		u.cmdPark(t)
 		return
 	}
-	drain(t, StepWaitDrain, stWaitDrained)
+	t.Drain(StepWaitDrain, stWaitDrained)
 }
 
 // cmdPark holds the engine until a device has answered, and begins the command again.
 func (u *Unit) cmdPark(t *emu.Txn) {
 	u.s.CmdWaits = true
-	park(t, StepCommandIOTLB, stCmdAgain)
+	t.Park(StepCommandIOTLB, stCmdAgain)
 }
 
 func (u *Unit) cmdAgain(t *emu.Txn) {

@@ -48,7 +48,7 @@ func (u *Unit) cmdSecond(t *emu.Txn) {
 		u.cmdNext(t)
 		return
 	}
-	invalidate(t, StepInvalidate, stCmdNext)
+	t.Invalidate(StepInvalidate, stCmdNext)
 }
 
 // cmdDevtab executes INVALIDATE_DEVTAB_ENTRY, 2.4.2. Translations are not reached: they do not know
@@ -58,7 +58,7 @@ func (u *Unit) cmdDevtab(t *emu.Txn) {
 		Caches: emu.CacheEntry.Set() | emu.CachePASID.Set(),
 		Match:  emu.MatchSource, Source: emu.SourceID(spec.CmdDeviceID.Of(t.Entry[0])),
 	}
-	invalidate(t, StepInvalidate, stCmdNext)
+	t.Invalidate(StepInvalidate, stCmdNext)
 }
 
 // cmdPages executes INVALIDATE_IOMMU_PAGES, 2.4.3.
@@ -70,7 +70,7 @@ func (u *Unit) cmdPages(t *emu.Txn) {
 	} else {
 		selHost(&t.Act.Sel, did, w1, pde)
 	}
-	invalidate(t, StepInvalidate, stCmdSecond)
+	t.Invalidate(StepInvalidate, stCmdSecond)
 }
 
 // secondPages selects what an invalidation of guest physical addresses drops besides host
@@ -90,7 +90,7 @@ func (u *Unit) cmdIntTable(t *emu.Txn) {
 		Caches: emu.CacheInterrupt.Set(), Match: emu.MatchDomain | emu.MatchClass | emu.MatchSource,
 		Classes: 1 << ClassInterrupt, Domain: id, Source: emu.SourceID(id),
 	}
-	invalidate(t, StepInvalidate, stCmdNext)
+	t.Invalidate(StepInvalidate, stCmdNext)
 }
 
 // cmdPrefetch executes PREFETCH_IOMMU_PAGES, 2.4.6. It is a hint, and nothing is prefetched; what Inval
@@ -106,11 +106,11 @@ func (u *Unit) cmdPrefetch(t *emu.Txn) {
 	if spec.CmdGN.On(w1) {
 		s.Classes = 1<<ClassGuest | 1<<ClassNested
 	}
-	invalidate(t, StepInvalidate, stCmdNext)
+	t.Invalidate(StepInvalidate, stCmdNext)
 }
 
 // cmdAll executes INVALIDATE_IOMMU_ALL, 2.4.8.
 func (u *Unit) cmdAll(t *emu.Txn) {
 	t.Act.Sel = emu.Selector{Caches: emu.AllCaches}
-	invalidate(t, StepInvalidate, stCmdNext)
+	t.Invalidate(StepInvalidate, stCmdNext)
 }

@@ -7,11 +7,11 @@ import (
 
 // probeDevice looks into the DTE cache.
 func (u *Unit) probeDevice(t *emu.Txn) {
-	if u.dte == nil {
-		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stDeviceWalker)
+	if u.cache.Entry == nil {
+		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stDeviceWalker)
 		return
 	}
-	probe(t, emu.CacheEntry, deviceKey(t.Req.Source), StepDeviceCache, stDeviceProbed)
+	t.Probe(emu.CacheEntry, deviceKey(t.Req.Source), StepDeviceCache, stDeviceProbed)
 }
 
 func (u *Unit) deviceProbed(t *emu.Txn) {
@@ -19,7 +19,7 @@ func (u *Unit) deviceProbed(t *emu.Txn) {
 		u.deviceCached(t)
 		return
 	}
-	acquire(t, emu.SlotEntry, deviceKey(t.Req.Source), StepDeviceMiss, stDeviceSlot)
+	t.Acquire(emu.SlotEntry, deviceKey(t.Req.Source), StepDeviceMiss, stDeviceSlot)
 }
 
 func (u *Unit) deviceSlot(t *emu.Txn) {
@@ -29,7 +29,7 @@ func (u *Unit) deviceSlot(t *emu.Txn) {
 	case emu.AnsRetry:
 		u.probeDevice(t)
 	default:
-		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stDeviceWalker)
+		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stDeviceWalker)
 	}
 }
 
@@ -70,7 +70,7 @@ func (u *Unit) fetchDevice(t *emu.Txn) {
 		return
 	}
 	t.At = at
-	fetch(t, at, spec.DTESize, StepDevice, stDevice)
+	t.Fetch(at, spec.DTESize, StepDevice, stDevice)
 }
 
 // deviceEntry takes the DTE and notes what is wrong with it. Any DTE is cached, absent ones too: a
@@ -87,7 +87,7 @@ func (u *Unit) deviceEntry(t *emu.Txn) {
 	e := (*spec.DTE)(t.Entry[:4])
 	flags := valMem.Put(uint64(u.checkMemory(e)>>4)) | valInt.Put(uint64(u.checkInterrupt(e)>>4))
 	t.Entry[3] = t.Entry[3]&^valFlags.Mask() | flags
-	if u.dte == nil {
+	if u.cache.Entry == nil {
 		u.deviceFilled(t)
 		return
 	}
@@ -96,10 +96,10 @@ func (u *Unit) deviceEntry(t *emu.Txn) {
 
 func (u *Unit) fillDevice(t *emu.Txn, next uint16) {
 	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Entry[2], t.Entry[3]}
-	fill(t, emu.CacheEntry, deviceKey(t.Req.Source), 0, uint32(spec.DteDomainID.Of(t.Entry[1])), StepDeviceFill, next)
+	t.Fill(emu.CacheEntry, deviceKey(t.Req.Source), 0, uint32(spec.DteDomainID.Of(t.Entry[1])), StepDeviceFill, next)
 }
 
-func (u *Unit) deviceFilled(t *emu.Txn) { release(t, emu.SlotWalker, StepWalker, stDeviceReady) }
+func (u *Unit) deviceFilled(t *emu.Txn) { t.Release(emu.SlotWalker, StepWalker, stDeviceReady) }
 
 // checkMemory returns the fault of the memory half of a DTE, or 0. Bits 127:1 count only with V=1.
 func (u *Unit) checkMemory(e *spec.DTE) uint16 {
@@ -156,6 +156,6 @@ func (u *Unit) deviceReady(t *emu.Txn) {
 		u.fault(t, FaultTranslated, StepDevice, 0)
 	default: // V=0: untranslated and unchecked
 		pass(q, &t.Res)
-		done(t, StepDevice)
+		t.Done(StepDevice)
 	}
 }

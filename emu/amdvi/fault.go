@@ -11,14 +11,14 @@ func (u *Unit) fault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
 	t.Aux[0] |= auxHostFault.Put(auxOnBehalf.Of(t.Aux[0]))
 	if q.Type == emu.TranslationReq && eventOf(c) == spec.EventPageFault { // 2.1.3.2: success without rights
 		withoutRights(q, r)
-		done(t, step)
+		t.Done(step)
 		return
 	}
 	r.Status = emu.Blocked
 	r.Fault = emu.Fault{Code: c, Step: step, Abort: aborted(q, c), Source: q.Source, PASID: q.PASID, Addr: q.Addr, At: at}
 	if u.suppressed(t) {
 		r.Fault.Quiet = true
-		done(t, step)
+		t.Done(step)
 		return
 	}
 	e := eventEntry(t)
@@ -62,16 +62,16 @@ func (u *Unit) faultLogged(t *emu.Txn) {
 		return
 	}
 	remember := !f.Dropped && !f.Quiet && eventOf(f.Code) == spec.EventPageFault && t.Known&emu.KnownDomain != 0 &&
-		!auxInterrupt.On(t.Aux[0]) && spec.DteSE.On(t.Entry[1]) && u.dte != nil
+		!auxInterrupt.On(t.Aux[0]) && spec.DteSE.On(t.Entry[1]) && u.cache.Entry != nil
 	if !remember {
-		done(t, StepEventWrite)
+		t.Done(StepEventWrite)
 		return
 	}
 	t.Entry[3] |= valSEDone.Mask()
 	u.fillDevice(t, stSERemembered)
 }
 
-func (u *Unit) seRemembered(t *emu.Txn) { done(t, StepEventWrite) }
+func (u *Unit) seRemembered(t *emu.Txn) { t.Done(StepEventWrite) }
 
 // eventEntry composes the event of the fault in t.Res, 2.5.
 func eventEntry(t *emu.Txn) [2]uint64 {

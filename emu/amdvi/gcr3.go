@@ -10,11 +10,11 @@ import (
 
 // gcr3Begin finds the guest table of the PASID.
 func (u *Unit) gcr3Begin(t *emu.Txn) {
-	if u.gcr3 == nil {
+	if u.cache.PASID == nil {
 		u.gcr3Top(t)
 		return
 	}
-	probe(t, emu.CachePASID, gcr3Key(t.Req.Source, emu.PASID(pasidOf(t))), StepGCR3Cache, stGCR3Probed)
+	t.Probe(emu.CachePASID, gcr3Key(t.Req.Source, emu.PASID(pasidOf(t))), StepGCR3Cache, stGCR3Probed)
 }
 
 func (u *Unit) gcr3Probed(t *emu.Txn) {
@@ -50,7 +50,7 @@ func (u *Unit) gcr3Fetch(t *emu.Txn, table, level uint64) {
 		return
 	}
 	t.Frame[1].Table = emu.PA(at)
-	fetch(t, emu.PA(at), 8, StepGCR3, stGCR3)
+	t.Fetch(emu.PA(at), 8, StepGCR3, stGCR3)
 }
 
 // gcr3Entry checks the entry.
@@ -71,13 +71,13 @@ func (u *Unit) gcr3Entry(t *emu.Txn) {
 		u.fault(t, FaultGCR3Reserved, StepGCR3, at)
 	case level != 0:
 		u.gcr3Fetch(t, e&spec.Gcr3Addr.Mask(), level-1)
-	case u.gcr3 == nil:
+	case u.cache.PASID == nil:
 		u.gcr3Found(t, e, t.Ver)
 	default:
 		t.Frame[0].Entry = e
 		t.Act.Data = [4]uint64{e, 0, t.Ver}
 		key := gcr3Key(t.Req.Source, emu.PASID(pasidOf(t)))
-		fill(t, emu.CachePASID, key, 0, t.Tag.Domain(), StepGCR3Fill, stGCR3Filled)
+		t.Fill(emu.CachePASID, key, 0, t.Tag.Domain(), StepGCR3Fill, stGCR3Filled)
 	}
 }
 

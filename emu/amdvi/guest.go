@@ -3,6 +3,7 @@ package amdvi
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 )
 
 // Guest tables (v2), 2.2.6: those of AMD64 processors, at guest physical addresses.
@@ -47,11 +48,11 @@ func (u *Unit) guestRequest(t *emu.Txn) {
 
 // guestBegin starts a walk: at what the paging-structure caches know, or at the GCR3 table.
 func (u *Unit) guestBegin(t *emu.Txn) {
-	if u.walk == nil {
+	if u.cache.Walk == nil {
 		u.gcr3Begin(t)
 		return
 	}
-	probe(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stGuestWalkProbed)
+	t.Probe(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stGuestWalkProbed)
 }
 
 func (u *Unit) guestWalkProbed(t *emu.Txn) {
@@ -105,7 +106,7 @@ func guestReserved(level int8, e uint64) uint64 {
 	case level > 2:
 		return spec.GptPS.Mask()
 	case level > 0 && spec.GptPS.On(e):
-		return ones(entryLg2(level)) & spec.GptAddr.Mask() &^ spec.GptPAT.Mask()
+		return reg.Ones(entryLg2(level)) & spec.GptAddr.Mask() &^ spec.GptPAT.Mask()
 	}
 	return 0
 }
@@ -155,7 +156,7 @@ func (u *Unit) guestSwap(t *emu.Txn) {
 	f := &t.Frame[0]
 	f.At = t.Frame[1].Table
 	ad := u.guestFlags(t, guestMapsPage(f.Level, f.Entry), f.Perm&u.guestRights(f.Entry))
-	swap(t, f.At, f.Entry, f.Entry|ad, StepGuestUpdate, stGuestUpdated)
+	t.Swap(f.At, f.Entry, f.Entry|ad, StepGuestUpdate, stGuestUpdated)
 }
 
 // guestUpdated goes on after the compare-and-swap; if the entry changed meanwhile it is looked at anew.
@@ -181,7 +182,7 @@ func (u *Unit) guestAccepted(t *emu.Txn) {
 	lg2 := entryLg2(f.Level)
 	if guestMapsPage(f.Level, e) {
 		f.Lg2 = lg2
-		gpa := e&spec.GptAddr.Mask()&^ones(lg2) | f.In&ones(lg2)
+		gpa := e&spec.GptAddr.Mask()&^reg.Ones(lg2) | f.In&reg.Ones(lg2)
 		u.resolve(t, gpa, hostNeed(&t.Req), retData)
 		return
 	}
@@ -193,7 +194,7 @@ func (u *Unit) guestAccepted(t *emu.Txn) {
 	v := &t.Act.Data
 	v[0] = uint64(f.Table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = 0, t.Aux[2], 0
-	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepWalkFill, stGuestDescend)
+	t.Fill(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepWalkFill, stGuestDescend)
 }
 
 // guestTranslated has the address of the page in Frame[1]: what both stages have in common is cached.
@@ -207,5 +208,5 @@ func (u *Unit) guestTranslated(t *emu.Txn) {
 	}
 	attr := tlbClean.PutBool(clean) | tlbU.Put(spec.PteU.Of(h.Entry)) | tlbFC.Put(spec.PteFC.Of(h.Entry)) |
 		tlbLeaf2.Put(uint64(h.At)>>3)
-	u.translated(t, uint64(h.Table)&^ones(lg2), lg2, have, attr, f.At)
+	u.translated(t, uint64(h.Table)&^reg.Ones(lg2), lg2, have, attr, f.At)
 }

@@ -3,6 +3,7 @@ package amdvi
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 )
 
 // Host tables (v1), 2.2.3. A walk runs in Frame[0], or, on behalf of a guest table, in Frame[1].
@@ -20,15 +21,15 @@ func hostTag(t *emu.Txn) emu.Tag { return emu.MakeTag(ClassHost, t.Tag.Domain(),
 // the top.
 func (u *Unit) hostBegin(t *emu.Txn, n emu.Access) {
 	t.Aux[0] = t.Aux[0]&^auxNeed.Mask() | auxNeed.Put(uint64(n))
-	c, walk := emu.CacheWalk, u.walk
+	c, walk := emu.CacheWalk, u.cache.Walk
 	if auxOnBehalf.On(t.Aux[0]) {
-		c, walk = emu.CacheWalk2, u.walk2
+		c, walk = emu.CacheWalk2, u.cache.Walk2
 	}
 	if walk == nil {
 		u.hostTop(t)
 		return
 	}
-	probe(t, c, emu.Key{Tag: hostTag(t), Addr: hostFrame(t).In}, StepWalkCache, stHostWalkProbed)
+	t.Probe(c, emu.Key{Tag: hostTag(t), Addr: hostFrame(t).In}, StepWalkCache, stHostWalkProbed)
 }
 
 func (u *Unit) hostWalkProbed(t *emu.Txn) {
@@ -68,7 +69,7 @@ func hostFetch(t *emu.Txn, table emu.PA, level int8) {
 	if level == 0 {
 		step = StepHostLeaf
 	}
-	fetch(t, f.At, 8, step, stHostEntry)
+	t.Fetch(f.At, 8, step, stHostEntry)
 }
 
 // hostDescend goes on after the fill of a paging-structure cache.
@@ -123,7 +124,7 @@ func (u *Unit) hostEntry(t *emu.Txn, e uint64) {
 		return
 	}
 	if ad := u.hostFlags(t, page, perm); e&ad != ad {
-		swap(t, f.At, e, e|ad, StepHostUpdate, stHostUpdated)
+		t.Swap(f.At, e, e|ad, StepHostUpdate, stHostUpdated)
 		return
 	}
 	u.hostAccepted(t)
@@ -154,7 +155,7 @@ func hostNext(f *emu.Frame) uint16 {
 	if next >= f.Level {
 		return FaultLevel
 	}
-	if skipped := ones(entryLg2(f.Level)) &^ ones(entryLg2(next+1)); f.In&skipped != 0 {
+	if skipped := reg.Ones(entryLg2(f.Level)) &^ reg.Ones(entryLg2(next+1)); f.In&skipped != 0 {
 		return FaultSkip
 	}
 	return 0
@@ -221,7 +222,7 @@ func (u *Unit) hostAccepted(t *emu.Txn) {
 	v := &t.Act.Data
 	v[0] = uint64(table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(level))
 	v[1], v[2], v[3] = 0, t.Aux[1], 0
-	fill(t, c, emu.Key{Tag: hostTag(t), Addr: f.In}, lg2, 0, StepWalkFill, stHostDescend)
+	t.Fill(c, emu.Key{Tag: hostTag(t), Addr: f.In}, lg2, 0, StepWalkFill, stHostDescend)
 }
 
 // hostLeaf ends a walk.
@@ -234,5 +235,5 @@ func (u *Unit) hostLeaf(t *emu.Txn) {
 	e := f.Entry
 	clean := dirty(t.Entry[0]) && !spec.PteD.On(e)
 	attr := tlbClean.PutBool(clean) | tlbU.Put(spec.PteU.Of(e)) | tlbFC.Put(spec.PteFC.Of(e))
-	u.translated(t, e&spec.PteAddr.Mask()&^ones(f.Lg2), f.Lg2, f.Perm, attr, f.At)
+	u.translated(t, e&spec.PteAddr.Mask()&^reg.Ones(f.Lg2), f.Lg2, f.Perm, attr, f.At)
 }

@@ -61,11 +61,11 @@ func (u *Unit) passInterrupt(t *emu.Txn) {
 // sendInterrupt ends t with a message, which stays behind the requester's earlier writes.
 func (u *Unit) sendInterrupt(t *emu.Txn, addr emu.PA, data uint32) {
 	t.Res.PA, t.Res.Data = addr, data
-	order(t, StepInterruptOrder, stIRQOrdered)
+	t.Order(StepInterruptOrder, stIRQOrdered)
 }
 
 func (u *Unit) interruptOrdered(t *emu.Txn) {
 	r := &t.Res
 	r.Status, r.Perm, r.Lg2 = emu.Interrupt, emu.Write, 64
-	done(t, StepInterrupt)
+	t.Done(StepInterrupt)
 }

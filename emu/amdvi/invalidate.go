@@ -5,6 +5,7 @@ import (
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 )
 
 // Caches by what INVALIDATE_IOMMU_PAGES reaches: translations, and with PDE=1 table pointers.
@@ -58,5 +59,5 @@ func selRange(s *emu.Selector, w1 uint64) {
 		lg2 = uint8(bits.TrailingZeros64(^addr>>emu.PageShift)) + emu.PageShift + 1
 	}
 	s.Match |= emu.MatchAddress
-	s.First, s.Last = addr&^ones(lg2), addr|ones(lg2)
+	s.First, s.Last = addr&^reg.Ones(lg2), addr|reg.Ones(lg2)
 }

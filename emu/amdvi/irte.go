@@ -14,7 +14,7 @@ func irteKey(t *emu.Txn) emu.Key {
 }
 
 // irteCached reports whether entries are cached.
-func (u *Unit) irteCached() bool { return u.intr != nil && !u.control(spec.CtlIRTCacheDis) }
+func (u *Unit) irteCached() bool { return u.cache.Interrupt != nil && !u.control(spec.CtlIRTCacheDis) }
 
 // remap finds the entry of an interrupt.
 func (u *Unit) remap(t *emu.Txn) {
@@ -29,7 +29,7 @@ func (u *Unit) remap(t *emu.Txn) {
 	case index>>spec.DteIntTabLen.Of(w2) != 0:
 		u.fault(t, FaultIRTEIndex, StepIRTE, 0)
 	case u.irteCached():
-		probe(t, emu.CacheInterrupt, irteKey(t), StepIRTECache, stIRTEProbed)
+		t.Probe(emu.CacheInterrupt, irteKey(t), StepIRTECache, stIRTEProbed)
 	default:
 		u.missIRTE(t)
 	}
@@ -44,7 +44,7 @@ func (u *Unit) irteProbed(t *emu.Txn) {
 	}
 	t.Entry[6], t.Entry[7] = t.In[0], t.In[1]
 	if u.control(spec.CtlGAEn) && spec.IrteGuestMode.On(t.In[0]) {
-		fetch(t, t.At, spec.IRTESize128, StepIRTE, stIRTERefresh)
+		t.Fetch(t.At, spec.IRTESize128, StepIRTE, stIRTERefresh)
 		return
 	}
 	u.irteReady(t)
@@ -55,7 +55,7 @@ func (u *Unit) missIRTE(t *emu.Txn) {
 		u.fetchIRTE(t)
 		return
 	}
-	acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stIRTEWalker)
+	t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stIRTEWalker)
 }
 
 func (u *Unit) fetchIRTE(t *emu.Txn) {
@@ -63,7 +63,7 @@ func (u *Unit) fetchIRTE(t *emu.Txn) {
 	if u.control(spec.CtlGAEn) {
 		size = spec.IRTESize128
 	}
-	fetch(t, t.At, size, StepIRTE, stIRTE)
+	t.Fetch(t.At, size, StepIRTE, stIRTE)
 }
 
 // irteFetched checks the entry. Only one without fault is cached.
@@ -91,7 +91,7 @@ func (u *Unit) irteFetched(t *emu.Txn) {
 		return
 	}
 	t.Act.Data = [4]uint64{t.Entry[6], t.Entry[7]}
-	fill(t, emu.CacheInterrupt, irteKey(t), 0, 0, StepIRTEFill, stIRTEFilled)
+	t.Fill(emu.CacheInterrupt, irteKey(t), 0, 0, StepIRTEFill, stIRTEFilled)
 }
 
 // checkIRTE returns the fault of an entry, or 0. Reserved bits count once RemapEn=1.
@@ -122,7 +122,7 @@ func (u *Unit) irteFilled(t *emu.Txn) {
 		u.irteReady(t)
 		return
 	}
-	release(t, emu.SlotWalker, StepWalker, stIRTEReady)
+	t.Release(emu.SlotWalker, StepWalker, stIRTEReady)
 }
 
 // irteRefresh takes what is never cached of an entry with GuestMode=1.
@@ -142,7 +142,7 @@ func (u *Unit) irteReady(t *emu.Txn) {
 	lo, hi := t.Entry[6], t.Entry[7]
 	wide := u.control(spec.CtlGAEn)
 	if wide && spec.IrteGuestMode.On(lo) {
-		order(t, StepInterruptOrder, stPost)
+		t.Order(StepInterruptOrder, stPost)
 		return
 	}
 	dest, vector := spec.IrteDest.Of(lo), spec.IrteVector.Of(lo)

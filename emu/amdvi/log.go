@@ -53,7 +53,7 @@ const (
 // writeLog writes the entry in t.Entry[4] and [5] to a log and goes on with next.
 func (u *Unit) writeLog(t *emu.Txn, kind uint64, next uint16) {
 	t.Aux[3] = logNext.Put(uint64(next)) | logKind.Put(kind)
-	acquire(t, emu.SlotLog, emu.Key{}, StepLog, stLogSlot)
+	t.Acquire(emu.SlotLog, emu.Key{}, StepLog, stLogSlot)
 }
 
 func logOf(t *emu.Txn) *ringLog { return &logs[logKind.Of(t.Aux[3])%numLogs] }
@@ -90,7 +90,7 @@ func (u *Unit) logSlot(t *emu.Txn) {
 		u.logRelease(t)
 		return
 	}
-	delay(t, emu.DelayFault, StepLog, stLogReady)
+	t.Delay(emu.DelayFault, StepLog, stLogReady)
 }
 
 // logReady stores the entry at the tail.
@@ -132,7 +132,7 @@ func (u *Unit) logWritten(t *emu.Txn) {
 	u.logRelease(t)
 }
 
-func (u *Unit) logRelease(t *emu.Txn) { release(t, emu.SlotLog, StepLog, stLogReleased) }
+func (u *Unit) logRelease(t *emu.Txn) { t.Release(emu.SlotLog, StepLog, stLogReleased) }
 
 // logReleased goes on with who wanted the entry written.
 func (u *Unit) logReleased(t *emu.Txn) {

@@ -3,6 +3,7 @@ package amdvi
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 )
 
 // Lookup implements emu.Unit: the path of a hit, fused. Where anything is unusual it leaves the
@@ -17,12 +18,12 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 		pass(q, r)
 		return true
 	}
-	if u.dte == nil {
+	if u.cache.Entry == nil {
 		return false
 	}
 	var e [4]uint64
 	key := deviceKey(q.Source)
-	h, ok := u.dte.Peek(&key, &e)
+	h, ok := u.cache.Entry.Peek(&key, &e)
 	w0 := e[0]
 	switch {
 	case !ok || valMem.On(e[3]):
@@ -64,7 +65,7 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 
 // lookupPass answers for a DTE that does not change the address.
 func (u *Unit) lookupPass(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, perm emu.Access) bool {
-	u.dte.Touch(h)
+	u.cache.Entry.Touch(h)
 	*r = emu.Result{Touched: 1 << emu.CacheEntry, Prov: emu.Provenance{Entry: DTEVersion(e[:])}}
 	pass(q, r)
 	r.Perm = perm
@@ -73,12 +74,12 @@ func (u *Unit) lookupPass(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, 
 
 // lookupTLB answers from the IOTLB.
 func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, tag emu.Tag, class emu.Class) bool {
-	if u.iotlb == nil {
+	if u.cache.IOTLB == nil {
 		return false
 	}
 	var v [4]uint64
 	key := emu.Key{Tag: tag, Addr: uint64(q.Addr)}
-	at, ok := u.iotlb.Peek(&key, &v)
+	at, ok := u.cache.IOTLB.Peek(&key, &v)
 	if !ok {
 		return false
 	}
@@ -86,15 +87,15 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, t
 	if denied(q, e[0], class, have) != 0 || tlbClean.On(v[1]) && need(q)&emu.Write != 0 {
 		return false
 	}
-	u.dte.Touch(h)
-	u.iotlb.Touch(at)
+	u.cache.Entry.Touch(h)
+	u.cache.IOTLB.Touch(at)
 	lg2 := uint8(tlbLg2.Of(v[0]))
 	entry := v[2]
 	if q.PASID == emu.NoPASID {
 		entry = DTEVersion(e[:])
 	}
 	// Field by field: a composite literal would be built aside and copied.
-	r.PA, r.Data, r.Status, r.Lg2 = emu.PA(v[0]&tlbPage.Mask()|uint64(q.Addr)&ones(lg2)), 0, emu.OK, lg2
+	r.PA, r.Data, r.Status, r.Lg2 = emu.PA(v[0]&tlbPage.Mask()|uint64(q.Addr)&reg.Ones(lg2)), 0, emu.OK, lg2
 	r.Snoop = false
 	r.Perm, r.Touched = grant(q, e[0], class, have), 1<<emu.CacheEntry|1<<emu.CacheIOTLB
 	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = entry, v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)

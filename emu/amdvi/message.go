@@ -27,7 +27,7 @@ func (u *Unit) message(m uint8) emu.Wake {
 func (u *Unit) messageNext(t *emu.Txn) {
 	m := u.s.Messages & -u.s.Messages
 	if m == 0 {
-		done(t, StepMessage)
+		t.Done(StepMessage)
 		return
 	}
 	u.s.Messages &^= m

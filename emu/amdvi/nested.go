@@ -3,6 +3,7 @@ package amdvi
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 )
 
 // Nested translation, 2.2.7: what guest tables hold are guest physical addresses, which go through the
@@ -31,11 +32,11 @@ func (u *Unit) resolve(t *emu.Txn, gpa uint64, n emu.Access, ret uint16) {
 		u.fault(t, FaultAddress, StepAddressWidth, 0)
 		return
 	}
-	if u.stage2 == nil {
+	if u.cache.Stage2 == nil {
 		u.hostBegin(t, n)
 		return
 	}
-	probe(t, emu.CacheStage2, emu.Key{Tag: hostTag(t), Addr: gpa}, StepStage2, stStage2Probed)
+	t.Probe(emu.CacheStage2, emu.Key{Tag: hostTag(t), Addr: gpa}, StepStage2, stStage2Probed)
 }
 
 // stage2Probed uses a cached host translation, unless a flag must be set.
@@ -55,7 +56,7 @@ func (u *Unit) stage2Probed(t *emu.Txn) {
 		return
 	}
 	f.Lg2, f.Perm, f.At = uint8(tlbLg2.Of(v[0])), perm, emu.PA(v[3])
-	f.Table = emu.PA(v[0]&tlbPage.Mask() | f.In&ones(f.Lg2))
+	f.Table = emu.PA(v[0]&tlbPage.Mask() | f.In&reg.Ones(f.Lg2))
 	f.Entry = spec.PteD.PutBool(!tlbClean.On(v[1])) | spec.PteU.Put(tlbU.Of(v[1])) | spec.PteFC.Put(tlbFC.Of(v[1]))
 	u.hostVersion(t, v[2])
 	u.resolved(t)
@@ -64,9 +65,9 @@ func (u *Unit) stage2Probed(t *emu.Txn) {
 // stage2Found has walked the host table to a leaf.
 func (u *Unit) stage2Found(t *emu.Txn) {
 	f := &t.Frame[1]
-	page := f.Entry & spec.PteAddr.Mask() &^ ones(f.Lg2)
-	f.Table = emu.PA(page | f.In&ones(f.Lg2))
-	if u.stage2 == nil {
+	page := f.Entry & spec.PteAddr.Mask() &^ reg.Ones(f.Lg2)
+	f.Table = emu.PA(page | f.In&reg.Ones(f.Lg2))
+	if u.cache.Stage2 == nil {
 		u.resolved(t)
 		return
 	}
@@ -75,7 +76,7 @@ func (u *Unit) stage2Found(t *emu.Txn) {
 	v[0] = page | tlbLg2.Put(uint64(f.Lg2)) | tlbPerm.Put(uint64(f.Perm))
 	v[1] = tlbClean.PutBool(clean) | tlbU.Put(spec.PteU.Of(f.Entry)) | tlbFC.Put(spec.PteFC.Of(f.Entry))
 	v[2], v[3] = t.Aux[1], uint64(f.At)
-	fill(t, emu.CacheStage2, emu.Key{Tag: hostTag(t), Addr: f.In}, f.Lg2, 0, StepStage2Fill, stStage2Filled)
+	t.Fill(emu.CacheStage2, emu.Key{Tag: hostTag(t), Addr: f.In}, f.Lg2, 0, StepStage2Fill, stStage2Filled)
 }
 
 // resolved goes on with what the address was for.
@@ -83,10 +84,10 @@ func (u *Unit) resolved(t *emu.Txn) {
 	t.Aux[0] &^= auxOnBehalf.Mask()
 	switch t.Frame[1].Ret {
 	case retGCR3:
-		fetch(t, t.Frame[1].Table, 8, StepGCR3, stGCR3)
+		t.Fetch(t.Frame[1].Table, 8, StepGCR3, stGCR3)
 	case retGuest:
 		t.Frame[0].At = t.Frame[1].Table
-		fetch(t, t.Frame[0].At, 8, StepGuestTable, stGuestEntry)
+		t.Fetch(t.Frame[0].At, 8, StepGuestTable, stGuestEntry)
 	case retFlags:
 		u.guestSwap(t)
 	default:

@@ -56,10 +56,10 @@ func (u *Unit) pprLogged(t *emu.Txn) {
 		t.Res.Status = emu.Blocked
 		t.Res.Fault = emu.Fault{Code: FaultPPRLost, Step: StepPPRWrite, Dropped: logLost.On(t.Aux[3]), Quiet: logOff.On(t.Aux[3]),
 			Source: t.Req.Source, PASID: t.Req.PASID, Addr: t.Req.Addr}
-		done(t, StepPPRWrite)
+		t.Done(StepPPRWrite)
 	default:
 		t.Res.Status = emu.OK
-		done(t, StepPPRWrite)
+		t.Done(StepPPRWrite)
 	}
 }
 
@@ -77,7 +77,7 @@ func (u *Unit) pprResponse(t *emu.Txn, code uint8, mask bool) {
 	q := &t.Req
 	index, last := q.PRG()
 	if !last || stopMarker(q) {
-		done(t, StepPPRResponse)
+		t.Done(StepPPRResponse)
 		return
 	}
 	p := q.PASID
@@ -89,7 +89,7 @@ func (u *Unit) pprResponse(t *emu.Txn, code uint8, mask bool) {
 	t.State = stPPRResponded
 }
 
-func (u *Unit) pprResponded(t *emu.Txn) { done(t, StepPPRResponse) }
+func (u *Unit) pprResponded(t *emu.Txn) { t.Done(StepPPRResponse) }
 
 // earlyOverflow tells software that the log is nearly full.
 func (u *Unit) earlyOverflow(l *ringLog, size uint64) emu.Wake {

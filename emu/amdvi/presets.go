@@ -2,54 +2,34 @@ package amdvi
 
 import (
 	"fmt"
-	"strings"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
 	"github.com/iommulab/iommulab/iotlb"
 )
 
-// PresetInfo names a configuration and says what it is.
-type PresetInfo struct {
-	Name string
-	Doc  string // one line
-}
-
-type preset struct {
-	PresetInfo
-	config func() Config
-}
-
 // presets are in the order in which a user reads them. Those of hardware have the features that
 // machines print when they boot, as far as they are modelled; geometries of caches are not published
 // and are those of the default.
-var presets = [...]preset{
-	{PresetInfo{"default", "a server unit: DefaultConfig"}, DefaultConfig},
-	{PresetInfo{"full", "everything that is modelled, 20-bit PASIDs, the HyperTransport range"}, full},
-	{PresetInfo{"zen2", "server of 2019: host tables of 6 levels, guest tables of 4, x2APIC"}, zen2},
-	{PresetInfo{"zen1", "server of 2017: as zen2 without x2APIC"}, zen1},
-	{PresetInfo{"qemu", "QEMU 11: no segments, guest translation advertised without GIoSup"}, qemu},
-	{PresetInfo{"minimal", "host tables of 4 levels and nothing else"}, minimal},
+var presets = emu.Presets[Config]{
+	{PresetInfo: emu.PresetInfo{Name: "default", Doc: "a server unit: DefaultConfig"}, Config: DefaultConfig},
+	{PresetInfo: emu.PresetInfo{Name: "full", Doc: "everything that is modelled, 20-bit PASIDs, the HyperTransport range"}, Config: full},
+	{PresetInfo: emu.PresetInfo{Name: "zen2", Doc: "server of 2019: host tables of 6 levels, guest tables of 4, x2APIC"}, Config: zen2},
+	{PresetInfo: emu.PresetInfo{Name: "zen1", Doc: "server of 2017: as zen2 without x2APIC"}, Config: zen1},
+	{PresetInfo: emu.PresetInfo{Name: "qemu", Doc: "QEMU 11: no segments, guest translation advertised without GIoSup"}, Config: qemu},
+	{PresetInfo: emu.PresetInfo{Name: "minimal", Doc: "host tables of 4 levels and nothing else"}, Config: minimal},
 }
 
 // Presets lists the named configurations.
-func Presets() []PresetInfo {
-	list := make([]PresetInfo, len(presets))
-	for i, p := range presets {
-		list[i] = p.PresetInfo
-	}
-	return list
-}
+func Presets() []emu.PresetInfo { return presets.Info() }
 
 // Preset returns the configuration of a name. An error wraps ErrConfig and lists the names.
 func Preset(name string) (Config, error) {
-	names := make([]string, len(presets))
-	for i, p := range presets {
-		if p.Name == name {
-			return p.config(), nil
-		}
-		names[i] = p.Name
+	c, err := presets.Get(name)
+	if err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return Config{}, fmt.Errorf("%w: no preset %q; want one of %s", ErrConfig, name, strings.Join(names, ", "))
+	return c, nil
 }
 
 func full() Config {

@@ -1,12 +1,10 @@
 package amdvi
 
-import (
-	"github.com/iommulab/iommulab/emu"
-)
+import "github.com/iommulab/iommulab/emu"
 
 const (
 	saveName    = "amdvi"
-	saveVersion = 1
+	saveVersion = 2
 )
 
 // Save implements emu.Unit. The capabilities are part of it: a unit that has loaded a snapshot
@@ -16,13 +14,7 @@ func (u *Unit) Save(e *emu.Encoder) {
 	e.Struct([]uint64{u.efr, u.efr2, u.adv.efr, u.adv.efr2, u.cfg.pciWord()})
 	u.reg.Save(e)
 	e.Struct(&u.s)
-	u.dte.Save(e)
-	u.gcr3.Save(e)
-	u.iotlb.Save(e)
-	u.walk.Save(e)
-	u.walk2.Save(e)
-	u.stage2.Save(e)
-	u.intr.Save(e)
+	u.cache.Save(e)
 }
 
 // pciWord is what no register of the window tells.
@@ -66,12 +58,5 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 		return d.Err()
 	}
 	u.s = s
-	for _, restore := range []func(*emu.Decoder) error{
-		u.dte.Restore, u.gcr3.Restore, u.iotlb.Restore, u.walk.Restore, u.walk2.Restore, u.stage2.Restore, u.intr.Restore,
-	} {
-		if err := restore(d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return u.cache.Restore(d)
 }

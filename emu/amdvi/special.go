@@ -90,6 +90,6 @@ func (u *Unit) hyperTransport(t *emu.Txn) bool {
 		return false
 	}
 	pass(q, &t.Res)
-	done(t, StepSpecialRange)
+	t.Done(StepSpecialRange)
 	return false
 }

@@ -3,6 +3,7 @@ package amdvi
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 )
 
 // What all walks have in common: the IOTLB before them, the wait for whoever walks for the same page,
@@ -10,11 +11,11 @@ import (
 
 // probeTLB looks into the IOTLB.
 func (u *Unit) probeTLB(t *emu.Txn) {
-	if u.iotlb == nil {
+	if u.cache.IOTLB == nil {
 		u.askWalker(t)
 		return
 	}
-	probe(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
+	t.Probe(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
 }
 
 func (u *Unit) tlbProbed(t *emu.Txn) {
@@ -26,7 +27,7 @@ func (u *Unit) tlbProbed(t *emu.Txn) {
 		return
 	}
 	key := emu.Key{Tag: t.Tag, Addr: t.Frame[0].In &^ (emu.PageSize - 1)}
-	acquire(t, emu.SlotMiss, key, StepIOTLBMiss, stMissSlot)
+	t.Acquire(emu.SlotMiss, key, StepIOTLBMiss, stMissSlot)
 }
 
 func (u *Unit) missSlot(t *emu.Txn) {
@@ -48,7 +49,7 @@ func (u *Unit) askWalker(t *emu.Txn) {
 		u.walkBegin(t)
 		return
 	}
-	acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
+	t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
 }
 
 func (u *Unit) walkBegin(t *emu.Txn) {
@@ -128,8 +129,8 @@ func (u *Unit) tlbHit(t *emu.Txn) bool {
 		return false
 	}
 	lg2 := uint8(tlbLg2.Of(v[0]))
-	u.answer(t, v[0]&tlbPage.Mask()|t.Frame[0].In&ones(lg2), lg2, perm, v)
-	done(t, StepIOTLB)
+	u.answer(t, v[0]&tlbPage.Mask()|t.Frame[0].In&reg.Ones(lg2), lg2, perm, v)
+	t.Done(StepIOTLB)
 	return true
 }
 
@@ -151,15 +152,15 @@ func (u *Unit) translated(t *emu.Txn, page uint64, lg2 uint8, have emu.Access, a
 	v[0] = page | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(have))
 	v[1], v[2], v[3] = attr, t.Aux[2], uint64(leaf)
 	in := t.Frame[0].In
-	u.answer(t, page|in&ones(lg2), lg2, grant(&t.Req, t.Entry[0], t.Tag.Class(), have), v)
-	if u.iotlb == nil {
-		done(t, StepHostLeaf)
+	u.answer(t, page|in&reg.Ones(lg2), lg2, grant(&t.Req, t.Entry[0], t.Tag.Class(), have), v)
+	if u.cache.IOTLB == nil {
+		t.Done(StepHostLeaf)
 		return
 	}
-	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: in}, lg2, 0, StepIOTLBFill, stTLBFilled)
+	t.Fill(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: in}, lg2, 0, StepIOTLBFill, stTLBFilled)
 }
 
-func (u *Unit) tlbFilled(t *emu.Txn) { done(t, StepIOTLBFill) }
+func (u *Unit) tlbFilled(t *emu.Txn) { t.Done(StepIOTLBFill) }
 
 // accessed and dirty say which flags of host tables a DTE asks for.
 func accessed(w0 uint64) bool { return spec.DteHAD.Of(w0)&spec.HADA != 0 }

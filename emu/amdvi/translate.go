@@ -60,7 +60,7 @@ func (u *Unit) off(t *emu.Txn) {
 		u.passInterrupt(t)
 	default:
 		pass(&t.Req, &t.Res)
-		done(t, StepFrontEnd)
+		t.Done(StepFrontEnd)
 	}
 }
 
@@ -82,14 +82,14 @@ func (u *Unit) request(t *emu.Txn) {
 		return
 	case q.Type == emu.Translated:
 		pass(q, &t.Res)
-		done(t, StepRequestCheck)
+		t.Done(StepRequestCheck)
 		return
 	case hyperTransportRange(uint64(q.Addr)) && !u.cfg.HtRangeIgnore && !u.hyperTransport(t):
 		return
 	case u.excluded(q, w1):
 		pass(q, &t.Res)
 		passCompletion(q, &t.Res)
-		done(t, StepExclusion)
+		t.Done(StepExclusion)
 		return
 	case !spec.DteTV.On(w0):
 		u.fault(t, FaultTV, StepRequestCheck, 0)
@@ -176,7 +176,7 @@ func (u *Unit) identity(t *emu.Txn) {
 	pass(&t.Req, &t.Res)
 	t.Res.Perm = dteRights(t.Entry[0])
 	passCompletion(&t.Req, &t.Res)
-	done(t, StepIdentity)
+	t.Done(StepIdentity)
 }
 
 // dteRights returns the rights that a DTE grants.

@@ -5,9 +5,9 @@ import (
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/caches"
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/iotlb"
-	"github.com/iommulab/iommulab/pasid"
 )
 
 // The engines of a unit.
@@ -19,23 +19,16 @@ const (
 
 // Unit is one AMD-Vi unit. It implements emu.Unit.
 type Unit struct {
-	cfg  Config
-	efr  uint64
-	efr2 uint64
-	adv  struct{ efr, efr2 uint64 } // what a snapshot advertised
-	lim  limits
-	reg  *reg.File
-	ctl  uint64 // Control
-	s    state
-	obs  emu.Observer
-
-	dte    *pasid.Cache
-	gcr3   *pasid.Cache
-	iotlb  *iotlb.Cache
-	walk   *iotlb.Walk
-	walk2  *iotlb.Walk
-	stage2 *iotlb.Cache
-	intr   *iotlb.Cache
+	cache caches.Set
+	cfg   Config
+	efr   uint64
+	efr2  uint64
+	adv   struct{ efr, efr2 uint64 } // what a snapshot advertised
+	lim   limits
+	reg   *reg.File
+	ctl   uint64 // Control
+	s     state
+	obs   emu.Observer
 
 	cmd [spec.NumCmdOpcodes]command
 }
@@ -72,27 +65,17 @@ func (u *Unit) Config() Config { return u.cfg }
 
 func (u *Unit) buildCaches() (err error) {
 	c := &u.cfg
-	fail := func(field string) error { return fmt.Errorf("%w: %s: %w", ErrConfig, field, err) }
-	if u.dte, err = pasid.New(c.DTECache); err != nil {
-		return fail("DTECache")
-	}
-	if u.gcr3, err = pasid.New(c.GCR3Cache); err != nil {
-		return fail("GCR3Cache")
-	}
-	if u.iotlb, err = iotlb.New(c.IOTLB); err != nil {
-		return fail("IOTLB")
-	}
-	if u.walk, err = iotlb.NewWalk(c.Walk); err != nil {
-		return fail("Walk")
-	}
-	if u.walk2, err = iotlb.NewWalk(c.Walk2); err != nil {
-		return fail("Walk2")
-	}
-	if u.stage2, err = iotlb.New(c.Stage2); err != nil {
-		return fail("Stage2")
-	}
-	if u.intr, err = iotlb.New(c.Interrupt); err != nil {
-		return fail("Interrupt")
+	u.cache, err = caches.New(caches.Config{
+		Entry:     caches.Sized{Name: "DTECache", Geometry: c.DTECache},
+		PASID:     caches.Sized{Name: "GCR3Cache", Geometry: c.GCR3Cache},
+		IOTLB:     caches.Sized{Name: "IOTLB", Geometry: c.IOTLB},
+		Stage2:    caches.Sized{Name: "Stage2", Geometry: c.Stage2},
+		Interrupt: caches.Sized{Name: "Interrupt", Geometry: c.Interrupt},
+		Walk:      caches.Levels{Name: "Walk", Levels: c.Walk},
+		Walk2:     caches.Levels{Name: "Walk2", Levels: c.Walk2},
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return nil
 }
@@ -115,33 +98,11 @@ func (u *Unit) build() error {
 func (u *Unit) Reset(kind emu.ResetKind) {
 	u.reg.Reset(kind)
 	u.s, u.ctl = state{}, 0
-	for id := range emu.NumCaches {
-		if c := u.Cache(id); c != nil {
-			c.Reset()
-		}
-	}
+	u.cache.Reset()
 }
 
 // Cache implements emu.Unit.
-func (u *Unit) Cache(id emu.CacheID) emu.Cache {
-	switch id {
-	case emu.CacheEntry:
-		return u.dte.AsCache()
-	case emu.CachePASID:
-		return u.gcr3.AsCache()
-	case emu.CacheIOTLB:
-		return u.iotlb.AsCache()
-	case emu.CacheWalk:
-		return u.walk.AsCache()
-	case emu.CacheWalk2:
-		return u.walk2.AsCache()
-	case emu.CacheStage2:
-		return u.stage2.AsCache()
-	case emu.CacheInterrupt:
-		return u.intr.AsCache()
-	}
-	return nil
-}
+func (u *Unit) Cache(id emu.CacheID) emu.Cache { return u.cache.Get(id) }
 
 // Observe implements emu.Unit.
 func (u *Unit) Observe(o emu.Observer) { u.obs = o }

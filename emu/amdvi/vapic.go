@@ -49,7 +49,7 @@ const Doorbell = 0
 // posted ends an interrupt that is in the virtual APIC page.
 func (u *Unit) posted(t *emu.Txn) {
 	t.Res.Status = emu.Posted
-	done(t, StepPost)
+	t.Done(StepPost)
 }
 
 // storeGATail stores the tail of the GA log where software wants to see it, if it said where.

@@ -79,3 +79,11 @@ func (b Bits) Set(words []uint64, v uint64) {
 func (b Bits) Field(name, help string) Field {
 	return Field{Name: name, Lo: uint16(b.Lo()), Hi: uint16(b.Hi()), Help: help}
 }
+
+// Ones returns a word with the n lowest bits set.
+func Ones(n uint8) uint64 {
+	if n >= 64 {
+		return ^uint64(0)
+	}
+	return uint64(1)<<n - 1
+}

@@ -1,5 +1,7 @@
 package reg
 
+import "math/bits"
+
 // Field is a named range of bits in a structure.
 type Field struct {
 	Name   string
@@ -66,4 +68,20 @@ func (l *Layout) Reserved(words []uint64) []uint64 {
 		c[i] = w &^ c[i]
 	}
 	return c
+}
+
+// Names returns the fields, each behind prefix and a dot, that have a bit of word, the first of the
+// structure's words.
+func (l *Layout) Names(prefix string, word uint64) []string {
+	var names []string
+	for ; word != 0; word &= word - 1 {
+		at := uint16(bits.TrailingZeros64(word))
+		for _, f := range l.Fields {
+			name := prefix + "." + f.Name
+			if f.Lo <= at && at <= f.Hi && (len(names) == 0 || names[len(names)-1] != name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }

@@ -175,3 +175,15 @@ func TestFileAllocatesNothing(t *testing.T) {
 		f.Read(0, 8)
 	}))
 }
+
+func TestNamesOfTheFieldsThatHaveABit(t *testing.T) {
+	l := reg.Layout{Name: "x", Bits: 64, Fields: []reg.Field{reg.Bits(3_000).Field("A", ""), reg.Bits(5_005).Field("B", "")}}
+	require.Equal(t, []string{"X.A", "X.B"}, l.Names("X", 0x1e|0x20))
+	require.Empty(t, l.Names("X", 0x10))
+}
+
+func TestOnes(t *testing.T) {
+	for n, want := range map[uint8]uint64{0: 0, 1: 1, 12: 0xfff, 63: 1<<63 - 1, 64: ^uint64(0), 200: ^uint64(0)} {
+		require.Equal(t, want, reg.Ones(n))
+	}
+}

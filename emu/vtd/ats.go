@@ -2,6 +2,7 @@ package vtd
 
 import (
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -70,7 +71,7 @@ func outputInterrupt(q *emu.Request, pa uint64, lg2 uint8) bool {
 	if q.Type != emu.TranslationReq {
 		return interruptRange(pa)
 	}
-	m := ones(lg2)
+	m := reg.Ones(lg2)
 	return pa&^m <= 0xfeef_ffff && pa|m >= 0xfee0_0000
 }
 
@@ -86,7 +87,7 @@ func (u *Unit) atsInterruptRange(t *emu.Txn) bool {
 	if !u.noWrite(q) {
 		r.Perm = emu.Write | emu.UntranslatedOnly
 	}
-	done(t, StepInterruptRange)
+	t.Done(StepInterruptRange)
 	return true
 }
 
@@ -122,7 +123,7 @@ func (u *Unit) translated(t *emu.Txn) {
 		u.fault(t, FaultProtected, StepProtected, 0)
 	default:
 		pass(&t.Req, &t.Res)
-		done(t, StepTranslated)
+		t.Done(StepTranslated)
 	}
 }
 

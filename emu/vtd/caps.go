@@ -1,8 +1,6 @@
 package vtd
 
 import (
-	"math/bits"
-
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
@@ -205,17 +203,7 @@ func (u *Unit) setLimits() {
 			l.fsRsvd[nxe][level] = u.fsReserved(level, nxe != 0)
 		}
 	}
-	l.walk, l.walk2 = regions(c.Walk), regions(c.Walk2)
-}
-
-// regions returns the sizes of the regions that have a paging-structure cache, bit lg2.
-func regions(levels []iotlb.Level) (set uint64) {
-	for _, w := range levels {
-		if w.Sets*w.Ways != 0 {
-			set |= 1 << w.Lg2
-		}
-	}
-	return set
+	l.walk, l.walk2 = iotlb.Regions(c.Walk), iotlb.Regions(c.Walk2)
 }
 
 // ssReserved returns the reserved bits of second-stage entries at a level, 9.8: of those that point to
@@ -230,7 +218,7 @@ func (u *Unit) ssReserved(level int) [2]uint64 {
 	switch level {
 	case 0:
 	case 1, 2:
-		leaf |= ones(entryLg2(int8(level))) & spec.SSADDR.Mask()
+		leaf |= reg.Ones(entryLg2(int8(level))) & spec.SSADDR.Mask()
 		if u.cfg.SSLPS>>(level-1)&1 == 0 {
 			leaf |= spec.SSPS.Mask()
 		}
@@ -249,7 +237,7 @@ func (u *Unit) fsReserved(level int, nxe bool) [2]uint64 {
 	switch level {
 	case 0:
 	case 1, 2:
-		leaf |= ones(entryLg2(int8(level))) & spec.FSADDR.Mask() &^ spec.FSPAT.Mask()
+		leaf |= reg.Ones(entryLg2(int8(level))) & spec.FSADDR.Mask() &^ spec.FSPAT.Mask()
 		if level == 2 && !u.cfg.FS1GP {
 			leaf |= spec.FSPS.Mask()
 		}
@@ -257,30 +245,4 @@ func (u *Unit) fsReserved(level int, nxe bool) [2]uint64 {
 		table |= spec.FSPS.Mask()
 	}
 	return [2]uint64{table, leaf}
-}
-
-// ones returns a word with the n lowest bits set.
-func ones(n uint8) uint64 {
-	if n >= 64 {
-		return ^uint64(0)
-	}
-	return uint64(1)<<n - 1
-}
-
-// unmodelled lists the fields of l that want has and have lacks.
-func unmodelled(l *reg.Layout, want, have uint64) []string {
-	var names []string
-	for d := want &^ have; d != 0; d &= d - 1 {
-		at := uint16(bits.TrailingZeros64(d))
-		name := ""
-		for _, f := range l.Fields {
-			if f.Lo <= at && at <= f.Hi {
-				name = l.Name[:len(l.Name)-len("_REG")] + "." + f.Name
-			}
-		}
-		if name != "" && (len(names) == 0 || names[len(names)-1] != name) {
-			names = append(names, name)
-		}
-	}
-	return names
 }

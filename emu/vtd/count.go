@@ -159,7 +159,7 @@ func (u *Unit) count(group int, event uint32, n uint64, c *cause) {
 func (u *Unit) advance(i int, n uint64) (freeze bool) {
 	r := u.counterReg(i, cCNTR)
 	v, carry := bits.Add64(u.reg.Get(r), n, 0)
-	top := ones(u.cfg.Perf.Width)
+	top := reg.Ones(u.cfg.Perf.Width)
 	u.reg.Set(r, v&top)
 	if carry == 0 && v <= top {
 		return false

@@ -65,7 +65,7 @@ func legalContext(_ *Unit, d *[8]uint64) bool { return spec.CcG.Of(d[0]) != 0 }
 func (u *Unit) descContext(t *emu.Txn) {
 	w := t.Entry[0]
 	u.selContext(&t.Act.Sel, spec.CcG.Of(w), spec.CcDID.Of(w), spec.CcSID.Of(w), spec.CcFM.Of(w))
-	invalidate(t, StepQueueInvalidate, stQueueNext)
+	t.Invalidate(StepQueueInvalidate, stQueueNext)
 }
 
 func legalIOTLB(u *Unit, d *[8]uint64) bool {
@@ -78,11 +78,11 @@ func (u *Unit) descIOTLB(t *emu.Txn) {
 	g, did := spec.IiG.Of(w), spec.IiDID.Of(w)
 	if g != spec.GranPage {
 		selDomain(&t.Act.Sel, g, did)
-		invalidate(t, StepQueueInvalidate, stQueueNext)
+		t.Invalidate(StepQueueInvalidate, stQueueNext)
 		return
 	}
 	selPages(&t.Act.Sel, did, a&addrMask, spec.IiAM.Of(a), spec.IiIH.On(a))
-	invalidate(t, StepQueueInvalidate, stQueueSecond)
+	t.Invalidate(StepQueueInvalidate, stQueueSecond)
 }
 
 // secondIOTLB selects what a page-selective invalidation drops besides second-stage pages.
@@ -97,7 +97,7 @@ func (u *Unit) descPASIDIOTLB(t *emu.Txn) {
 	w, a := t.Entry[0], t.Entry[1]
 	selProcess(&t.Act.Sel, spec.PiG.Of(w), spec.PiDID.Of(w), spec.PiPASID.Of(w),
 		a&addrMask, spec.PiAM.Of(a), spec.PiIH.On(a))
-	invalidate(t, StepQueueInvalidate, stQueueNext)
+	t.Invalidate(StepQueueInvalidate, stQueueNext)
 }
 
 func legalPASIDCache(_ *Unit, d *[8]uint64) bool { return spec.PcG.Of(d[0]) != 2 }
@@ -105,7 +105,7 @@ func legalPASIDCache(_ *Unit, d *[8]uint64) bool { return spec.PcG.Of(d[0]) != 2
 func (u *Unit) descPASIDCache(t *emu.Txn) {
 	w := t.Entry[0]
 	selPASID(&t.Act.Sel, spec.PcG.Of(w), spec.PcDID.Of(w), spec.PcPASID.Of(w))
-	invalidate(t, StepQueueInvalidate, stQueueSecond)
+	t.Invalidate(StepQueueInvalidate, stQueueSecond)
 }
 
 // secondPASIDCache selects not-present entries, which caching mode keeps under domain 0: a new
@@ -127,5 +127,5 @@ func legalIEC(u *Unit, d *[8]uint64) bool {
 func (u *Unit) descIEC(t *emu.Txn) {
 	w := t.Entry[0]
 	selInterrupts(&t.Act.Sel, spec.IeG.On(w), spec.IeIIDX.Of(w), spec.IeIM.Of(w))
-	invalidate(t, StepQueueInvalidate, stQueueNext)
+	t.Invalidate(StepQueueInvalidate, stQueueNext)
 }

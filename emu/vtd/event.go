@@ -60,7 +60,7 @@ func (u *Unit) eventNext(t *emu.Txn) {
 		e = &u.perf.event
 	}
 	if !u.sendable(e) {
-		done(t, StepEventMessage)
+		t.Done(StepEventMessage)
 		return
 	}
 	u.reg.ClearBits(e.ctl, spec.EventIP.Mask())

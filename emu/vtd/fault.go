@@ -38,7 +38,7 @@ func (u *Unit) raise(t *emu.Txn) {
 		u.faulted(t, f.Step)
 		return
 	}
-	delay(t, emu.DelayFault, StepFaultRecord, stFaultRecord)
+	t.Delay(emu.DelayFault, StepFaultRecord, stFaultRecord)
 }
 
 func (u *Unit) faultRecord(t *emu.Txn) {

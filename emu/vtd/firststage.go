@@ -2,6 +2,7 @@ package vtd
 
 import (
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -104,7 +105,7 @@ func (u *Unit) fsHit(t *emu.Txn) bool {
 		return false
 	}
 	lg2 := uint8(tlbLg2.Of(v[0]))
-	pa := v[0]&tlbPage.Mask() | t.Frame[0].In&ones(lg2)
+	pa := v[0]&tlbPage.Mask() | t.Frame[0].In&reg.Ones(lg2)
 	if outputInterrupt(q, pa, lg2) {
 		u.fault(t, FaultOutputRangeSM, StepOutputRange, leaf)
 		return true
@@ -112,18 +113,18 @@ func (u *Unit) fsHit(t *emu.Txn) bool {
 	u.answer(t, pa, lg2, perm, v[2], leaf)
 	t.Res.Prov.Leaf2 = emu.PA(tlbLeaf2.Of(v[1]) << 3)
 	u.completion(t, false)
-	done(t, StepIOTLB)
+	t.Done(StepIOTLB)
 	return true
 }
 
 // fsBegin starts a walk: at what the paging-structure caches know, or at the top.
 func (u *Unit) fsBegin(t *emu.Txn) {
 	u.fsWants(t)
-	if u.walk == nil {
+	if u.cache.Walk == nil {
 		u.fsTop(t)
 		return
 	}
-	probe(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stFSWalkProbed)
+	t.Probe(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stFSWalkProbed)
 }
 
 func (u *Unit) fsWalkProbed(t *emu.Txn) {
@@ -155,7 +156,7 @@ func fsFetch(t *emu.Txn, table emu.PA, level int8) {
 	f := &t.Frame[0]
 	f.Table, f.Level = table, level
 	f.At = table + emu.PA(f.In>>(entryLg2(level)&63)&511*8)
-	fetch(t, f.At, 8, fsStep[level&7], stFSEntry)
+	t.Fetch(f.At, 8, fsStep[level&7], stFSEntry)
 }
 
 // fsStep is the step that reads an entry of a level.
@@ -272,7 +273,7 @@ func (u *Unit) fsFillWalk(t *emu.Txn) {
 	f, v := &t.Frame[0], &t.Act.Data
 	v[0] = uint64(f.Table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = t.Entry[entryTable], t.Aux[2], t.Aux[1]
-	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, entryLg2(f.Level+1), 0, StepWalkFill, stFSDescend)
+	t.Fill(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, entryLg2(f.Level+1), 0, StepWalkFill, stFSDescend)
 }
 
 // fsLeaf checks the rights over all levels.
@@ -292,7 +293,7 @@ func (u *Unit) fsLeaf(t *emu.Txn) {
 
 // fsOutput returns the output of the first stage.
 func fsOutput(f *emu.Frame) uint64 {
-	return f.Entry&spec.FSADDR.Mask()&^ones(f.Lg2) | f.In&ones(f.Lg2)
+	return f.Entry&spec.FSADDR.Mask()&^reg.Ones(f.Lg2) | f.In&reg.Ones(f.Lg2)
 }
 
 // fsHave returns the rights of the translation, the second stage's included.
@@ -329,7 +330,7 @@ func (u *Unit) fsFlags(t *emu.Txn) {
 	case nested(t) && emu.Access(t.Entry[entryTable])&emu.Write == 0:
 		u.fault(t, FaultFSWriteDenied, StepFSUpdate, f.At)
 	default:
-		swap(t, f.At, f.Entry, f.Entry|want, StepFSUpdate, stFSUpdated)
+		t.Swap(f.At, f.Entry, f.Entry|want, StepFSUpdate, stFSUpdated)
 	}
 }
 
@@ -369,7 +370,7 @@ func (u *Unit) fsTranslated(t *emu.Txn) {
 	if nested(t) {
 		out := t.Entry[entryOutput]
 		lg2b := uint8(tlbLg2.Of(out))
-		pa = out&tlbPage.Mask() | pa&ones(lg2b)
+		pa = out&tlbPage.Mask() | pa&reg.Ones(lg2b)
 		lg2 = min(lg2, lg2b)
 		attr |= t.Entry[entryAttr]
 		version = nestedVersion(t.Aux[2], t.Aux[1])
@@ -381,12 +382,12 @@ func (u *Unit) fsTranslated(t *emu.Txn) {
 	u.answer(t, pa, lg2, fsGrant(t, have), version, f.At)
 	t.Res.Prov.Leaf2 = emu.PA(tlbLeaf2.Of(attr) << 3)
 	u.completion(t, false)
-	if u.iotlb == nil {
-		done(t, StepFSLeaf)
+	if u.cache.IOTLB == nil {
+		t.Done(StepFSLeaf)
 		return
 	}
 	v := &t.Act.Data
-	v[0] = pa&^ones(lg2) | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(have))
+	v[0] = pa&^reg.Ones(lg2) | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(have))
 	v[1], v[2], v[3] = attr, version, uint64(f.At)
-	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepIOTLBFill, stTLBFilled)
+	t.Fill(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepIOTLBFill, stTLBFilled)
 }

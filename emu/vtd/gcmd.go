@@ -89,10 +89,10 @@ func (u *Unit) commandNext(t *emu.Txn) {
 	t.Aux[0] = u.pendingCommand()
 	u.s.Command = uint8(t.Aux[0])
 	if t.Aux[0] == 0 {
-		done(t, StepCommand)
+		t.Done(StepCommand)
 		return
 	}
-	delay(t, emu.DelayCommand, StepCommand, stCommandBegun)
+	t.Delay(emu.DelayCommand, StepCommand, stCommandBegun)
 }
 
 // commandBegun does the command, or what must come before it takes effect.
@@ -104,7 +104,7 @@ func (u *Unit) commandBegun(t *emu.Txn) {
 		u.setMode()
 		if u.cfg.ESRTPS {
 			t.Act.Sel = emu.Selector{Caches: allCaches}
-			invalidate(t, StepCommandFlush, stCommandMarked)
+			t.Invalidate(StepCommandFlush, stCommandMarked)
 			return
 		}
 	case cmdSIRTP:
@@ -112,7 +112,7 @@ func (u *Unit) commandBegun(t *emu.Txn) {
 		u.s.IRTA = u.reg.Get(rIRTA)
 		if u.cfg.ESIRTPS {
 			t.Act.Sel = emu.Selector{Caches: emu.CacheInterrupt.Set()}
-			invalidate(t, StepCommandFlush, stCommandMarked)
+			t.Invalidate(StepCommandFlush, stCommandMarked)
 			return
 		}
 	case cmdIRE: // interrupts in flight end before the switch
@@ -121,12 +121,12 @@ func (u *Unit) commandBegun(t *emu.Txn) {
 			u.s.InterruptsOff = true
 			t.Act.Sel = emu.Selector{Caches: emu.CacheInterrupt.Set()}
 		}
-		invalidate(t, StepCommandDrain, stCommandMarked)
+		t.Invalidate(StepCommandDrain, stCommandMarked)
 		return
 	case cmdQIE:
 		if u.status(spec.GstsQIES) && u.s.QueueBusy {
 			u.s.QueueStop = true
-			park(t, StepCommandWait, stCommandStopped)
+			t.Park(StepCommandWait, stCommandStopped)
 			return
 		}
 	case cmdTE, cmdPMEN:
@@ -134,12 +134,12 @@ func (u *Unit) commandBegun(t *emu.Txn) {
 			u.s.TranslationOff = true
 			u.setMode()
 			t.Act.Sel = emu.Selector{Caches: allCaches}
-			invalidate(t, StepCommandFlush, stCommandMarked)
+			t.Invalidate(StepCommandFlush, stCommandMarked)
 			return
 		}
 		if u.cfg.DWD || u.cfg.DRD { // everything in flight ends before the switch
 			t.Act.Sel = emu.Selector{}
-			invalidate(t, StepCommandDrain, stCommandMarked)
+			t.Invalidate(StepCommandDrain, stCommandMarked)
 			return
 		}
 	case cmdICC:
@@ -154,13 +154,13 @@ func (u *Unit) commandBegun(t *emu.Txn) {
 	u.commandDone(t)
 }
 
-func (u *Unit) commandMarked(t *emu.Txn)  { drain(t, StepCommandDrain, stCommandDrained) }
+func (u *Unit) commandMarked(t *emu.Txn)  { t.Drain(StepCommandDrain, stCommandDrained) }
 func (u *Unit) commandDrained(t *emu.Txn) { u.commandDone(t) }
 
 // commandStopped goes on when the queue engine has stopped.
 func (u *Unit) commandStopped(t *emu.Txn) {
 	if u.s.QueueBusy {
-		park(t, StepCommandWait, stCommandStopped)
+		t.Park(StepCommandWait, stCommandStopped)
 		return
 	}
 	u.commandDone(t)

@@ -54,10 +54,10 @@ func (u *Unit) remappable(t *emu.Txn) {
 	switch {
 	case uint64(index) >= 2<<spec.IrtaS.Of(u.s.IRTA), uint64(t.At)&u.lim.hawMask != 0:
 		u.fault(t, FaultIRIndex, StepInterruptIndex, 0)
-	case u.intr == nil:
+	case u.cache.Interrupt == nil:
 		u.missIRTE(t)
 	default:
-		probe(t, emu.CacheInterrupt, irteKey(t), StepInterruptCache, stIRTEProbed)
+		t.Probe(emu.CacheInterrupt, irteKey(t), StepInterruptCache, stIRTEProbed)
 	}
 }
 
@@ -78,10 +78,10 @@ func (u *Unit) missIRTE(t *emu.Txn) {
 		u.fetchIRTE(t)
 		return
 	}
-	acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stIRTEWalker)
+	t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stIRTEWalker)
 }
 
-func (u *Unit) fetchIRTE(t *emu.Txn) { fetch(t, t.At, spec.IRTESize, StepIRTE, stIRTE) }
+func (u *Unit) fetchIRTE(t *emu.Txn) { t.Fetch(t.At, spec.IRTESize, StepIRTE, stIRTE) }
 
 // irteFetched checks the entry, 5.1.4. Only one without fault is cached.
 func (u *Unit) irteFetched(t *emu.Txn) {
@@ -106,11 +106,11 @@ func (u *Unit) irteFetched(t *emu.Txn) {
 		u.fault(t, FaultIRTESource, StepInterruptSource, t.At)
 	case e[0]&rsvd[0]|e[1]&rsvd[1] != 0:
 		u.fault(t, FaultIRTEReserved, StepIRTE, t.At)
-	case u.intr == nil:
+	case u.cache.Interrupt == nil:
 		u.irteFilled(t)
 	default:
 		t.Act.Data = [4]uint64{e[0], e[1]}
-		fill(t, emu.CacheInterrupt, irteKey(t), 0, 0, StepInterruptFill, stIRTEFilled)
+		t.Fill(emu.CacheInterrupt, irteKey(t), 0, 0, StepInterruptFill, stIRTEFilled)
 	}
 }
 
@@ -119,7 +119,7 @@ func (u *Unit) irteFilled(t *emu.Txn) {
 		u.irteReady(t)
 		return
 	}
-	release(t, emu.SlotWalker, StepWalker, stIRTEReady)
+	t.Release(emu.SlotWalker, StepWalker, stIRTEReady)
 }
 
 // irteReady goes on with a valid entry in t.Entry.
@@ -174,13 +174,13 @@ func messageData(vector uint8) uint32 {
 // sendInterrupt ends t with a message, which stays behind the requester's earlier writes.
 func (u *Unit) sendInterrupt(t *emu.Txn, addr emu.PA, data uint32) {
 	t.Res.PA, t.Res.Data = addr, data
-	order(t, StepInterruptOrder, stIRQOrdered)
+	t.Order(StepInterruptOrder, stIRQOrdered)
 }
 
 func (u *Unit) interruptOrdered(t *emu.Txn) {
 	r := &t.Res
 	r.Status, r.Perm, r.Lg2 = emu.Interrupt, emu.Write, 64
-	done(t, StepIRQMessage)
+	t.Done(StepIRQMessage)
 }
 
 // setInterruptLimits works out the reserved bits of entries by mode and format, 9.9 and 9.10, and of

@@ -2,6 +2,7 @@ package vtd
 
 import (
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -21,7 +22,7 @@ var inFlightInterrupts = emu.Selector{
 func selInterrupts(s *emu.Selector, selective bool, index, im uint64) {
 	*s = emu.Selector{Caches: emu.CacheInterrupt.Set()}
 	if selective {
-		m := ones(uint8(im))
+		m := reg.Ones(uint8(im))
 		s.Match, s.First, s.Last = emu.MatchAddress, index&^m, index|m
 	}
 }
@@ -101,6 +102,6 @@ func selProcess(s *emu.Selector, g, did, pasid, addr, am uint64, hint bool) {
 
 // pages returns the aligned block of 2^am pages around addr.
 func pages(addr, am uint64) (first, last uint64) {
-	m := ones(uint8(min(am, 52)) + emu.PageShift)
+	m := reg.Ones(uint8(min(am, 52)) + emu.PageShift)
 	return addr &^ m, addr | m
 }

@@ -7,11 +7,11 @@ import (
 
 // probeContext looks into the context-cache (both modes).
 func (u *Unit) probeContext(t *emu.Txn) {
-	if u.ctx == nil {
-		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stContextWalker)
+	if u.cache.Entry == nil {
+		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stContextWalker)
 		return
 	}
-	probe(t, emu.CacheEntry, entryKey(t.Req.Source), StepContextCache, stContextProbed)
+	t.Probe(emu.CacheEntry, entryKey(t.Req.Source), StepContextCache, stContextProbed)
 }
 
 func (u *Unit) contextProbed(t *emu.Txn) {
@@ -19,7 +19,7 @@ func (u *Unit) contextProbed(t *emu.Txn) {
 		u.contextCached(t)
 		return
 	}
-	acquire(t, emu.SlotEntry, entryKey(t.Req.Source), StepContextMiss, stContextSlot)
+	t.Acquire(emu.SlotEntry, entryKey(t.Req.Source), StepContextMiss, stContextSlot)
 }
 
 func (u *Unit) contextSlot(t *emu.Txn) {
@@ -29,7 +29,7 @@ func (u *Unit) contextSlot(t *emu.Txn) {
 	case emu.AnsRetry:
 		u.probeContext(t)
 	default:
-		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stContextWalker)
+		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stContextWalker)
 	}
 }
 
@@ -47,7 +47,7 @@ func (u *Unit) contextCached(t *emu.Txn) {
 // fetchRoot reads the root entry of the bus.
 func (u *Unit) fetchRoot(t *emu.Txn) {
 	t.At = emu.PA(t.Aux[1]) + emu.PA(t.Req.Source>>8&0xff)*16
-	fetch(t, t.At, 16, StepRoot, stRoot)
+	t.Fetch(t.At, 16, StepRoot, stRoot)
 }
 
 // rootEntry checks the root entry and reads the context entry of the function.
@@ -66,7 +66,7 @@ func (u *Unit) rootEntry(t *emu.Txn) {
 			u.failContext(t, FaultRootReservedSM, StepRoot)
 		} else {
 			t.At = table + emu.PA(devfn&0x7f)*32
-			fetch(t, t.At, 16, StepContext, stSMContext0)
+			t.Fetch(t.At, 16, StepContext, stSMContext0)
 		}
 	case !e.P():
 		u.failContext(t, FaultRootAbsent, StepRoot)
@@ -74,7 +74,7 @@ func (u *Unit) rootEntry(t *emu.Txn) {
 		u.failContext(t, FaultRootReserved, StepRoot)
 	default:
 		t.At = e.CTP() + emu.PA(devfn)*16
-		fetch(t, t.At, 16, StepContext, stContext)
+		t.Fetch(t.At, 16, StepContext, stContext)
 	}
 }
 
@@ -121,7 +121,7 @@ func (u *Unit) checkContext(e *spec.ContextEntry) uint16 {
 
 // fillContext puts the entry into the context-cache, which ends the miss status.
 func (u *Unit) fillContext(t *emu.Txn, did uint32) {
-	if u.ctx == nil {
+	if u.cache.Entry == nil {
 		u.contextFilled(t)
 		return
 	}
@@ -129,18 +129,18 @@ func (u *Unit) fillContext(t *emu.Txn, did uint32) {
 	if !scalable(t) {
 		t.Act.Data[2] = ContextVersion(t.Entry[:2])
 	}
-	fill(t, emu.CacheEntry, entryKey(t.Req.Source), 0, did, StepContextFill, stContextFilled)
+	t.Fill(emu.CacheEntry, entryKey(t.Req.Source), 0, did, StepContextFill, stContextFilled)
 }
 
 func (u *Unit) contextFilled(t *emu.Txn) {
-	release(t, emu.SlotWalker, StepWalker, stContextReady)
+	t.Release(emu.SlotWalker, StepWalker, stContextReady)
 }
 
 // failContext ends the request with the fault of a root or context entry that was read. In caching
 // mode the entry is cached all the same (6.1), without a domain unless it is present.
 func (u *Unit) failContext(t *emu.Txn, c uint16, step emu.Step) {
 	u.setFault(t, c, step, t.At)
-	if !u.cfg.CM || u.ctx == nil {
+	if !u.cfg.CM || u.cache.Entry == nil {
 		u.raise(t)
 		return
 	}
@@ -152,7 +152,7 @@ func (u *Unit) failContext(t *emu.Txn, c uint16, step emu.Step) {
 		t.Entry[0], t.Entry[1] = 0, 0
 	}
 	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], 0, valCode.Put(uint64(c))}
-	fill(t, emu.CacheEntry, entryKey(t.Req.Source), 0, did, StepContextFill, stFaultFilled)
+	t.Fill(emu.CacheEntry, entryKey(t.Req.Source), 0, did, StepContextFill, stFaultFilled)
 }
 
 // contextReady goes on with a valid context entry in t.Entry.

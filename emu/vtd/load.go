@@ -11,37 +11,18 @@ import (
 // ErrImage is what an error of Load wraps.
 var ErrImage = errors.New("vtd: register image")
 
-// image is a register image by 4-byte words, keyed by offset.
-type image map[uint32]uint32
-
-func (m image) get(off uint32, size uint8) (v uint64, ok bool) {
-	for i := range uint32(size) / 4 {
-		w, has := m[off+4*i]
-		if !has {
-			return 0, false
-		}
-		v |= uint64(w) << (32 * i)
-	}
-	return v, true
-}
-
 // Load implements emu.Unit. The unit takes the capabilities of the image as far as it models them
 // (see Unmodelled), all registers as they are, and what hardware latches as if it had latched them
 // just now. The caches are emptied. The host address width is not in any register: it stays as
 // configured. Errors wrap ErrImage and name the offset or the register.
 func (u *Unit) Load(img emu.RegImage) error {
-	m := image{}
-	for _, r := range img {
-		if r.Size != 4 && r.Size != 8 || r.Off%4 != 0 || r.Off > spec.MaxWindow-uint32(r.Size) {
-			return fmt.Errorf("%w: offset %#x: size %d: want 4 or 8 bytes inside %#x", ErrImage, r.Off, r.Size, spec.MaxWindow)
-		}
-		for i := range uint32(r.Size) / 4 {
-			m[r.Off+4*i] = uint32(r.Value >> (32 * i))
-		}
+	m, err := img.Words(spec.MaxWindow)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrImage, err)
 	}
-	ver, haveVer := m.get(spec.OffVER, 4)
-	cap, haveCap := m.get(spec.OffCAP, 8)
-	ecap, haveEcap := m.get(spec.OffECAP, 8)
+	ver, haveVer := m.Get(spec.OffVER, 4)
+	cap, haveCap := m.Get(spec.OffCAP, 8)
+	ecap, haveEcap := m.Get(spec.OffECAP, 8)
 	if !haveVer || !haveCap || !haveEcap {
 		return fmt.Errorf("%w: VER_REG, CAP_REG or ECAP_REG is missing", ErrImage)
 	}
@@ -59,7 +40,7 @@ func (u *Unit) Load(img emu.RegImage) error {
 		if i == rVER || i == rCAP || i == rECAP || i == rGCMD || absent {
 			continue
 		}
-		if v, ok := m.get(r.Off, r.Size); ok {
+		if v, ok := m.Get(r.Off, r.Size); ok {
 			u.reg.Set(i, v)
 		}
 	}
@@ -110,10 +91,10 @@ func (u *Unit) freeRecord() uint32 {
 // Unmodelled lists what a loaded snapshot advertises or has turned on and this unit does not do, as
 // register and field. A use of it ends in a fault.
 func (u *Unit) Unmodelled() []string {
-	n := append(unmodelled(&spec.CAPLayout, u.adv.cap, u.cap), unmodelled(&spec.ECAPLayout, u.adv.ecap, u.ecap)...)
+	n := append(spec.CAPLayout.Names("CAP", u.adv.cap&^u.cap), spec.ECAPLayout.Names("ECAP", u.adv.ecap&^u.ecap)...)
 	on := u.reg.Get(rGSTS) & spec.GstsAFLS.Mask()
 	if !u.cfg.IR {
 		on = u.reg.Get(rGSTS) & (spec.GstsIRES.Mask() | spec.GstsCFIS.Mask() | spec.GstsAFLS.Mask())
 	}
-	return append(n, unmodelled(&spec.GSTSLayout, on, 0)...)
+	return append(n, spec.GSTSLayout.Names("GSTS", on)...)
 }

@@ -37,12 +37,12 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 }
 
 func (u *Unit) lookupLegacy(q *emu.Request, r *emu.Result) bool {
-	if u.ctx == nil || q.PASID != emu.NoPASID {
+	if u.cache.Entry == nil || q.PASID != emu.NoPASID {
 		return false
 	}
 	var v [4]uint64
 	key := entryKey(q.Source)
-	ctx, ok := u.ctx.Peek(&key, &v)
+	ctx, ok := u.cache.Entry.Peek(&key, &v)
 	if !ok || !valValid.On(v[3]) {
 		return false
 	}
@@ -59,12 +59,12 @@ func (u *Unit) lookupLegacy(q *emu.Request, r *emu.Result) bool {
 }
 
 func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
-	if u.ctx == nil || u.pasid == nil {
+	if u.cache.Entry == nil || u.cache.PASID == nil {
 		return false
 	}
 	var v [4]uint64
 	key := entryKey(q.Source)
-	ctx, ok := u.ctx.Peek(&key, &v)
+	ctx, ok := u.cache.Entry.Peek(&key, &v)
 	if !ok || !valValid.On(v[3]) {
 		return false
 	}
@@ -74,7 +74,7 @@ func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	key = pasidKey(q.Source, p)
-	if h.pasid, ok = u.pasid.Peek(&key, &v); !ok || !valValid.On(v[3]) {
+	if h.pasid, ok = u.cache.PASID.Peek(&key, &v); !ok || !valValid.On(v[3]) {
 		return false
 	}
 	if q.PASID != emu.NoPASID && q.Access&emu.Exec != 0 && !spec.PasidERE.On(v[2]) ||
@@ -124,12 +124,12 @@ func (u *Unit) lookupFirst(q *emu.Request, r *emu.Result, h *hit, p emu.PASID, v
 // lookupTLB answers from the IOTLB. n is what the request needs; grant is 0 for a second stage alone,
 // else the rights that the entry allows at most to a user request. v is scratch.
 func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n, grant emu.Access, version uint64, v *[4]uint64) bool {
-	if u.iotlb == nil {
+	if u.cache.IOTLB == nil {
 		return false
 	}
 	key := emu.Key{Tag: tag, Addr: uint64(q.Addr)}
 	var ok bool
-	if h.tlb, ok = u.iotlb.Peek(&key, v); !ok {
+	if h.tlb, ok = u.cache.IOTLB.Peek(&key, v); !ok {
 		return false
 	}
 	perm := emu.Access(tlbPerm.Of(v[0]))
@@ -147,7 +147,7 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n, 
 		return false
 	}
 	u.touch(h)
-	u.iotlb.Touch(h.tlb)
+	u.cache.IOTLB.Touch(h.tlb)
 	h.touched |= 1 << emu.CacheIOTLB
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Snoop, r.Touched = emu.PA(pa), 0, emu.OK, lg2, perm, false, h.touched
@@ -160,8 +160,8 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n, 
 
 // touch counts the hits of the entries that an answer comes from.
 func (u *Unit) touch(h *hit) {
-	u.ctx.Touch(h.ctx)
+	u.cache.Entry.Touch(h.ctx)
 	if h.touched.Has(emu.CachePASID) {
-		u.pasid.Touch(h.pasid)
+		u.cache.PASID.Touch(h.pasid)
 	}
 }

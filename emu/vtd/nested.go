@@ -2,6 +2,7 @@ package vtd
 
 import (
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -50,11 +51,11 @@ func (u *Unit) fsTableAt(t *emu.Txn, gpa uint64, level int8) {
 // translateGPA translates a guest-physical address: from what is cached, or by a walk.
 func (u *Unit) translateGPA(t *emu.Txn, gpa uint64, ret uint16) {
 	t.Frame[1].In, t.Frame[1].Ret = gpa, ret
-	if u.stage2 == nil {
+	if u.cache.Stage2 == nil {
 		u.stage2Walk(t)
 		return
 	}
-	probe(t, emu.CacheStage2, stage2Key(t), StepStage2, stStage2Probed)
+	t.Probe(emu.CacheStage2, stage2Key(t), StepStage2, stStage2Probed)
 }
 
 func (u *Unit) stage2Probed(t *emu.Txn) {
@@ -137,11 +138,11 @@ func (u *Unit) stage2Walk(t *emu.Txn) {
 	if n, d := u.stage2Need(t); n != 0 {
 		t.Aux[3] = uint64(n) | u.wantedFlags(t, false, false) | (uint64(n)|u.wantedFlags(t, true, d != 0))<<32
 	}
-	if u.walk2 == nil {
+	if u.cache.Walk2 == nil {
 		u.stage2Top(t)
 		return
 	}
-	probe(t, emu.CacheWalk2, stage2Key(t), StepWalk2, stWalk2Probed)
+	t.Probe(emu.CacheWalk2, stage2Key(t), StepWalk2, stWalk2Probed)
 }
 
 func (u *Unit) walk2Probed(t *emu.Txn) {
@@ -164,7 +165,7 @@ func stage2Fetch(t *emu.Txn, table emu.PA, level int8) {
 	f := &t.Frame[1]
 	f.Table, f.Level = table, level
 	f.At = table + emu.PA(f.In>>(entryLg2(level)&63)&511*8)
-	fetch(t, f.At, 8, ssStep[level&7], stStage2Entry)
+	t.Fetch(f.At, 8, ssStep[level&7], stStage2Entry)
 }
 
 func (u *Unit) stage2Descend(t *emu.Txn) { stage2Fetch(t, t.Frame[1].Table, t.Frame[1].Level) }
@@ -236,7 +237,7 @@ func (u *Unit) stage2Down(t *emu.Txn) {
 		v := &t.Act.Data
 		v[0] = uint64(table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(level-1))
 		v[1], v[2], v[3] = 0, t.Entry[entrySSVer], 0
-		fill(t, emu.CacheWalk2, stage2Key(t), entryLg2(level), 0, StepWalkFill, stStage2Descend)
+		t.Fill(emu.CacheWalk2, stage2Key(t), entryLg2(level), 0, StepWalkFill, stStage2Descend)
 	default:
 		stage2Fetch(t, table, level-1)
 	}
@@ -247,15 +248,15 @@ func (u *Unit) stage2Leaf(t *emu.Txn) {
 	f := &t.Frame[1]
 	lg2 := entryLg2(f.Level)
 	v := &t.Act.Data
-	v[0] = f.Entry&spec.SSADDR.Mask()&^ones(lg2) | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(f.Perm))
+	v[0] = f.Entry&spec.SSADDR.Mask()&^reg.Ones(lg2) | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(f.Perm))
 	v[1] = tlbClean.PutBool(spec.PasidSSADE.On(t.Entry[0]) && !spec.SSD.On(f.Entry)) |
 		tlbSNP.Put(spec.SSSNP.Of(f.Entry)) | tlbLeaf2.Put(uint64(f.At)>>3)
 	v[2], v[3] = t.Entry[entrySSVer], 0
-	if u.stage2 == nil || f.Perm&emu.RW == 0 {
+	if u.cache.Stage2 == nil || f.Perm&emu.RW == 0 {
 		u.stage2Done(t, v)
 		return
 	}
-	fill(t, emu.CacheStage2, stage2Key(t), lg2, 0, StepStage2Fill, stStage2Filled)
+	t.Fill(emu.CacheStage2, stage2Key(t), lg2, 0, StepStage2Fill, stStage2Filled)
 }
 
 func (u *Unit) stage2Filled(t *emu.Txn) { u.stage2Done(t, &t.Act.Data) }
@@ -264,13 +265,13 @@ func (u *Unit) stage2Filled(t *emu.Txn) { u.stage2Done(t, &t.Act.Data) }
 func (u *Unit) failStage2(t *emu.Txn, c uint16, attr uint64) {
 	f := &t.Frame[1]
 	u.setFault(t, c, StepSSTable, f.At)
-	if !u.cfg.CM || u.stage2 == nil {
+	if !u.cfg.CM || u.cache.Stage2 == nil {
 		u.raise(t)
 		return
 	}
 	lg2 := entryLg2(f.Level)
 	t.Act.Data = [4]uint64{tlbLg2.Put(uint64(lg2)), attr | tlbLeaf2.Put(uint64(f.At)>>3), t.Entry[entrySSVer], 0}
-	fill(t, emu.CacheStage2, stage2Key(t), lg2, 0, StepStage2Fill, stFaultFilled)
+	t.Fill(emu.CacheStage2, stage2Key(t), lg2, 0, StepStage2Fill, stFaultFilled)
 }
 
 // stage2Done goes on with a guest-physical address translated, v.
@@ -290,7 +291,7 @@ func (u *Unit) stage2Done(t *emu.Txn, v *[4]uint64) {
 		return
 	}
 	t.Entry[entryTable] = tlbPerm.Of(v[0])
-	f.Table = emu.PA(v[0]&tlbPage.Mask() | g.In&ones(uint8(tlbLg2.Of(v[0])))&^(emu.PageSize-1))
+	f.Table = emu.PA(v[0]&tlbPage.Mask() | g.In&reg.Ones(uint8(tlbLg2.Of(v[0])))&^(emu.PageSize-1))
 	if f.Level < fsTopLevel(t) && u.lim.walk>>(entryLg2(f.Level+1)&63)&1 != 0 {
 		u.fsFillWalk(t)
 		return

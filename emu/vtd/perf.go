@@ -168,7 +168,7 @@ func (u *Unit) perfRegisters() []reg.Reg {
 }
 
 // allCounters is the set of counters that there are.
-func (u *Unit) allCounters() uint64 { return ones(uint8(u.cfg.Perf.Counters)) }
+func (u *Unit) allCounters() uint64 { return reg.Ones(uint8(u.cfg.Perf.Counters)) }
 
 // counterRegisters returns the registers of counter i.
 func (u *Unit) counterRegisters(i int, events [spec.NumEventGroups]uint32) []reg.Reg {
@@ -181,7 +181,7 @@ func (u *Unit) counterRegisters(i int, events [spec.NumEventGroups]uint32) []reg
 	}
 	t := make([]reg.Reg, cLen)
 	t[cCNTR] = reg.Reg{Name: name("PERFCNTR_REG"), Off: p.CntrOff + uint32(i)*p.Stride, Size: 8,
-		RW: ones(p.Width), Effect: effCounter, Layout: &spec.PERFCNTRLayout}
+		RW: reg.Ones(p.Width), Effect: effCounter, Layout: &spec.PERFCNTRLayout}
 	t[cCFG] = reg.Reg{Name: name("PERFCNTRCFG_REG"), Off: block + spec.OffPERFCNTRCFG, Size: 8,
 		RW: cfg, Effect: effCounter, Layout: &spec.PERFCNTRCFGLayout}
 	for f := range uint32(spec.NumFilters) {

@@ -1,6 +1,9 @@
 package vtd
 
-import "github.com/iommulab/iommulab/emu/vtd/spec"
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/vtd/spec"
+)
 
 // Performance monitoring as words: PERFCAP_REG, the four offsets, PERFEVNTCAP_REG by group, and for
 // each counter up to the last limited one its events by group.
@@ -57,8 +60,8 @@ func (c *Config) adoptPerf(cap, ecap uint64, w []uint64) {
 }
 
 // perfImage collects the words of perfWords from a register image.
-func perfImage(m image) []uint64 {
-	get := func(off uint32, size uint8) uint64 { v, _ := m.get(off, size); return v }
+func perfImage(m emu.RegWords) []uint64 {
+	get := func(off uint32, size uint8) uint64 { v, _ := m.Get(off, size); return v }
 	w := []uint64{
 		get(spec.OffPERFCAP, 8), get(spec.OffPERFCFGOFF, 4), get(spec.OffPERFFRZOFF, 4),
 		get(spec.OffPERFOVFOFF, 4), get(spec.OffPERFCNTROFF, 4),

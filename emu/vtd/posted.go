@@ -16,7 +16,7 @@ const pidControl = 32
 
 // post begins to post the interrupt of the entry in t.Entry. The descriptor may not show it before
 // the requester's earlier writes are visible.
-func (u *Unit) post(t *emu.Txn) { order(t, StepInterruptOrder, stPostOrdered) }
+func (u *Unit) post(t *emu.Txn) { t.Order(StepInterruptOrder, stPostOrdered) }
 
 func (u *Unit) postOrdered(t *emu.Txn) {
 	pda := (*spec.IRTE)(t.Entry[:2]).PDA()
@@ -24,7 +24,7 @@ func (u *Unit) postOrdered(t *emu.Txn) {
 		u.fault(t, FaultPIDAccess, StepPID, pda)
 		return
 	}
-	fetch(t, pda+pidControl, 32, StepPID, stPID)
+	t.Fetch(pda+pidControl, 32, StepPID, stPID)
 }
 
 // pidFetched checks the descriptor and requests the vector.
@@ -51,7 +51,7 @@ func (u *Unit) pirSet(t *emu.Txn) {
 		u.fault(t, FaultPIDAccess, StepPIR, pda)
 		return
 	}
-	fetchMore(t, pda+pidControl, 8, StepPID, stPIDControl)
+	t.FetchMore(pda+pidControl, 8, StepPID, stPIDControl)
 }
 
 // pidNotify decides whether a notification follows: if none is outstanding, and the interrupt is
@@ -64,7 +64,7 @@ func (u *Unit) pidNotify(t *emu.Txn) {
 		u.fault(t, FaultPIDAccess, StepPID, e.PDA())
 	case spec.PidON.On(w), !spec.IrteURG.On(e[0]) && spec.PidSN.On(w):
 		t.Res.Status, t.Res.PA, t.Res.Perm, t.Res.Lg2 = emu.Posted, e.PDA(), emu.Write, 64
-		done(t, StepPIR)
+		t.Done(StepPIR)
 	default:
 		a := &t.Act
 		a.Op, a.Addr, a.Size, a.Step = emu.OpCAS, e.PDA()+pidControl, 8, StepPIDNotify

@@ -2,55 +2,35 @@ package vtd
 
 import (
 	"fmt"
-	"strings"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/iotlb"
 )
 
-// PresetInfo names a configuration and says what it is.
-type PresetInfo struct {
-	Name string
-	Doc  string // one line
-}
-
-type preset struct {
-	PresetInfo
-	config func() Config
-}
-
 // presets are in the order in which a user reads them. Those of hardware have the capabilities that
 // machines print when they boot; geometries of caches are not published and are those of the default.
-var presets = [...]preset{
-	{PresetInfo{"default", "a server unit without device-TLB: DefaultConfig"}, DefaultConfig},
-	{PresetInfo{"full", "everything that is modelled; SRTP and SIRTP invalidate nothing, so a forgotten flush shows"}, full},
-	{PresetInfo{"full-esrtps", "full, but SRTP and SIRTP invalidate the caches"}, fullESRTPS},
-	{PresetInfo{"v6", "server of 2023, version 6.0: scalable mode, nested, no register-based invalidation"}, version6},
-	{PresetInfo{"legacy", "server of 2014 to 2019, version 1.0: legacy mode with device-TLB and posted interrupts"}, legacyServer},
-	{PresetInfo{"client", "desktop of 2015 to 2022, version 1.0: legacy mode, non-coherent walks, 256 domains, no device-TLB"}, client},
-	{PresetInfo{"qemu", "QEMU 11 with scalable mode and second stage, 48 address bits"}, qemu},
-	{PresetInfo{"qemu-legacy", "QEMU 11 without scalable mode, 48 address bits"}, qemuLegacy},
+var presets = emu.Presets[Config]{
+	{PresetInfo: emu.PresetInfo{Name: "default", Doc: "a server unit without device-TLB: DefaultConfig"}, Config: DefaultConfig},
+	{PresetInfo: emu.PresetInfo{Name: "full", Doc: "everything that is modelled; SRTP and SIRTP invalidate nothing, so a forgotten flush shows"}, Config: full},
+	{PresetInfo: emu.PresetInfo{Name: "full-esrtps", Doc: "full, but SRTP and SIRTP invalidate the caches"}, Config: fullESRTPS},
+	{PresetInfo: emu.PresetInfo{Name: "v6", Doc: "server of 2023, version 6.0: scalable mode, nested, no register-based invalidation"}, Config: version6},
+	{PresetInfo: emu.PresetInfo{Name: "legacy", Doc: "server of 2014 to 2019, version 1.0: legacy mode with device-TLB and posted interrupts"}, Config: legacyServer},
+	{PresetInfo: emu.PresetInfo{Name: "client", Doc: "desktop of 2015 to 2022, version 1.0: legacy mode, non-coherent walks, 256 domains, no device-TLB"}, Config: client},
+	{PresetInfo: emu.PresetInfo{Name: "qemu", Doc: "QEMU 11 with scalable mode and second stage, 48 address bits"}, Config: qemu},
+	{PresetInfo: emu.PresetInfo{Name: "qemu-legacy", Doc: "QEMU 11 without scalable mode, 48 address bits"}, Config: qemuLegacy},
 }
 
 // Presets lists the named configurations.
-func Presets() []PresetInfo {
-	list := make([]PresetInfo, len(presets))
-	for i, p := range presets {
-		list[i] = p.PresetInfo
-	}
-	return list
-}
+func Presets() []emu.PresetInfo { return presets.Info() }
 
 // Preset returns the configuration of a name. An error wraps ErrConfig and lists the names.
 func Preset(name string) (Config, error) {
-	names := make([]string, len(presets))
-	for i, p := range presets {
-		if p.Name == name {
-			return p.config(), nil
-		}
-		names[i] = p.Name
+	c, err := presets.Get(name)
+	if err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return Config{}, fmt.Errorf("%w: no preset %q; want one of %s", ErrConfig, name, strings.Join(names, ", "))
+	return c, nil
 }
 
 func full() Config {

@@ -23,7 +23,7 @@ func stopMarker(q *emu.Request) bool {
 
 // pageRequest goes on with a page request whose PASID entry is valid.
 func (u *Unit) pageRequest(t *emu.Txn) {
-	acquire(t, emu.SlotLog, emu.Key{}, StepPageLog, stPageLog)
+	t.Acquire(emu.SlotLog, emu.Key{}, StepPageLog, stPageLog)
 }
 
 // pageSlot returns the offset of the entry behind the last one, and the one after that.
@@ -58,16 +58,16 @@ func (u *Unit) pageLog(t *emu.Txn) {
 		selDomain(s, spec.GranDomain, did)
 	default:
 		selPages(s, did, addr, 0, false)
-		invalidate(t, StepPageInvalidate, stPageSecond)
+		t.Invalidate(StepPageInvalidate, stPageSecond)
 		return
 	}
-	invalidate(t, StepPageInvalidate, stPageInvalidated)
+	t.Invalidate(StepPageInvalidate, stPageInvalidated)
 }
 
 // pageSecond is the second half of a page-selective invalidation within a domain.
 func (u *Unit) pageSecond(t *emu.Txn) {
 	selGuest(&t.Act.Sel, spec.PasidDID.Of(t.Entry[1]))
-	invalidate(t, StepPageInvalidate, stPageInvalidated)
+	t.Invalidate(StepPageInvalidate, stPageInvalidated)
 }
 
 // pageWrite writes the descriptor behind the last one.
@@ -105,10 +105,10 @@ func (u *Unit) pageWritten(t *emu.Txn) {
 	u.reg.Set(rPQT, next)
 	t.Wake |= u.pageStatus(spec.PrsPPR)
 	t.Res.Status = emu.OK
-	release(t, emu.SlotLog, StepPageLog, stPageReleased)
+	t.Release(emu.SlotLog, StepPageLog, stPageReleased)
 }
 
-func (u *Unit) pageReleased(t *emu.Txn) { done(t, StepPageWrite) }
+func (u *Unit) pageReleased(t *emu.Txn) { t.Done(StepPageWrite) }
 
 // pageStatus sets a bit of PRS and raises the page-request event if it is the first, 7.5.
 func (u *Unit) pageStatus(b reg.Bits) emu.Wake {
@@ -130,7 +130,7 @@ func (u *Unit) faulted(t *emu.Txn, step emu.Step) {
 	index, last := q.PRG()
 	off := t.Res.Fault.Code == FaultDisabled || !u.cfg.PRS
 	if q.Type != emu.PageRequest || !last || stopMarker(q) || off {
-		done(t, step)
+		t.Done(step)
 		return
 	}
 	code := uint8(emu.PRGInvalid)
@@ -142,7 +142,7 @@ func (u *Unit) faulted(t *emu.Txn, step emu.Step) {
 	t.State = stPageResponded
 }
 
-func (u *Unit) pageResponded(t *emu.Txn) { done(t, StepPageResponse) }
+func (u *Unit) pageResponded(t *emu.Txn) { t.Done(StepPageResponse) }
 
 // descPageGroup sends the answer of software to a page request group, 7.6.1.
 func (u *Unit) descPageGroup(t *emu.Txn) {

@@ -43,7 +43,7 @@ func (u *Unit) queueNext(t *emu.Txn) {
 		return
 	}
 	size := u.descSize()
-	fetch(t, emu.PA(iqa&spec.IqaIQA.Mask()+head), size, StepQueueFetch, stQueueFetched)
+	t.Fetch(emu.PA(iqa&spec.IqaIQA.Mask()+head), size, StepQueueFetch, stQueueFetched)
 }
 
 // queueState returns what is wrong with the queue as programmed, 6.5.2.11.
@@ -74,7 +74,7 @@ func (u *Unit) queueFetched(t *emu.Txn) {
 	if t.Act.Size == spec.DescSize256 {
 		t.Entry[2], t.Entry[3] = t.In[2], t.In[3]
 	}
-	delay(t, emu.DelayQueue, StepQueueDecode, stQueueDecoded)
+	t.Delay(emu.DelayQueue, StepQueueDecode, stQueueDecoded)
 }
 
 // queueDecoded checks the descriptor, moves IQH behind it and executes it.
@@ -105,7 +105,7 @@ func (u *Unit) queueSecond(t *emu.Txn) {
 		u.queueNext(t)
 		return
 	}
-	invalidate(t, StepQueueInvalidate, stQueueNext)
+	t.Invalidate(StepQueueInvalidate, stQueueNext)
 }
 
 // timeoutError sets ITE and stops.
@@ -141,7 +141,7 @@ func (u *Unit) queueEnd(t *emu.Txn) {
 	if u.s.QueueStop {
 		t.Wake |= EngineCommand.Set()
 	}
-	done(t, StepQueueStop)
+	t.Done(StepQueueStop)
 }
 
 // descWait executes a wait descriptor, 6.5.2.9: everything before it is complete once the devices
@@ -157,18 +157,18 @@ func (u *Unit) descWait(t *emu.Txn) {
 		u.queueWait(t)
 	case spec.IwPD.On(t.Entry[0]):
 		t.Act.Sel = emu.Selector{Match: emu.MatchType, Type: emu.PageRequest}
-		invalidate(t, StepPageDrain, stWaitMarked)
+		t.Invalidate(StepPageDrain, stWaitMarked)
 	default:
 		u.waitMarked(t)
 	}
 }
 
-func (u *Unit) waitMarked(t *emu.Txn) { drain(t, StepWaitDrain, stWaitDrained) }
+func (u *Unit) waitMarked(t *emu.Txn) { t.Drain(StepWaitDrain, stWaitDrained) }
 
 // queueWait parks the engine until a device-TLB invalidation ends, and tries the descriptor again.
 func (u *Unit) queueWait(t *emu.Txn) {
 	u.s.QueueWaits = true
-	park(t, StepQueueDevTLB, stQueueAgain)
+	t.Park(StepQueueDevTLB, stQueueAgain)
 }
 
 func (u *Unit) queueAgain(t *emu.Txn) {

@@ -25,7 +25,7 @@ func (u *Unit) invalidateContext(t *emu.Txn) bool {
 	}
 	t.Aux[1] = g
 	u.selContext(&t.Act.Sel, g, spec.CcmdDID.Of(v), spec.CcmdSID.Of(v), spec.CcmdFM.Of(v))
-	invalidate(t, StepCommandFlush, stCommandMarked)
+	t.Invalidate(StepCommandFlush, stCommandMarked)
 	return true
 }
 
@@ -47,6 +47,6 @@ func (u *Unit) invalidateIOTLB(t *emu.Txn) bool {
 	} else {
 		selDomain(&t.Act.Sel, g, did)
 	}
-	invalidate(t, StepCommandFlush, stCommandMarked)
+	t.Invalidate(StepCommandFlush, stCommandMarked)
 	return true
 }

@@ -100,7 +100,7 @@ func (u *Unit) registers() []reg.Reg {
 		}
 	}
 	const ivaMask = 1<<12 - 1 - 0xf80 // AM and IH
-	phm := ones(c.HAW) &^ pmrMask
+	phm := reg.Ones(c.HAW) &^ pmrMask
 	t := []reg.Reg{
 		ro("VER_REG", spec.OffVER, 4, spec.VerMax.Put(uint64(c.VersionMajor))|spec.VerMin.Put(uint64(c.VersionMinor)), &spec.VERLayout),
 		ro("CAP_REG", spec.OffCAP, 8, u.cap, &spec.CAPLayout),

@@ -8,7 +8,7 @@ import (
 
 const (
 	saveName    = "vtd"
-	saveVersion = 4
+	saveVersion = 5
 )
 
 // Save implements emu.Unit. The capabilities are part of it: a unit that has loaded a snapshot
@@ -20,13 +20,7 @@ func (u *Unit) Save(e *emu.Encoder) {
 	e.Words(u.cfg.perfWords())
 	u.reg.Save(e)
 	e.Struct(&u.s)
-	u.ctx.Save(e)
-	u.pasid.Save(e)
-	u.iotlb.Save(e)
-	u.walk.Save(e)
-	u.intr.Save(e)
-	u.walk2.Save(e)
-	u.stage2.Save(e)
+	u.cache.Save(e)
 }
 
 func (u *Unit) registerVersion() uint64 { return u.reg.Get(rVER) }
@@ -70,12 +64,5 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 	u.setMode()
 	u.setPerf()
 	u.s.Perf = s.Perf // nothing begins to count anew
-	for _, restore := range []func(*emu.Decoder) error{
-		u.ctx.Restore, u.pasid.Restore, u.iotlb.Restore, u.walk.Restore, u.intr.Restore, u.walk2.Restore, u.stage2.Restore,
-	} {
-		if err := restore(d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return u.cache.Restore(d)
 }

@@ -12,7 +12,7 @@ func (u *Unit) smContextChunk0(t *emu.Txn) {
 		return
 	}
 	t.Entry[0], t.Entry[1] = t.In[0], t.In[1]
-	fetchMore(t, t.At+16, 16, StepContext, stSMContext1)
+	t.FetchMore(t.At+16, 16, StepContext, stSMContext1)
 }
 
 // smContextChunk1 checks the assembled scalable context entry.
@@ -109,11 +109,11 @@ func pasidOf(t *emu.Txn) emu.PASID { return emu.PASID(auxPASID.Of(t.Aux[0])) }
 
 // probePASID looks into the PASID-cache.
 func (u *Unit) probePASID(t *emu.Txn) {
-	if u.pasid == nil {
-		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stPASIDWalker)
+	if u.cache.PASID == nil {
+		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stPASIDWalker)
 		return
 	}
-	probe(t, emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), StepPASIDCache, stPASIDProbed)
+	t.Probe(emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), StepPASIDCache, stPASIDProbed)
 }
 
 func (u *Unit) pasidProbed(t *emu.Txn) {
@@ -121,7 +121,7 @@ func (u *Unit) pasidProbed(t *emu.Txn) {
 		u.pasidCached(t)
 		return
 	}
-	acquire(t, emu.SlotPASID, pasidKey(t.Req.Source, pasidOf(t)), StepPASIDMiss, stPASIDSlot)
+	t.Acquire(emu.SlotPASID, pasidKey(t.Req.Source, pasidOf(t)), StepPASIDMiss, stPASIDSlot)
 }
 
 func (u *Unit) pasidSlot(t *emu.Txn) {
@@ -131,7 +131,7 @@ func (u *Unit) pasidSlot(t *emu.Txn) {
 	case emu.AnsRetry:
 		u.probePASID(t)
 	default:
-		acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stPASIDWalker)
+		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stPASIDWalker)
 	}
 }
 
@@ -149,7 +149,7 @@ func (u *Unit) pasidCached(t *emu.Txn) {
 // fetchPASIDDir reads the directory entry.
 func (u *Unit) fetchPASIDDir(t *emu.Txn) {
 	t.At = emu.PA(t.Aux[1]) + emu.PA(pasidOf(t)>>6)*8
-	fetch(t, t.At, 8, StepPASIDDir, stPASIDDir)
+	t.Fetch(t.At, 8, StepPASIDDir, stPASIDDir)
 }
 
 // pasidDirEntry checks the directory entry and reads the table entry.
@@ -169,7 +169,7 @@ func (u *Unit) pasidDirEntry(t *emu.Txn) {
 		u.failPASID(t, FaultPASIDDirReserved, StepPASIDDir)
 	default:
 		t.At = e.SMPTBLPTR() + emu.PA(pasidOf(t)&63)*64
-		fetch(t, t.At, 16, StepPASIDEntry, stPASID0)
+		t.Fetch(t.At, 16, StepPASIDEntry, stPASID0)
 	}
 }
 
@@ -182,7 +182,7 @@ func (u *Unit) pasidChunk(t *emu.Txn) {
 	i := t.State - stPASID0
 	t.Entry[2*i], t.Entry[2*i+1] = t.In[0], t.In[1]
 	if i < 3 {
-		fetchMore(t, t.At+emu.PA(i+1)*16, 16, StepPASIDEntry, t.State+1)
+		t.FetchMore(t.At+emu.PA(i+1)*16, 16, StepPASIDEntry, t.State+1)
 		return
 	}
 	if u.obs != nil {
@@ -226,23 +226,23 @@ func (u *Unit) checkPASID(e *spec.PASIDEntry) uint16 {
 
 // fillPASID puts the entry into the PASID-cache, which ends the miss status.
 func (u *Unit) fillPASID(t *emu.Txn, did uint32) {
-	if u.pasid == nil {
+	if u.cache.PASID == nil {
 		u.pasidFilled(t)
 		return
 	}
 	flags := valValid.Mask() | valDirFPD.Put(auxDirFPD.Of(t.Aux[0]))
 	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Entry[2], flags}
-	fill(t, emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), 0, did, StepPASIDFill, stPASIDFilled)
+	t.Fill(emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), 0, did, StepPASIDFill, stPASIDFilled)
 }
 
 func (u *Unit) pasidFilled(t *emu.Txn) {
-	release(t, emu.SlotWalker, StepWalker, stPASIDReady)
+	t.Release(emu.SlotWalker, StepWalker, stPASIDReady)
 }
 
 // failPASID is failContext for PASID directory and table entries.
 func (u *Unit) failPASID(t *emu.Txn, c uint16, step emu.Step) {
 	u.setFault(t, c, step, t.At)
-	if !u.cfg.CM || u.pasid == nil {
+	if !u.cfg.CM || u.cache.PASID == nil {
 		u.raise(t)
 		return
 	}
@@ -254,7 +254,7 @@ func (u *Unit) failPASID(t *emu.Txn, c uint16, step emu.Step) {
 	}
 	flags := valCode.Put(uint64(c)) | valDirFPD.Put(auxDirFPD.Of(t.Aux[0]))
 	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Entry[2], flags}
-	fill(t, emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), 0, did, StepPASIDFill, stFaultFilled)
+	t.Fill(emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), 0, did, StepPASIDFill, stFaultFilled)
 }
 
 // pasidReady goes on with a valid PASID entry in t.Entry.

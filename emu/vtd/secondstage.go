@@ -2,6 +2,7 @@ package vtd
 
 import (
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -47,14 +48,14 @@ func (u *Unit) ssHit(t *emu.Txn) bool {
 		return false
 	}
 	lg2 := uint8(tlbLg2.Of(v[0]))
-	pa := v[0]&tlbPage.Mask() | t.Frame[0].In&ones(lg2)
+	pa := v[0]&tlbPage.Mask() | t.Frame[0].In&reg.Ones(lg2)
 	if outputInterrupt(q, pa, lg2) {
 		u.fault(t, code(t, FaultOutputRange, FaultOutputRangeSM), StepOutputRange, leaf)
 		return true
 	}
 	u.answer(t, pa, lg2, perm, v[2], leaf)
 	u.completion(t, tlbSNP.On(v[1]))
-	done(t, StepIOTLB)
+	t.Done(StepIOTLB)
 	return true
 }
 
@@ -69,11 +70,11 @@ func absentCode(t *emu.Txn) uint16 {
 // ssBegin starts a walk: at what the paging-structure caches know, or at the top.
 func (u *Unit) ssBegin(t *emu.Txn) {
 	u.ssWants(t)
-	if u.walk == nil {
+	if u.cache.Walk == nil {
 		u.walkTop(t)
 		return
 	}
-	probe(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stWalkProbed)
+	t.Probe(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepWalkCache, stWalkProbed)
 }
 
 // walkProbed goes on below what is cached. A right that the entries above lack is missed here, as it
@@ -114,7 +115,7 @@ func ssFetch(t *emu.Txn, table emu.PA, level int8) {
 	f := &t.Frame[0]
 	f.Table, f.Level = table, level
 	f.At = table + emu.PA(f.In>>(entryLg2(level)&63)&511*8)
-	fetch(t, f.At, 8, ssStep[level&7], stSSEntry)
+	t.Fetch(f.At, 8, ssStep[level&7], stSSEntry)
 }
 
 // ssStep is the step that reads an entry of a level.
@@ -273,7 +274,7 @@ func (u *Unit) ssUpdate(t *emu.Txn, f *emu.Frame, flags uint64, next uint16) {
 		u.fault(t, FaultSSNoncoherent, StepSSUpdate, f.At)
 		return
 	}
-	swap(t, f.At, f.Entry, f.Entry|flags, StepSSUpdate, next)
+	t.Swap(f.At, f.Entry, f.Entry|flags, StepSSUpdate, next)
 }
 
 // ssUpdated goes on after the compare-and-swap; if the entry changed meanwhile it is looked at anew.
@@ -318,7 +319,7 @@ func (u *Unit) ssFillWalk(t *emu.Txn, table emu.PA, level int8) {
 	v := &t.Act.Data
 	v[0] = uint64(table) | walkPerm.Put(uint64(f.Perm)) | walkLevel.Put(uint64(level))
 	v[1], v[2], v[3] = 0, t.Aux[2], 0
-	fill(t, emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, entryLg2(level+1), 0, StepWalkFill, stSSDescend)
+	t.Fill(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, entryLg2(level+1), 0, StepWalkFill, stSSDescend)
 }
 
 // entryLg2 is log2 of the bytes below an entry of a level.
@@ -328,8 +329,8 @@ func entryLg2(level int8) uint8 { return 12 + 9*uint8(level) }
 func (u *Unit) ssLeaf(t *emu.Txn) {
 	f := &t.Frame[0]
 	f.Lg2 = entryLg2(f.Level)
-	page := f.Entry & spec.SSADDR.Mask() &^ ones(f.Lg2)
-	pa := page | f.In&ones(f.Lg2)
+	page := f.Entry & spec.SSADDR.Mask() &^ reg.Ones(f.Lg2)
+	pa := page | f.In&reg.Ones(f.Lg2)
 	if outputInterrupt(&t.Req, pa, f.Lg2) && f.Perm&emu.RW != 0 {
 		u.fault(t, code(t, FaultOutputRange, FaultOutputRangeSM), StepOutputRange, f.At)
 		return
@@ -339,8 +340,8 @@ func (u *Unit) ssLeaf(t *emu.Txn) {
 	}
 	u.answer(t, pa, f.Lg2, f.Perm, t.Aux[2], f.At)
 	u.completion(t, spec.SSSNP.On(f.Entry))
-	if u.iotlb == nil || f.Perm&emu.RW == 0 {
-		done(t, StepSSLeaf)
+	if u.cache.IOTLB == nil || f.Perm&emu.RW == 0 {
+		t.Done(StepSSLeaf)
 		return
 	}
 	ade := scalable(t) && spec.PasidSSADE.On(t.Entry[0])
@@ -349,7 +350,7 @@ func (u *Unit) ssLeaf(t *emu.Txn) {
 	v[1] = tlbClean.PutBool(ade && !spec.SSD.On(f.Entry)) | tlbSNP.Put(spec.SSSNP.Of(f.Entry))
 	v[2] = t.Aux[2]
 	v[3] = uint64(f.At)
-	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepIOTLBFill, stTLBFilled)
+	t.Fill(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, f.Lg2, 0, StepIOTLBFill, stTLBFilled)
 }
 
 // failSS ends the request with the fault of an entry without rights or with reserved bits set. In
@@ -357,11 +358,11 @@ func (u *Unit) ssLeaf(t *emu.Txn) {
 func (u *Unit) failSS(t *emu.Txn, c uint16, attr uint64) {
 	f := &t.Frame[0]
 	u.setFault(t, c, StepSSTable, f.At)
-	if !u.cfg.CM || u.iotlb == nil {
+	if !u.cfg.CM || u.cache.IOTLB == nil {
 		u.raise(t)
 		return
 	}
 	lg2 := entryLg2(f.Level)
 	t.Act.Data = [4]uint64{tlbLg2.Put(uint64(lg2)), attr, t.Aux[2], uint64(f.At)}
-	fill(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepIOTLBFill, stFaultFilled)
+	t.Fill(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepIOTLBFill, stFaultFilled)
 }

@@ -137,17 +137,17 @@ func (u *Unit) hitDomain(q *emu.Request, r *emu.Result) uint64 {
 	}
 	var e [4]uint64
 	key := entryKey(q.Source)
-	u.ctx.Peek(&key, &e)
+	u.cache.Entry.Peek(&key, &e)
 	p, _, _ := u.smPASID(q, (*spec.SMContextEntry)(&e))
 	key = pasidKey(q.Source, p)
-	u.pasid.Peek(&key, &e)
+	u.cache.PASID.Peek(&key, &e)
 	return spec.PasidDID.Of(e[1])
 }
 
 // aboutToOverflow reports whether one request that hits everywhere could make a counter overflow.
 func (u *Unit) aboutToOverflow() bool {
 	const most = 8 // more than the events of any group in such a request
-	top := ones(u.cfg.Perf.Width)
+	top := reg.Ones(u.cfg.Perf.Width)
 	for _, m := range u.perf.group {
 		for ; m != 0; m &= m - 1 {
 			if u.reg.Get(u.counterReg(bits.TrailingZeros64(m), cCNTR)) > top-most {

@@ -4,7 +4,7 @@ import "github.com/iommulab/iommulab/emu"
 
 // The states of a transaction: which step consumes the next answer.
 const (
-	stEnded uint16 = iota
+	stEnded = emu.StateEnded + iota
 	stFrontEnd
 	stContextProbed
 	stContextSlot
@@ -100,20 +100,11 @@ func (u *Unit) Start(t *emu.Txn, q *emu.Request) {
 		u.startJob(t, q)
 		return
 	}
-	// Field by field: a wider load would have to wait for the stores of who made the request.
-	r := &t.Req
-	r.Addr, r.Source, r.PASID, r.Len = q.Addr, q.Source, q.PASID, q.Len
-	r.Access, r.Type, r.Job, r.Data = q.Access, q.Type, q.Job, q.Data
-	// A translation sets what is in Act, In and Frame before it looks at it.
-	t.Ans, t.Marked, t.State, t.Wake = emu.AnsOK, false, stFrontEnd, 0
-	t.Tag, t.Known, t.Uses, t.Classes = 0, 0, 0, 0
-	t.Res = emu.Result{}
-	t.Entry = [8]uint64{}
-	t.At, t.Ver, t.Aux = 0, 0, [4]uint64{}
+	t.Begin(q, stFrontEnd)
 }
 
 func (u *Unit) startJob(t *emu.Txn, q *emu.Request) {
-	*t = emu.Txn{Req: *q, State: jobStart[q.Job&7]}
+	t.BeginJob(q, jobStart[q.Job&7])
 	if q.Job == EngineQueue {
 		u.s.QueueBusy = true
 	}
@@ -207,4 +198,4 @@ func (u *Unit) Step(t *emu.Txn) {
 }
 
 // ended keeps a restored or foreign transaction from hanging its executor.
-func (u *Unit) ended(t *emu.Txn) { done(t, StepNone) }
+func (u *Unit) ended(t *emu.Txn) { t.Done(StepNone) }

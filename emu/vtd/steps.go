@@ -1,10 +1,6 @@
 package vtd
 
-import (
-	"fmt"
-
-	"github.com/iommulab/iommulab/emu"
-)
+import "github.com/iommulab/iommulab/emu"
 
 // The steps of the specification, as Act.Step and Fault.Step name them.
 const (
@@ -139,9 +135,4 @@ var steps = [numSteps]emu.StepInfo{
 }
 
 // Describe implements emu.Unit.
-func (u *Unit) Describe(s emu.Step) emu.StepInfo {
-	if s >= numSteps {
-		return emu.StepInfo{Name: fmt.Sprintf("step %d", s)}
-	}
-	return steps[s]
-}
+func (u *Unit) Describe(s emu.Step) emu.StepInfo { return s.In(steps[:]) }

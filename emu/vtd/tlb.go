@@ -7,11 +7,11 @@ import "github.com/iommulab/iommulab/emu"
 
 // probeTLB looks into the IOTLB.
 func (u *Unit) probeTLB(t *emu.Txn) {
-	if u.iotlb == nil {
+	if u.cache.IOTLB == nil {
 		u.askWalker(t)
 		return
 	}
-	probe(t, emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
+	t.Probe(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
 }
 
 func (u *Unit) tlbProbed(t *emu.Txn) {
@@ -23,7 +23,7 @@ func (u *Unit) tlbProbed(t *emu.Txn) {
 		return
 	}
 	key := emu.Key{Tag: t.Tag, Addr: t.Frame[0].In &^ (emu.PageSize - 1)}
-	acquire(t, emu.SlotMiss, key, StepIOTLBMiss, stMissSlot)
+	t.Acquire(emu.SlotMiss, key, StepIOTLBMiss, stMissSlot)
 }
 
 func (u *Unit) missSlot(t *emu.Txn) {
@@ -45,7 +45,7 @@ func (u *Unit) askWalker(t *emu.Txn) {
 		u.walkBegin(t)
 		return
 	}
-	acquire(t, emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
+	t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stMissWalker)
 }
 
 // tlbHit uses the IOTLB value in t.In. It returns false if the tables must be walked all the same,
@@ -117,4 +117,4 @@ func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, version
 	r.Prov.Fill, r.Prov.Leaf = version, leaf
 }
 
-func (u *Unit) tlbFilled(t *emu.Txn) { done(t, StepIOTLBFill) }
+func (u *Unit) tlbFilled(t *emu.Txn) { t.Done(StepIOTLBFill) }

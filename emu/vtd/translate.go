@@ -100,7 +100,7 @@ func (u *Unit) remappingOff(t *emu.Txn) {
 		u.fault(t, FaultProtected, StepProtected, 0)
 	default:
 		pass(&t.Req, &t.Res)
-		done(t, StepFrontEnd)
+		t.Done(StepFrontEnd)
 	}
 }
 
@@ -123,7 +123,7 @@ func (u *Unit) passThrough(t *emu.Txn) {
 	default:
 		pass(&t.Req, &t.Res)
 		u.passCompletion(t)
-		done(t, StepPassThrough)
+		t.Done(StepPassThrough)
 	}
 }
 

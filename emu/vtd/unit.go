@@ -5,10 +5,9 @@ import (
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/caches"
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
-	"github.com/iommulab/iommulab/iotlb"
-	"github.com/iommulab/iommulab/pasid"
 )
 
 // The engines of a unit.
@@ -24,28 +23,20 @@ const (
 
 // Unit is one remapping unit. It implements emu.Unit.
 type Unit struct {
-	cfg  Config
-	cap  uint64 // CAP_REG
-	ecap uint64 // ECAP_REG
-	adv  struct{ ver, cap, ecap uint64 }
-	lim  limits
-	reg  *reg.File
-	mode mode
-	s    state
-	obs  emu.Observer
-	perf perf
+	cache caches.Set
+	cfg   Config
+	cap   uint64 // CAP_REG
+	ecap  uint64 // ECAP_REG
+	adv   struct{ ver, cap, ecap uint64 }
+	lim   limits
+	reg   *reg.File
+	mode  mode
+	s     state
+	obs   emu.Observer
+	perf  perf
 
 	slow   bool   // steps and look-ups go the longer way of slow.go
 	states uint16 // states below this need not
-
-	ctx   *pasid.Cache
-	pasid *pasid.Cache
-	iotlb *iotlb.Cache
-	walk  *iotlb.Walk
-	intr  *iotlb.Cache // interrupt entries by index
-
-	walk2  *iotlb.Walk  // second stage of nested translation
-	stage2 *iotlb.Cache // its translations
 
 	desc [spec.NumDescTypes]descType
 }
@@ -103,27 +94,17 @@ func (u *Unit) Config() Config { return u.cfg }
 
 func (u *Unit) buildCaches() (err error) {
 	c := &u.cfg
-	fail := func(field string) error { return fmt.Errorf("%w: %s: %w", ErrConfig, field, err) }
-	if u.ctx, err = pasid.New(c.ContextCache); err != nil {
-		return fail("ContextCache")
-	}
-	if u.pasid, err = pasid.New(c.PASIDCache); err != nil {
-		return fail("PASIDCache")
-	}
-	if u.iotlb, err = iotlb.New(c.IOTLB); err != nil {
-		return fail("IOTLB")
-	}
-	if u.walk, err = iotlb.NewWalk(c.Walk); err != nil {
-		return fail("Walk")
-	}
-	if u.intr, err = iotlb.New(c.InterruptCache); err != nil {
-		return fail("InterruptCache")
-	}
-	if u.walk2, err = iotlb.NewWalk(c.Walk2); err != nil {
-		return fail("Walk2")
-	}
-	if u.stage2, err = iotlb.New(c.Stage2); err != nil {
-		return fail("Stage2")
+	u.cache, err = caches.New(caches.Config{
+		Entry:     caches.Sized{Name: "ContextCache", Geometry: c.ContextCache},
+		PASID:     caches.Sized{Name: "PASIDCache", Geometry: c.PASIDCache},
+		IOTLB:     caches.Sized{Name: "IOTLB", Geometry: c.IOTLB},
+		Stage2:    caches.Sized{Name: "Stage2", Geometry: c.Stage2},
+		Interrupt: caches.Sized{Name: "InterruptCache", Geometry: c.InterruptCache},
+		Walk:      caches.Levels{Name: "Walk", Levels: c.Walk},
+		Walk2:     caches.Levels{Name: "Walk2", Levels: c.Walk2},
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return nil
 }
@@ -148,35 +129,13 @@ func (u *Unit) build() error {
 func (u *Unit) Reset(kind emu.ResetKind) {
 	u.reg.Reset(kind)
 	u.s = state{}
-	for id := range emu.NumCaches {
-		if c := u.Cache(id); c != nil {
-			c.Reset()
-		}
-	}
+	u.cache.Reset()
 	u.setMode()
 	u.setPerf()
 }
 
 // Cache implements emu.Unit.
-func (u *Unit) Cache(id emu.CacheID) emu.Cache {
-	switch id {
-	case emu.CacheEntry:
-		return u.ctx.AsCache()
-	case emu.CachePASID:
-		return u.pasid.AsCache()
-	case emu.CacheIOTLB:
-		return u.iotlb.AsCache()
-	case emu.CacheWalk:
-		return u.walk.AsCache()
-	case emu.CacheInterrupt:
-		return u.intr.AsCache()
-	case emu.CacheWalk2:
-		return u.walk2.AsCache()
-	case emu.CacheStage2:
-		return u.stage2.AsCache()
-	}
-	return nil
-}
+func (u *Unit) Cache(id emu.CacheID) emu.Cache { return u.cache.Get(id) }
 
 // Observe implements emu.Unit.
 func (u *Unit) Observe(o emu.Observer) { u.obs = o }
