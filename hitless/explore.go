@@ -14,6 +14,9 @@ type Scenario struct {
 	Memory  emu.Memory // before the first step
 	Program []Step
 	Request emu.Request
+	// Weak: stores become visible in any order between two fences, as on Arm. Otherwise in that of the
+	// program.
+	Weak bool
 }
 
 // The ways in which an exploration ends early.
@@ -27,16 +30,20 @@ var (
 	// message, an atomic that does more than mark an entry as used. The error names the operation and
 	// the step that asked for it.
 	ErrUnsupported = errors.New("operation is not explored")
+	// ErrOrders: the stores of a weakly ordered program have more orders than an exploration is allowed.
+	ErrOrders = errors.New("too many orders of stores")
 )
 
 const (
 	maxQuestions = 1000
 	maxStates    = 5_000_000
+	maxPoints    = 1 << 15
 )
 
 // explorer is one exploration in progress.
 type explorer struct {
 	sc     *Scenario
+	points []point
 	copies []copyOf
 	grown  bool    // copies did, in this round
 	entry  []Entry // assembled during the present Step
@@ -71,7 +78,10 @@ type outcome struct {
 //     the settled tag, is taken to fall behind the moment of settling, whenever that moment can be
 //     early enough. A machine whose load is on its way for long is held up by it;
 //   - each copy that some request can leave in a cache is offered together with each other one, though
-//     one may have displaced the other.
+//     one may have displaced the other;
+//   - in a weakly ordered program, copies from different orders of its stores are offered together. A
+//     request that has seen one store without the other, and finds a copy made of the other without the
+//     one, has seen what no machine shows.
 //
 // So a report without findings is a proof, within the limits of the package, and a finding is a path
 // to be read. The premise is that
@@ -80,7 +90,7 @@ type outcome struct {
 //
 // Registers of the unit that requests change, as the fault log, are left changed; caches are not.
 //
-// Errors: ErrEndless, ErrState, ErrUnsupported.
+// Errors: ErrEndless, ErrState, ErrUnsupported, ErrOrders.
 func Explore(sc *Scenario) (*Report, error) {
 	rep := &Report{}
 	var err error
@@ -90,7 +100,10 @@ func Explore(sc *Scenario) (*Report, error) {
 	if rep.New, err = undisturbed(sc, len(sc.Program)); err != nil {
 		return nil, err
 	}
-	x := newExplorer(sc)
+	x, err := newExplorer(sc)
+	if err != nil {
+		return nil, err
+	}
 	if rep.Rounds, err = x.explore(); err != nil {
 		return nil, err
 	}
@@ -98,14 +111,18 @@ func Explore(sc *Scenario) (*Report, error) {
 	return rep, nil
 }
 
-func newExplorer(sc *Scenario) *explorer {
-	return &explorer{sc: sc, chain: map[history]int32{}, visited: newVisited(), told: map[outcome]bool{}}
+func newExplorer(sc *Scenario) (*explorer, error) {
+	points, err := sc.points()
+	return &explorer{sc: sc, points: points, chain: map[history]int32{}, visited: newVisited(), told: map[outcome]bool{}}, err
 }
 
-// undisturbed returns how the request goes when memory is and stays as after step h.
+// undisturbed returns how the request goes when memory is and stays as after the first h steps.
 func undisturbed(sc *Scenario, h int) ([]Seen, error) {
-	x := newExplorer(&Scenario{Unit: sc.Unit, Memory: &frozen{timeline{sc.Memory, sc.Program, h}}, Request: sc.Request})
-	_, err := x.explore()
+	m := &frozen{timeline{sc.Memory, sc.Program, last(h)}}
+	x, err := newExplorer(&Scenario{Unit: sc.Unit, Memory: m, Request: sc.Request})
+	if err == nil {
+		_, err = x.explore()
+	}
 	var out []Seen
 	for i := range x.out { // what it read on the way does not matter here
 		if !x.out[i].in(out) {
@@ -133,11 +150,11 @@ func (x *explorer) explore() (rounds int, err error) {
 	return rounds, nil
 }
 
-// round follows every branch once. A request may begin after each host step.
+// round follows every branch once. A request may begin at every point.
 func (x *explorer) round() error {
 	x.out, x.told, x.visited, x.work = nil, map[outcome]bool{}, newVisited(), worklist{}
-	for h := range len(x.sc.Program) + 1 {
-		w := walk{h: h, after: h == len(x.sc.Program), entries: none, from: none}
+	for _, at := range x.points {
+		w := walk{at: at, after: at == last(len(x.sc.Program)), entries: none, from: none}
 		q := x.sc.Request
 		x.sc.Unit.Start(&w.t, &q)
 		x.work.add(w)
@@ -217,22 +234,31 @@ func (x *explorer) link(h history) int32 {
 	return i
 }
 
-// horizon is the last host step after which something that w does next can fall: the smallest i >= w.h
-// such that step i+1 of the host, Program[i], is an invalidation that matches the transaction, or the
-// number of steps if there is none. That invalidation marks the transaction, and it is not complete
-// before the transaction has ended. So
+// horizon is the last moment at which something that w does next can fall: after the smallest number i
+// of steps, not before w.at, such that the next one, Program[i], is an invalidation that matches the
+// transaction; or at the end if there is none. That invalidation marks the transaction, and it is not
+// complete before the transaction has ended. So
 //
-//   - h == i is allowed: it falls while Program[i] has not ended, and memory is as after step i;
-//   - h == i+1 is not: Program[i] would have ended with a marked transaction under way.
-func (x *explorer) horizon(w *walk) int {
-	for i := w.h; i < len(x.sc.Program); i++ {
+//   - after i steps is allowed: it falls while Program[i] has not ended;
+//   - after i+1 is not: Program[i] would have ended with a marked transaction under way.
+func (x *explorer) horizon(w *walk) point {
+	for i := int(w.at.done); i < len(x.sc.Program); i++ {
 		for j := range x.sc.Program[i].Invalidate {
 			if w.t.Matches(&x.sc.Program[i].Invalidate[j]) {
-				return i
+				return last(i)
 			}
 		}
 	}
-	return len(x.sc.Program)
+	return last(len(x.sc.Program))
+}
+
+// within calls f for each point from one to another, in an order of which every legal one is a part.
+func (x *explorer) within(from, to point, f func(point)) {
+	for _, p := range x.points {
+		if !from.not(p) && !p.not(to) {
+			f(p)
+		}
+	}
 }
 
 // answer is what a load brings: equal ones have one future.
@@ -241,21 +267,30 @@ type answer struct {
 	ok bool
 }
 
-// fetch tries every point at which the load can fall. Of those with the same answer it tries the
-// first: what can follow a later one can follow that as well.
-func (x *explorer) fetch(w *walk) {
+// answers calls f with what a load of the present question can bring, and where it falls then. Of points
+// with the same answer it takes the first: what can follow a later one can follow that as well. Of
+// points of which none comes first it takes each.
+func (x *explorer) answers(w *walk, f func(at point, now answer)) {
 	a := &w.t.Act
-	var tried []answer
-	for h, end := w.h, x.horizon(w); h <= end; h++ {
-		m := timeline{x.sc.Memory, x.sc.Program, h}
+	tried := map[answer][]point{}
+	x.within(w.at, x.horizon(w), func(at point) {
+		m := timeline{x.sc.Memory, x.sc.Program, at}
 		var now answer
 		now.ok = m.Load(a.Addr, a.Size, &now.v)
-		if slices.Contains(tried, now) {
-			continue
+		if slices.ContainsFunc(tried[now], func(p point) bool { return !p.not(at) }) {
+			return
 		}
-		tried = append(tried, now)
+		tried[now] = append(tried[now], at)
+		f(at, now)
+	})
+}
+
+// fetch tries every point at which the load can fall.
+func (x *explorer) fetch(w *walk) {
+	a := &w.t.Act
+	x.answers(w, func(at point, now answer) {
 		n := *w
-		n.h = h
+		n.at = at
 		n.t.In = now.v
 		what := hex(now.v[:max(1, a.Size/8)])
 		if !now.ok {
@@ -264,7 +299,7 @@ func (x *explorer) fetch(w *walk) {
 		}
 		n.note("fetch %#x/%d = %s (%s)", uint64(a.Addr), a.Size, what, x.sc.Unit.Describe(a.Step).Name)
 		x.work.add(n)
-	}
+	})
 }
 
 // mark tries every point at which a compare-and-swap that sets bits can fall: it succeeds where memory has
@@ -273,17 +308,9 @@ func (x *explorer) fetch(w *walk) {
 // store to the same place writes over it in any case.
 func (x *explorer) mark(w *walk) {
 	a := &w.t.Act
-	var tried []answer
-	for h, end := w.h, x.horizon(w); h <= end; h++ {
-		m := timeline{x.sc.Memory, x.sc.Program, h}
-		var now answer
-		now.ok = m.Load(a.Addr, 8, &now.v)
-		if slices.Contains(tried, now) {
-			continue
-		}
-		tried = append(tried, now)
+	x.answers(w, func(at point, now answer) {
 		n := *w
-		n.h = h
+		n.at = at
 		n.t.In = now.v
 		what := fmt.Sprintf("sets %#x", a.Data[2]&^a.Data[0])
 		switch {
@@ -294,7 +321,7 @@ func (x *explorer) mark(w *walk) {
 		}
 		n.note("mark %#x: %s (%s)", uint64(a.Addr), what, x.sc.Unit.Describe(a.Step).Name)
 		x.work.add(n)
-	}
+	})
 }
 
 // probe tries a miss and every copy that may be held at a point that the look-up can fall on.
@@ -306,11 +333,12 @@ func (x *explorer) probe(w *walk) {
 	end := x.horizon(w)
 	for i := range x.copies {
 		c := &x.copies[i]
-		if c.cache != a.Cache || !c.serves(&a.Key) || c.until < w.h || c.since > end {
+		at := w.at.join(c.since)
+		if c.cache != a.Cache || !c.serves(&a.Key) || c.until < int(at.done) || at.not(end) {
 			continue
 		}
 		n := *w
-		n.h = max(w.h, c.since)
+		n.at = at
 		n.t.In = c.val
 		n.hits++
 		n.note("cache %d holds %s (%s)", a.Cache, hex(c.val[:]), x.sc.Unit.Describe(a.Step).Name)
@@ -323,16 +351,16 @@ func (x *explorer) probe(w *walk) {
 // behind it. A transaction that the invalidation matches does not pass: it is marked, and what it
 // fills after that is suppressed.
 func (x *explorer) fill(w *walk) {
-	x.hold(w, w.h)
+	x.hold(w, w.at)
 	x.work.add(*w)
-	for i, end := w.h, x.horizon(w); i < end; i++ {
+	for i, end := int(w.at.done), int(x.horizon(w).done); i < end; i++ {
 		if len(x.sc.Program[i].Invalidate) == 0 {
 			continue
 		}
 		n := *w
-		n.h = i + 1
+		n.at = last(i + 1)
 		n.note("fills cache %d only now (%s)", w.t.Act.Cache, x.sc.Unit.Describe(w.t.Act.Step).Name)
-		x.hold(&n, n.h)
+		x.hold(&n, n.at)
 		x.work.add(n)
 	}
 }
@@ -357,7 +385,7 @@ func (x *explorer) done(w *walk) {
 }
 
 func (w *walk) note(format string, args ...any) {
-	line := fmt.Sprintf("after step %d: ", w.h) + fmt.Sprintf(format, args...)
+	line := fmt.Sprintf("after step %v: ", w.at) + fmt.Sprintf(format, args...)
 	w.path = append(slices.Clip(w.path), line)
 }
 

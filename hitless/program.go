@@ -10,10 +10,13 @@ import (
 type Step struct {
 	Label string
 
-	// A store of Size bytes (8 or 16; 0 for none) of Data at Addr, visible at once.
+	// A store of Size bytes (8 or 16; 0 for none) of Data at Addr.
 	Addr emu.PA
 	Size uint8
 	Data [2]uint64
+	// Fence: all earlier steps take effect before this one. It matters where the program is weakly
+	// ordered. What is waited for has a fence on either side in any case.
+	Fence bool
 
 	// Invalidate lists what is dropped; the step ends when it is complete.
 	Invalidate []emu.Selector
@@ -29,29 +32,39 @@ func Store128(label string, pa emu.PA, lo, hi uint64) Step {
 	return Step{Label: label, Addr: pa, Size: 16, Data: [2]uint64{lo, hi}}
 }
 
+// Fenced returns the step behind a fence.
+func (s Step) Fenced() Step {
+	s.Fence = true
+	return s
+}
+
 // Sync is an invalidation and the wait for it.
 func Sync(label string, sel ...emu.Selector) Step { return Step{Label: label, Invalidate: sel} }
 
 // String writes the step for a timeline.
 func (s *Step) String() string {
+	fence := ""
+	if s.Fence {
+		fence = "fence; "
+	}
 	switch {
 	case s.Size == 8:
-		return fmt.Sprintf("%s: store8 %#x = %#x", s.Label, uint64(s.Addr), s.Data[0])
+		return fmt.Sprintf("%s: %sstore8 %#x = %#x", s.Label, fence, uint64(s.Addr), s.Data[0])
 	case s.Size == 16:
-		return fmt.Sprintf("%s: store16 %#x = %#x:%#x", s.Label, uint64(s.Addr), s.Data[1], s.Data[0])
+		return fmt.Sprintf("%s: %sstore16 %#x = %#x:%#x", s.Label, fence, uint64(s.Addr), s.Data[1], s.Data[0])
 	}
 	return s.Label + ": invalidate and wait"
 }
 
-// timeline is memory as it is after each host step: the base with the stores of the first h steps
-// on top. It implements emu.Memory for one h.
+// timeline is memory as it is at each point: the base with the stores that are visible on top. It
+// implements the loads of emu.Memory for one of them.
 type timeline struct {
 	base  emu.Memory
 	steps []Step
-	h     int
+	at    point
 }
 
-// frozen is memory as after one step, for good. Nothing that is explored stores to it: marks are not kept.
+// frozen is memory as at one point, for good. Nothing that is explored stores to it: marks are not kept.
 type frozen struct{ timeline }
 
 func (*frozen) Store(emu.PA, uint8, *[4]uint64) bool { return true }
@@ -60,13 +73,16 @@ func (*frozen) CAS(emu.PA, uint8, *[4]uint64, *[4]uint64, *[4]uint64) (bool, boo
 }
 func (*frozen) Or(emu.PA, uint64) (uint64, bool) { return 0, true }
 
-// Load reads what memory holds after the first h steps.
+// Load reads what memory holds.
 func (m *timeline) Load(pa emu.PA, size uint8, v *[4]uint64) bool {
 	if !m.base.Load(pa, size, v) {
 		return false
 	}
-	for i := range m.steps[:m.h] {
+	for i := range m.steps {
 		s := &m.steps[i]
+		if !m.at.over(i) {
+			continue
+		}
 		for w := range int(s.Size) / 8 {
 			at := s.Addr + emu.PA(w*8)
 			switch {

@@ -96,8 +96,11 @@ func Timeline(sc *Scenario, s *Seen) string {
 			fmt.Fprintf(&b, "host %d   %s\n", i, sc.Program[i-1].String())
 		}
 		for _, line := range s.Path {
-			if rest, ok := strings.CutPrefix(line, fmt.Sprintf("after step %d: ", i)); ok {
-				fmt.Fprintf(&b, "%50s %s\n", "unit", rest)
+			rest, ok := strings.CutPrefix(line, fmt.Sprintf("after step %d", i))
+			if does, here := strings.CutPrefix(rest, ": "); ok && here {
+				fmt.Fprintf(&b, "%50s %s\n", "unit", does)
+			} else if early, here := strings.CutPrefix(rest, " and "); ok && here {
+				fmt.Fprintf(&b, "%50s already visible: step %s\n", "unit", early)
 			}
 		}
 	}

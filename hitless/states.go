@@ -10,7 +10,7 @@ import (
 // walk is one branch: a transaction, where the host is, and what led here.
 type walk struct {
 	t       emu.Txn
-	h       int // host steps that are over
+	at      point
 	after   bool
 	asked   int
 	entries int32 // index of history
@@ -71,7 +71,7 @@ type history struct {
 // it differ only in their paths.
 type state struct {
 	t       emu.Txn
-	h       int
+	at      point
 	after   bool
 	entries int32
 }
@@ -96,7 +96,7 @@ func newVisited() visited {
 
 // visit notes that w is where it is, coming from w.from, and reports whether that is new.
 func (v *visited) visit(w *walk) bool {
-	s := state{t: w.t, h: w.h, after: w.after, entries: w.entries}
+	s := state{t: w.t, at: w.at, after: w.after, entries: w.entries}
 	// Whether the log has room is up to other requests, and which engine it wakes.
 	s.t.Res.Fault.Dropped, s.t.Wake = false, 0
 	d := digest{maphash.Comparable(v.seed[0], s), maphash.Comparable(v.seed[1], s)}

@@ -83,9 +83,16 @@ func TestFill_MayFallBehindAnInvalidationThatTheRequestPasses(t *testing.T) {
 	require.Empty(t, rep.Stale())
 }
 
+// explorerOf begins an exploration.
+func explorerOf(t *testing.T, sc *Scenario) *explorer {
+	x, err := newExplorer(sc)
+	require.NoError(t, err)
+	return x
+}
+
 // begin puts a request that begins after step h on the worklist.
 func begin(x *explorer, h int) {
-	w := walk{h: h, entries: none, from: none}
+	w := walk{at: last(h), entries: none, from: none}
 	x.sc.Unit.Start(&w.t, &emu.Request{})
 	x.work.add(w)
 }
@@ -93,23 +100,23 @@ func begin(x *explorer, h int) {
 // The points of a fill end at the horizon, and stores make none.
 func TestFill_FallsAtOnceAndBehindInvalidations(t *testing.T) {
 	u := &toy{class: 1, ask: []emu.Act{load(toyPA), {Op: emu.OpFill, Cache: emu.CacheIOTLB}, {Op: emu.OpDelay}}}
-	x := newExplorer(&Scenario{Unit: u, Memory: mem.New(), Program: []Step{
+	x := explorerOf(t, &Scenario{Unit: u, Memory: mem.New(), Program: []Step{
 		Sync("passed", emu.Selector{Caches: emu.AllCaches, Match: emu.MatchClass, Classes: 1 << 3}),
 		Store64("store", toyPA+8, 1),
 		Sync("met", emu.Selector{Caches: emu.AllCaches, Match: emu.MatchClass, Classes: 1 << 1}),
 		Sync("behind", emu.Selector{Caches: emu.AllCaches, Match: emu.MatchClass, Classes: 1 << 3}),
 	}})
 	begin(x, 0)
-	var filled []int
+	var filled []point
 	for x.work.Len() > 0 {
 		n := x.work.next()
 		if n.t.Act.Op == emu.OpFill {
-			filled = append(filled, n.h)
-			require.Equal(t, n.h > 0, len(n.path) == 2, "a late fill is told")
+			filled = append(filled, n.at)
+			require.Equal(t, n.at.done > 0, len(n.path) == 2, "a late fill is told")
 		}
 		require.NoError(t, x.step(n))
 	}
-	require.Equal(t, []int{0, 1}, filled, "at once, and behind the one that is passed; not behind the one that is met")
+	require.Equal(t, []point{last(0), last(1)}, filled, "at once, and behind the one that is passed; not behind the one that is met")
 }
 
 // A load may fall while the invalidation that concerns it has not ended, and no later.
@@ -123,7 +130,7 @@ func TestHorizon_IsTheStepBeforeTheInvalidation(t *testing.T) {
 	var begun [4]map[emu.PA]bool
 	for h := range begun {
 		begun[h] = map[emu.PA]bool{}
-		x := newExplorer(&sc)
+		x := explorerOf(t, &sc)
 		begin(x, h)
 		for x.work.Len() > 0 {
 			require.NoError(t, x.step(x.work.next()))
@@ -141,11 +148,11 @@ func TestHorizon_IsTheStepBeforeTheInvalidation(t *testing.T) {
 func TestProbe_FindsNothingFilledBehindTheHorizon(t *testing.T) {
 	u := &toy{class: 1, ask: []emu.Act{load(toyPA), {Op: emu.OpProbe, Cache: emu.CacheIOTLB}}}
 	for since, want := range map[int]int{1: 2, 2: 1} {
-		x := newExplorer(&Scenario{Unit: u, Memory: mem.New(), Program: []Step{
+		x := explorerOf(t, &Scenario{Unit: u, Memory: mem.New(), Program: []Step{
 			Store64("elsewhere", toyPA+64, 1),
 			Sync("concerns it", emu.Selector{Caches: emu.AllCaches, Match: emu.MatchClass, Classes: 1 << 1}),
 		}})
-		x.copies = []copyOf{{cache: emu.CacheIOTLB, val: [4]uint64{7}, since: since, until: 2}}
+		x.copies = []copyOf{{cache: emu.CacheIOTLB, val: [4]uint64{7}, since: last(since), until: 2}}
 		begin(x, 0)
 		for x.work.Len() > 0 {
 			require.NoError(t, x.step(x.work.next()))
@@ -178,15 +185,15 @@ func TestMark_FallsAnywhereAndIsNotKept(t *testing.T) {
 	m := mem.New()
 	m.Store64(toyPA, 1)
 	sc := Scenario{Unit: u, Memory: m, Program: []Step{Store64("a", toyPA, 2), Store64("b", toyPA, 1), Store64("c", toyPA+64, 1)}}
-	x := newExplorer(&sc)
+	x := explorerOf(t, &sc)
 	begin(x, 0)
 	require.NoError(t, x.step(x.work.next()))
-	answers := map[int]emu.Answer{}
+	answers := map[point]emu.Answer{}
 	for x.work.Len() > 0 {
 		w := x.work.next()
-		answers[w.h] = w.t.Ans
+		answers[w.at] = w.t.Ans
 	}
-	require.Equal(t, map[int]emu.Answer{0: emu.AnsOK, 1: emu.AnsMiss}, answers, "after step 2 memory is as after 0")
+	require.Equal(t, map[point]emu.Answer{last(0): emu.AnsOK, last(1): emu.AnsMiss}, answers, "after step 2 memory is as after 0")
 	rep, err := Explore(&sc)
 	require.NoError(t, err)
 	for _, s := range rep.All {
@@ -216,7 +223,7 @@ func (m *failing) Load(emu.PA, uint8, *[4]uint64) bool {
 
 func TestFetch_ABusErrorIsNotTheValueZero(t *testing.T) {
 	u := &toy{ask: []emu.Act{load(toyPA)}}
-	x := newExplorer(&Scenario{Unit: u, Memory: &failing{}, Program: []Step{Store64("elsewhere", 0x8000, 1)}})
+	x := explorerOf(t, &Scenario{Unit: u, Memory: &failing{}, Program: []Step{Store64("elsewhere", 0x8000, 1)}})
 	w := walk{entries: none, from: none}
 	u.Step(&w.t)
 	x.fetch(&w)
@@ -272,7 +279,7 @@ func TestExplore_EndlessIsAnError(t *testing.T) {
 }
 
 func TestTimeline_LoadsSeeHalvesOfStores(t *testing.T) {
-	m := timeline{mem.New(), []Step{Store128("both", toyPA, 0x1111_1111_2222_2222, 0x3333_3333_4444_4444)}, 1}
+	m := timeline{mem.New(), []Step{Store128("both", toyPA, 0x1111_1111_2222_2222, 0x3333_3333_4444_4444)}, last(1)}
 	for at, want := range map[emu.PA]uint64{0: 0x2222_2222, 4: 0x1111_1111, 8: 0x4444_4444, 12: 0x3333_3333, 16: 0} {
 		var v [4]uint64
 		require.True(t, m.Load(toyPA+at, 4, &v))
@@ -288,7 +295,7 @@ func TestStates_ReachedBeforeAreNotFollowed(t *testing.T) {
 		u.ask = append(u.ask, load(toyPA))
 		program = append(program, Store64("next", toyPA, uint64(i)+1))
 	}
-	x := newExplorer(&Scenario{Unit: u, Memory: mem.New(), Program: program})
+	x := explorerOf(t, &Scenario{Unit: u, Memory: mem.New(), Program: program})
 	require.NoError(t, x.round())
 	require.Less(t, x.work.seq, uint64(2000))
 	require.Less(t, len(x.visited.index), 200)

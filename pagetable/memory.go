@@ -10,7 +10,8 @@ type Memory interface {
 	Load64(pa emu.PA) uint64
 	// Store64 writes one entry.
 	Store64(pa emu.PA, v uint64)
-	// CAS64 writes new if the entry holds old, and tells whether it did.
+	// CAS64 writes new if the entry holds old, and tells whether it did. What was stored before it is
+	// visible before it: tables are linked by it.
 	CAS64(pa emu.PA, old, new uint64) (swapped bool)
 	// Flush cleans the cache lines of n bytes for a walker that does not snoop the caches, and
 	// does nothing where walkers do. It is called before a stored entry may be relied upon.

@@ -41,7 +41,8 @@ type CPUStats struct {
 
 type bufferedStore struct {
 	Addr emu.PA
-	At   uint64
+	At   uint64 // cycle at which it becomes visible
+	Seq  uint64 // order of issue
 	Data [2]uint64
 	Size uint8 // 0: the slot is free
 }
@@ -118,10 +119,10 @@ func (c *CPU) Load64(pa emu.PA) uint64 {
 	var youngest uint64
 	for i := range c.buffer {
 		s := &c.buffer[i]
-		if s.Size == 0 || pa < s.Addr || pa >= s.Addr+emu.PA(s.Size) || s.At < youngest {
+		if s.Size == 0 || pa < s.Addr || pa >= s.Addr+emu.PA(s.Size) || s.Seq < youngest {
 			continue
 		}
-		youngest = s.At
+		youngest = s.Seq
 		v[0] = s.Data[(pa-s.Addr)/8]
 	}
 	return v[0]
@@ -148,13 +149,13 @@ func (c *CPU) store(pa emu.PA, size uint8, v [2]uint64) {
 	c.stats.Stores++
 	c.now += h.Store
 	at := max(c.now+h.Drain, c.drain)
-	if h.Weak && h.DrainSpread > 0 {
+	if h.Order == WeakOrder && h.DrainSpread > 0 {
 		at = max(c.now+h.Drain+c.random.Uint64()%h.DrainSpread, c.sameAddress(pa, size))
 	}
 	c.drain = max(c.drain, at)
 	for i := range c.buffer {
 		if c.buffer[i].Size == 0 {
-			c.buffer[i] = bufferedStore{Addr: pa, At: at, Data: v, Size: size}
+			c.buffer[i] = bufferedStore{Addr: pa, At: at, Seq: c.stats.Stores, Data: v, Size: size}
 			c.used++
 			c.m.at(at, prioProcessor, evStore, c.id, uint32(i))
 			return

@@ -1,6 +1,12 @@
 package timing
 
-import "github.com/iommulab/iommulab/emu"
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/iommulab/iommulab/emu"
+)
 
 // Params are the latencies and widths of the model, in cycles of the IOMMU clock unless the field
 // says otherwise. Presets give values with their sources; docs/timing.md repeats them as a table.
@@ -34,23 +40,23 @@ type Params struct {
 
 // HostParams are the costs of the processors, in cycles of the IOMMU clock.
 type HostParams struct {
-	Store       uint64 `toml:"store_cycles"`          // issue of one store
-	Drain       uint64 `toml:"drain_cycles"`          // issue to global visibility
-	DrainSpread uint64 `toml:"drain_spread_cycles"`   // weak order: extra cycles until visible, random below this
-	Weak        bool   `toml:"weak_order"`            // stores between fences become visible in any order
-	Buffer      int    `toml:"store_buffer"`          // stores waiting to become visible, count
-	Load        uint64 `toml:"load_cycles"`           // one load
-	Locked      uint64 `toml:"locked_cycles"`         // one locked operation, buffer drained before
-	ReadReg     uint64 `toml:"read_register_cycles"`  // non-posted register read, round trip
-	WriteReg    uint64 `toml:"write_register_cycles"` // posted register write, to its arrival
-	WriteIssue  uint64 `toml:"write_issue_cycles"`    // posted register write, cost to the processor
-	Poll        uint64 `toml:"poll_cycles"`           // between two evaluations in Poll
-	FlushLine   uint64 `toml:"flush_line_cycles"`     // writing one 64-byte cache line back
-	ZeroLine    uint64 `toml:"zero_line_cycles"`      // clearing one 64-byte cache line
-	IRQ         uint64 `toml:"irq_cycles"`            // entry and exit of an interrupt handler
-	Gap         uint64 `toml:"gap_cycles"`            // between two stores of a program
-	SplitPerMil uint64 `toml:"split_per_mille"`       // chance that an interrupt falls before a store while CPU.Splits is on, 1/1000
-	Split       uint64 `toml:"split_cycles"`          // how long that interrupt takes
+	Store       uint64     `toml:"store_cycles"`          // issue of one store
+	Drain       uint64     `toml:"drain_cycles"`          // issue to global visibility
+	Order       StoreOrder `toml:"store_order"`           // in which stores become visible between fences
+	DrainSpread uint64     `toml:"drain_spread_cycles"`   // weak order: extra cycles until visible, random below this
+	Buffer      int        `toml:"store_buffer"`          // stores waiting to become visible, count
+	Load        uint64     `toml:"load_cycles"`           // one load
+	Locked      uint64     `toml:"locked_cycles"`         // one locked operation, buffer drained before
+	ReadReg     uint64     `toml:"read_register_cycles"`  // non-posted register read, round trip
+	WriteReg    uint64     `toml:"write_register_cycles"` // posted register write, to its arrival
+	WriteIssue  uint64     `toml:"write_issue_cycles"`    // posted register write, cost to the processor
+	Poll        uint64     `toml:"poll_cycles"`           // between two evaluations in Poll
+	FlushLine   uint64     `toml:"flush_line_cycles"`     // writing one 64-byte cache line back
+	ZeroLine    uint64     `toml:"zero_line_cycles"`      // clearing one 64-byte cache line
+	IRQ         uint64     `toml:"irq_cycles"`            // entry and exit of an interrupt handler
+	Gap         uint64     `toml:"gap_cycles"`            // between two stores of a program
+	SplitPerMil uint64     `toml:"split_per_mille"`       // chance that an interrupt falls before a store while CPU.Splits is on, 1/1000
+	Split       uint64     `toml:"split_cycles"`          // how long that interrupt takes
 }
 
 // delay returns the cycles of a delay class.
@@ -72,4 +78,34 @@ func (p *Params) SimNS(cycles uint64) float64 { return float64(cycles) * 1000 / 
 // CyclesOfNS converts simulated nanoseconds to cycles of the IOMMU clock, rounded down.
 func (p *Params) CyclesOfNS(ns uint64) uint64 {
 	return ns/1000*p.ClockMHz + ns%1000*p.ClockMHz/1000
+}
+
+// StoreOrder is the order in which the stores of a processor become visible between two fences. Stores
+// to one place stay in order in any case.
+type StoreOrder uint8
+
+// The orders.
+const (
+	TotalOrder StoreOrder = iota // that of the program, as on x86
+	WeakOrder                    // any, as on Arm; which one the processor's random stream decides
+)
+
+var storeOrders = [...]string{"total", "weak"}
+
+// String returns the order as presets write it.
+func (o StoreOrder) String() string { return storeOrders[o%2] }
+
+// MarshalText returns the order as presets write it.
+func (o StoreOrder) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+//
+// Errors: the text is neither.
+func (o *StoreOrder) UnmarshalText(text []byte) error {
+	i := slices.Index(storeOrders[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("store order %q: want one of %s", text, strings.Join(storeOrders[:], ", "))
+	}
+	*o = StoreOrder(i)
+	return nil
 }

@@ -53,6 +53,7 @@ func TestLoadPreset_ErrorsNamePlaceAndField(t *testing.T) {
 		{"link_cycles = 9999999999999\n", "link_cycles"},
 		{"[caches]\niotlb = { sets = 3, ways = 1 }\n", "caches"},
 		{"base = \"nothing\"\n", "not built in"},
+		{"[host]\nstore_order = \"x86\"\n", `:2:15: host.store_order: toml: store order "x86": want one of total, weak`},
 	} {
 		file := filepath.Join(t.TempDir(), "p.toml")
 		require.NoError(t, os.WriteFile(file, []byte(c.text), 0o600))

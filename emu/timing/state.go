@@ -149,7 +149,7 @@ func (p *port) restore(d *emu.Decoder) error {
 }
 
 func (c *CPU) save(e *emu.Encoder) {
-	e.Section("timing.CPU", 2)
+	e.Section("timing.CPU", 3)
 	for _, v := range []uint64{c.now, c.drain, c.posted, uint64(c.used), uint64(len(c.buffer)), uint64(len(c.writes)), uint64(len(c.queue))} {
 		e.U64(v)
 	}
@@ -163,7 +163,7 @@ func (c *CPU) save(e *emu.Encoder) {
 }
 
 func (c *CPU) restore(d *emu.Decoder) error {
-	d.Section("timing.CPU", 2)
+	d.Section("timing.CPU", 3)
 	c.now, c.drain, c.posted = d.U64(), d.U64(), d.U64()
 	c.used = int(d.U64())
 	if n := d.U64(); n != uint64(len(c.buffer)) {

@@ -216,7 +216,7 @@ func TestCPU_StoreBuffer(t *testing.T) {
 
 func TestCPU_WeakOrderKeepsFencesAndSameAddress(t *testing.T) {
 	p := params()
-	p.Host.Weak, p.Host.DrainSpread, p.Host.Buffer = true, 1000, 16
+	p.Host.Order, p.Host.DrainSpread, p.Host.Buffer = WeakOrder, 1000, 16
 	m := mem.New()
 	b := New(p, m)
 	c := b.AddCPU(3)
