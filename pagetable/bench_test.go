@@ -24,12 +24,13 @@ func (m *flat) CAS64(pa emu.PA, old, new uint64) bool {
 }
 func (m *flat) Flush(emu.PA, int) {}
 func (m *flat) Alloc(lg2 uint8) (emu.PA, error) {
-	pa := m.next
+	var pa emu.PA
 	if n := len(m.free); n > 0 {
 		pa = m.free[n-1]
 		m.free = m.free[:n-1]
 	} else {
-		m.next += 1 << lg2
+		pa = (m.next + 1<<lg2 - 1) &^ (1<<lg2 - 1)
+		m.next = pa + 1<<lg2
 	}
 	clear(m.words[pa>>3:][:1<<(lg2-3)])
 	return pa, nil
@@ -49,6 +50,9 @@ var benchFormats = []struct {
 	{"vtdss", VTDSS{Dirty: true}, Config{Levels: 4}, 12},
 	{"x86", X86{Dirty: true}, Config{Levels: 4}, 12},
 	{"amdv1", AMDv1{Dirty: true}, Config{Levels: 4}, 12},
+	{"lpaes1", LPAES1{HA: true, HD: true}, Config{Levels: 4}, 12},
+	{"lpaes1-64k", LPAES1{Granule: 16, LPA: true}, Config{Levels: 3}, 16},
+	{"lpaes2", LPAES2{HA: true, HD: true}, Config{Levels: 3, VABits: 40}, 12},
 	{"mock", Mock{Fixed: 4}, Config{}, 11},
 }
 

@@ -255,7 +255,7 @@ func TestNewOpen_RejectBadConfig(t *testing.T) {
 		{AMDv1{}, Config{Levels: 7}}, {AMDv1{MaxLevels: 4}, Config{Levels: 5}}, {AMDv1{}, Config{VABits: 40}},
 		{AMDv1{}, Config{SignExtend: true}}, {AMDv1{}, Config{Attr: 4}},
 		{LPAES1{}, Config{Levels: 5}}, {LPAES1{}, Config{Levels: 4, VABits: 49}}, {LPAES1{}, Config{Levels: 3, VABits: 40}},
-		{LPAES1{}, Config{Levels: 3, VABits: 29}}, {LPAES1{}, Config{Levels: 4, Upper: true, SignExtend: true}}, {LPAES1{LPA: true}, Config{Attr: 1 << 3}},
+		{LPAES1{}, Config{Levels: 3, VABits: 30}}, {LPAES1{}, Config{Levels: 4, Upper: true, SignExtend: true}}, {LPAES1{LPA: true}, Config{Attr: 1 << 3}},
 		{LPAES1{}, Config{Attr: LPAES1Privileged}}, {LPAES1{Granule: 14}, Config{Levels: 5}}, {LPAES1{Granule: 16}, Config{Levels: 4}},
 		{LPAES2{}, Config{Levels: 3, VABits: 44}}, {LPAES2{}, Config{Levels: 3, Upper: true}}, {LPAES2{Granule: 14}, Config{Levels: 4}},
 		{LPAES2{}, Config{Levels: 4, VABits: 49}}, {LPAES2{FWB: true}, Config{Attr: LPAES2WriteBack}}, {VTDSS{}, Config{Upper: true}}, {LPAES2{}, Config{Levels: 3, TBI: true}},

@@ -56,6 +56,9 @@ type Geometry struct {
 	// any other table. The walker then takes a root that is aligned to its entries, and to
 	// 2^RootAlign bytes.
 	RootLg2, RootAlign uint8
+	// RootBits is how many index bits a root has at least: a walker that tells the level of the root
+	// from the width of the address does not begin above a single entry.
+	RootBits uint8
 	// Concat is how many address bits a root of several concatenated tables may add.
 	Concat uint8
 	// Pending is an ignored bit of table entries, or 0: software sets it from the moment a

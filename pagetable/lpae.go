@@ -58,7 +58,7 @@ func makeLPAE(granule, oas uint8, lpa bool) lpae {
 func (l lpae) geometry(name string) Geometry {
 	g := Geometry{
 		Name: name, Granule: l.granule, Bits: l.granule - 3, MinLevels: 1, MaxLevels: 4, VABits: 48, OABits: l.oas,
-		RootLg2: 12, RootAlign: 3, Pending: lpaePending,
+		RootLg2: 12, RootAlign: 4, RootBits: 1, Pending: lpaePending,
 	}
 	if l.lpa {
 		g.VABits = 52

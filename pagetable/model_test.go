@@ -1,7 +1,6 @@
 package pagetable
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
@@ -115,12 +114,16 @@ func requireSame(t require.TestingT, want, got []Mapping, msg ...any) {
 
 // leaves lists the leaves that touch first..last.
 func (m *model) leaves(first, last emu.IOVA) []Mapping {
-	var out []Mapping
-	for _, at := range slices.Sorted(maps.Keys(m.pages)) {
-		p := m.pages[at]
-		if p.base != at || at > last || at+emu.IOVA(1<<p.lg2-1) < first {
-			continue
+	var bases []emu.IOVA
+	for at, p := range m.pages {
+		if p.base == at && at <= last && at+emu.IOVA(1<<p.lg2-1) >= first {
+			bases = append(bases, at)
 		}
+	}
+	slices.Sort(bases)
+	var out []Mapping
+	for _, at := range bases {
+		p := m.pages[at]
 		out = append(out, Mapping{IOVA: at, PA: p.pa, Lg2: p.lg2, Perm: p.perm, Attr: p.attr, Dirty: p.dirty})
 	}
 	return out

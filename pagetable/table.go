@@ -102,8 +102,8 @@ func prepare(f Format, mem Memory, pages Pages, cfg Config) (*Table, error) {
 		return nil, fmt.Errorf("pagetable: %s: attributes %#x: %w", g.Name, cfg.Attr, ErrGeometry)
 	}
 	t.setTop(levels - 1)
-	// One address bit less than the root has: hardware may have no table with fewer levels.
-	least, most := g.shift(t.top), min(t.vaBits+g.Concat, g.VABits, 64)
+	// A root of one entry is in order for most: hardware may have no table with fewer levels.
+	least, most := g.shift(t.top)+g.RootBits, min(t.vaBits+g.Concat, g.VABits, 64)
 	if g.Canonical && cfg.SignExtend {
 		least = t.vaBits // the walker takes the index of the upper half from all bits
 	}
