@@ -1,63 +1,33 @@
 package amdvi_test
 
 import (
-	"encoding/csv"
-	"io"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/mem"
-	"github.com/iommulab/iommulab/emu/mem/snapshot"
 )
 
 // Tables that Linux wrote, translated by this unit and compared with what an independent model did.
 // The unit gets the registers and the memory of the snapshot and nothing else.
 
-func testdata(t testing.TB, name string) io.ReadCloser {
-	f, err := os.Open(filepath.Join("..", "..", "traces", "testdata", "amdvi-v1", name))
-	require.NoError(t, err)
-	t.Cleanup(func() { f.Close() })
-	if !strings.HasSuffix(name, ".csv.zst") {
-		return f
-	}
-	d, err := zstd.NewReader(f)
-	require.NoError(t, err)
-	return d.IOReadCloser()
-}
+const capture = "amdvi-v1"
 
 // loadCapture returns a unit and its memory as in the snapshot.
 func loadCapture(t testing.TB, change ...func(*amdvi.Config)) (*amdvi.Unit, *mem.Memory) {
-	regs, err := snapshot.ReadRegs(testdata(t, "regs.json"), "regs.json")
-	require.NoError(t, err)
-	m, _, err := snapshot.ReadCore(testdata(t, "core.elf.zst"), "core.elf.zst")
-	require.NoError(t, err)
+	regs, m := emutest.Capture(t, capture)
 	c := amdvi.DefaultConfig()
 	for _, f := range change {
 		f(&c)
 	}
 	u, err := amdvi.New(c)
 	require.NoError(t, err)
-	require.NoError(t, u.Load(regs.Image))
+	require.NoError(t, u.Load(regs))
 	return u, m
-}
-
-type oracleRow struct {
-	q    emu.Request
-	ok   bool
-	pa   emu.PA
-	want uint16 // fault; 0 for ok
-	perm string
-	size uint64
-	text string
 }
 
 // walkerFaults are the faults by what an independent walker of the same tables found.
@@ -68,42 +38,6 @@ var walkerFaults = map[string]uint16{
 	"not-present-L2":       amdvi.FaultNotPresent,
 	"not-present-L3":       amdvi.FaultNotPresent,
 	"beyond-address-width": amdvi.FaultAddress,
-}
-
-func readOracle(t testing.TB) []oracleRow {
-	rows, err := csv.NewReader(testdata(t, "oracle.csv.zst")).ReadAll()
-	require.NoError(t, err)
-	num := func(s string) uint64 {
-		if s == "" {
-			return 0
-		}
-		v, err := strconv.ParseUint(s, 0, 64)
-		require.NoError(t, err)
-		return v
-	}
-	col := map[string]int{}
-	for i, h := range rows[0] {
-		col[h] = i
-	}
-	var out []oracleRow
-	for _, r := range rows[1:] {
-		require.Equal(t, "agree", r[col["agree"]])
-		want, known := walkerFaults[r[col["walker_fault"]]]
-		require.True(t, known, r[col["walker_fault"]])
-		o := oracleRow{
-			q: emu.Request{
-				Source: emu.SourceID(num(r[col["sid"]])), Addr: emu.IOVA(num(r[col["iova"]])),
-				PASID: emu.NoPASID, Len: 8, Access: emu.Read,
-			},
-			ok: r[col["expect"]] == "ok", pa: emu.PA(num(r[col["pa"]])), want: want,
-			perm: r[col["perm"]], size: num(r[col["page_size"]]), text: strings.Join(r, ","),
-		}
-		if r[col["access"]] == "W" {
-			o.q.Access = emu.Write
-		}
-		out = append(out, o)
-	}
-	return out
 }
 
 // blocked is a requester that no driver uses: V=1, TV=1, Mode=0, IR=IW=0. The rows of the oracle say that
@@ -124,28 +58,32 @@ func TestCaptureTranslatesAsTheOracleDid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			u, m := loadCapture(t, change)
 			f := emu.NewFunctional(u, m)
-			rows := readOracle(t)
+			rows := emutest.Rows(t, capture, "oracle.csv.zst")
 			require.Len(t, rows, 4632)
 			for pass := range 2 { // cold, then from the caches
 				for _, o := range rows {
+					require.Equal(t, "agree", o.Text("agree"))
+					want, known := walkerFaults[o.Text("walker_fault")]
+					require.True(t, known, o)
+					q := o.Request()
 					var res emu.Result
-					f.Translate(&o.q, &res)
-					if o.q.Source == blocked {
+					f.Translate(&q, &res)
+					if q.Source == blocked {
 						require.Equal(t, emu.Blocked, res.Status)
 						require.EqualValues(t, amdvi.FaultPermission, res.Fault.Code)
 						continue
 					}
-					if !o.ok {
-						require.Equal(t, emu.Blocked, res.Status, o.text)
-						require.Equal(t, o.want, res.Fault.Code, "%s: %#x", o.text, res.Fault.Code)
+					if o.Text("expect") != "ok" {
+						require.Equal(t, emu.Blocked, res.Status, o)
+						require.Equal(t, want, res.Fault.Code, "%s: %#x", o, res.Fault.Code)
 						require.EqualValues(t, spec.EventPageFault, res.Fault.Code&0xf)
 						continue
 					}
-					require.Equal(t, emu.OK, res.Status, "%d %s: %#x", pass, o.text, res.Fault.Code)
-					require.Equal(t, o.pa, res.PA, o.text)
-					require.NotZero(t, res.Prov.Leaf, o.text)
-					require.Equal(t, o.size, uint64(1)<<res.Lg2, o.text)
-					require.Equal(t, o.perm, res.Perm.String(), o.text)
+					require.Equal(t, emu.OK, res.Status, "%d %s: %#x", pass, o, res.Fault.Code)
+					require.EqualValues(t, o.Number("pa"), res.PA, o)
+					require.NotZero(t, res.Prov.Leaf, o)
+					require.Equal(t, o.Number("page_size"), uint64(1)<<res.Lg2, o)
+					require.Equal(t, o.Text("perm"), res.Perm.String(), o)
 				}
 			}
 		})
@@ -155,26 +93,20 @@ func TestCaptureTranslatesAsTheOracleDid(t *testing.T) {
 func TestCaptureMappedIsComplete(t *testing.T) {
 	u, m := loadCapture(t)
 	f := emu.NewFunctional(u, m)
-	rows, err := csv.NewReader(testdata(t, "mapped.csv.zst")).ReadAll()
-	require.NoError(t, err)
-	for _, r := range rows[1:] { // sid,rid_pasid,iova,size,pa,perm,level,pte
-		num := func(i int) uint64 {
-			v, err := strconv.ParseUint(r[i], 0, 64)
-			require.NoError(t, err)
-			return v
-		}
+	for _, row := range emutest.Rows(t, capture, "mapped.csv.zst") {
 		a := emu.Read
-		if r[5] == "W" {
+		if row.Text("perm") == "W" {
 			a = emu.Write
 		}
-		first, size := num(2), num(3)
+		first, size := row.Number("iova"), row.Number("size")
 		for _, at := range []uint64{first, first + size - 8} {
+			q := emutest.DMA(emu.SourceID(row.Number("sid")), emu.NoPASID, at, a)
 			var res emu.Result
-			f.Translate(&emu.Request{Source: emu.SourceID(num(0)), Addr: emu.IOVA(at), PASID: emu.NoPASID, Len: 8, Access: a}, &res)
-			require.Equal(t, emu.OK, res.Status, r)
-			require.Equal(t, emu.PA(num(4)+at-first), res.PA, r)
-			require.Equal(t, size, uint64(1)<<res.Lg2, r)
-			require.Equal(t, r[5], res.Perm.String())
+			f.Translate(&q, &res)
+			require.Equal(t, emu.OK, res.Status, row)
+			require.EqualValues(t, row.Number("pa")+at-first, res.PA, row)
+			require.Equal(t, size, uint64(1)<<res.Lg2, row)
+			require.Equal(t, row.Text("perm"), res.Perm.String())
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/emutest"
 )
 
 func TestIllegalCommands(t *testing.T) {
@@ -43,9 +44,9 @@ func TestIllegalCommands(t *testing.T) {
 			c.w[0] |= 1 << 20
 		}
 		r := newRig(t, c.change).enable()
-		status := r.page()
+		status := r.Page()
 		r.submit(wait(status, 1), c.w, wait(status, 2))
-		require.EqualValues(t, 1, r.get(status), c.name)
+		require.EqualValues(t, 1, r.Get(status), c.name)
 		require.False(t, r.status(spec.StsCmdBufRun), c.name)
 		require.EqualValues(t, 16, r.head(), "%s: the head is at the command", c.name)
 		require.Equal(t, [2]uint64{uint64(spec.EventIllegalCommand) << 60, uint64(r.cmd) + 16}, r.event(), c.name)
@@ -54,63 +55,63 @@ func TestIllegalCommands(t *testing.T) {
 
 func TestAMDQuirk24_RestartAfterAnIllegalCommand(t *testing.T) {
 	r := newRig(t).enable()
-	status := r.page()
+	status := r.Page()
 	r.submit([2]uint64{}, wait(status, 2))
 	r.event()
 	r.push(wait(status, 3))
 	r.ring() // a tail alone does nothing
-	require.Zero(t, r.get(status))
+	require.Zero(t, r.Get(status))
 	r.control(true, spec.CtlCmdBufEn) // nor does setting what is set
-	require.Zero(t, r.get(status))
+	require.Zero(t, r.Get(status))
 	w := wait(status+8, 1)
-	r.put(r.cmd, w[0], w[1]) // repaired in place
+	r.Put(r.cmd, w[0], w[1]) // repaired in place
 	r.control(false, spec.CtlCmdBufEn)
 	r.control(true, spec.CtlCmdBufEn)
 	require.True(t, r.status(spec.StsCmdBufRun))
-	require.EqualValues(t, 1, r.get(status+8))
-	require.EqualValues(t, 3, r.get(status))
+	require.EqualValues(t, 1, r.Get(status+8))
+	require.EqualValues(t, 3, r.Get(status))
 	require.Equal(t, r.tail, r.head())
 }
 
 func TestCommandHardwareErrors(t *testing.T) {
 	// The fetch.
 	r := newRig(t).enable()
-	busError(r, r.cmd+16, 16)
-	status := r.page()
+	r.BusError(r.cmd+16, 16)
+	status := r.Page()
 	r.push(wait(status, 1))
 	r.tail += 16
 	r.ring()
-	require.EqualValues(t, 1, r.get(status))
+	require.EqualValues(t, 1, r.Get(status))
 	want := [2]uint64{uint64(spec.EventCommandHW)<<60 | 1<<57, uint64(r.cmd) + 16}
 	require.Equal(t, want, r.event())
 	require.EqualValues(t, 16, r.head())
 	require.False(t, r.status(spec.StsCmdBufRun))
-	require.Equal(t, want[0], r.r64(spec.OffHWEventUpper))
+	require.Equal(t, want[0], r.R64(spec.OffHWEventUpper))
 
 	// The store of a COMPLETION_WAIT.
 	r = newRig(t).enable()
-	status = r.page()
-	busError(r, status, 8)
+	status = r.Page()
+	r.BusError(status, 8)
 	r.submit(wait(status, 1), wait(status+8, 2))
 	require.Equal(t, [2]uint64{uint64(spec.EventCommandHW)<<60 | 1<<57, uint64(status)}, r.event())
 	require.Zero(t, r.head())
-	require.Zero(t, r.get(status+8))
+	require.Zero(t, r.Get(status+8))
 }
 
 func TestAMDQuirk21_HeadMovesBeforeCompletion(t *testing.T) {
 	r := newRig(t).enable()
-	status := r.page()
+	status := r.Page()
 	r.push(wait(status, 1))
 	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
-	s := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpDrain })
+	s := r.Begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpDrain })
 	require.Equal(t, r.tail, r.head())
-	require.Zero(t, r.get(status))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
-	require.EqualValues(t, 8, s.txn.Act.Size)
-	require.EqualValues(t, 1, r.get(status))
-	s.end()
-	for _, a := range s.acts {
+	require.Zero(t, r.Get(status))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
+	require.EqualValues(t, 8, s.Txn.Act.Size)
+	require.EqualValues(t, 1, r.Get(status))
+	s.End()
+	for _, a := range s.Acts {
 		if a.Op == emu.OpFetch {
 			require.EqualValues(t, spec.CommandSize, a.Size)
 		}
@@ -119,10 +120,10 @@ func TestAMDQuirk21_HeadMovesBeforeCompletion(t *testing.T) {
 
 func TestCompletionWaitForms(t *testing.T) {
 	r := newRig(t).enable()
-	status := r.page()
+	status := r.Page()
 	bare := [2]uint64{op(spec.CmdCompletionWait) | spec.CwF.Mask(), 7}
 	r.submit(bare, wait(status, ^uint64(0)))
-	require.Equal(t, ^uint64(0), r.get(status), "8 bytes")
+	require.Equal(t, ^uint64(0), r.Get(status), "8 bytes")
 	require.Empty(t, r.events())
 	require.False(t, r.status(spec.StsComWaitInt))
 }
@@ -135,33 +136,33 @@ func TestAMDQuirk22_StatusIsSetWhateverTheEnables(t *testing.T) {
 	r.control(false, spec.CtlComWaitIntEn, spec.CtlEventIntEn)
 	r.submit(comWaitInt())
 	r.attach(dev, 3)
-	r.access(dev, iova, emu.Read)
+	r.Access(dev, iova, emu.Read)
 	require.True(t, r.status(spec.StsComWaitInt) && r.status(spec.StsEventLogInt))
-	require.Empty(t, r.msi, "the enables gate the message")
+	require.Empty(t, r.MSI, "the enables gate the message")
 	// Enabled while the condition stands: one message each.
 	r.control(true, spec.CtlComWaitIntEn)
-	require.Equal(t, []uint32{msiData}, r.msi)
+	require.Equal(t, []uint32{msiData}, r.MSI)
 	r.control(true, spec.CtlEventIntEn)
-	require.Equal(t, []uint32{msiData, msiData}, r.msi)
+	require.Equal(t, []uint32{msiData, msiData}, r.MSI)
 	// What is not cleared silences further ones.
 	r.submit(comWaitInt())
-	r.access(dev, iova, emu.Read)
-	require.Len(t, r.msi, 2)
-	r.w64(spec.OffStatus, spec.StsComWaitInt.Mask())
+	r.Access(dev, iova, emu.Read)
+	require.Len(t, r.MSI, 2)
+	r.W64(spec.OffStatus, spec.StsComWaitInt.Mask())
 	require.True(t, r.status(spec.StsEventLogInt), "writing 0 does nothing")
 	r.submit(comWaitInt())
-	require.Len(t, r.msi, 3)
+	require.Len(t, r.MSI, 3)
 }
 
 func TestAMDQuirk23_StatusClearedBeforeTheLogIsRead(t *testing.T) {
 	r := newRig(t).enable()
 	r.messages()
 	r.attach(dev, 3)
-	r.access(dev, iova, emu.Read)
-	require.Len(t, r.msi, 1)
-	r.w32(spec.OffStatus, spec.StsEventLogInt.Mask()) // a driver clears,
-	r.access(dev, iova, emu.Write)                    // a new event comes,
-	require.Len(t, r.msi, 2)
+	r.Access(dev, iova, emu.Read)
+	require.Len(t, r.MSI, 1)
+	r.W32(spec.OffStatus, spec.StsEventLogInt.Mask()) // a driver clears,
+	r.Access(dev, iova, emu.Write)                    // a new event comes,
+	require.Len(t, r.MSI, 2)
 	require.Len(t, r.events(), 2) // and the driver reads both
 	require.True(t, r.status(spec.StsEventLogInt), "and sees on rereading that there was more")
 }
@@ -169,10 +170,10 @@ func TestAMDQuirk23_StatusClearedBeforeTheLogIsRead(t *testing.T) {
 func TestMessagesAreSentAsProgrammed(t *testing.T) {
 	r := newRig(t).enable()
 	var to []emu.PA
-	r.f.OnMSI = func(pa emu.PA, data uint32) { to, r.msi = append(to, pa), append(r.msi, data) }
+	r.F.OnMSI = func(pa emu.PA, data uint32) { to, r.MSI = append(to, pa), append(r.MSI, data) }
 	r.control(true, spec.CtlComWaitIntEn)
 	again := func() {
-		r.w64(spec.OffStatus, spec.StsComWaitInt.Mask())
+		r.W64(spec.OffStatus, spec.StsComWaitInt.Mask())
 		r.submit(comWaitInt())
 	}
 	again()
@@ -180,12 +181,12 @@ func TestMessagesAreSentAsProgrammed(t *testing.T) {
 	r.u.ConfigureMSI(0x12_fee0_3000, 0x55, true)
 	again()
 	require.Equal(t, []emu.PA{0x12_fee0_3000}, to)
-	require.Equal(t, []uint32{0x55}, r.msi)
+	require.Equal(t, []uint32{0x55}, r.MSI)
 	r.control(true, spec.CtlIntCapXTEn)
-	r.w64(spec.OffXTIntControl, 0x12<<56|1<<40|0x77<<32|0x345678<<8|1<<2)
+	r.W64(spec.OffXTIntControl, 0x12<<56|1<<40|0x77<<32|0x345678<<8|1<<2)
 	again()
 	require.Equal(t, emu.PA(0x12_3456_00)<<32|0xfee7_8004, to[1])
-	require.Equal(t, uint32(0x177), r.msi[1])
+	require.Equal(t, uint32(0x177), r.MSI[1])
 	r.control(false, spec.CtlIntCapXTEn)
 	r.u.ConfigureMSI(0, 0, false)
 	again()
@@ -196,8 +197,8 @@ func TestDeviceIOTLBInvalidation(t *testing.T) {
 	r := newRig(t).enable()
 	var got []emu.Act
 	answer := true
-	r.f.OnATSInvalidate = func(t *emu.Txn) bool { got = append(got, t.Act); return answer }
-	status := r.page()
+	r.F.OnATSInvalidate = func(t *emu.Txn) bool { got = append(got, t.Act); return answer }
+	status := r.Page()
 	inv := func(w0, w1 uint64) [2]uint64 { return [2]uint64{op(spec.CmdInvalidateIOTLB) | w0, w1} }
 	r.submit(inv(uint64(dev)|0x20<<24|uint64(dev)<<32, 0x1234_5000),
 		inv(uint64(dev)|spec.PutIotlbPASID(0xab4cd), spec.AllPages|invS|invGN), wait(status, 1))
@@ -207,17 +208,17 @@ func TestDeviceIOTLBInvalidation(t *testing.T) {
 	require.EqualValues(t, 0x1234_5000, got[0].Data[0])
 	require.Equal(t, emu.PASID(0xab4cd), got[1].Key.Tag.PASID())
 	require.EqualValues(t, uint64(spec.AllPages)|1<<11, got[1].Data[0])
-	require.EqualValues(t, 1, r.get(status))
+	require.EqualValues(t, 1, r.Get(status))
 
 	answer = false
 	r.submit(inv(uint64(dev), 0), wait(status, 2))
 	require.Empty(t, r.events(), "no time-out is set")
-	require.EqualValues(t, 2, r.get(status))
-	r.w64(spec.OffControl, r.r64(spec.OffControl)|spec.CtlInvTimeOut.Put(4))
+	require.EqualValues(t, 2, r.Get(status))
+	r.W64(spec.OffControl, r.R64(spec.OffControl)|spec.CtlInvTimeOut.Put(4))
 	at := uint64(r.cmd) + r.tail
 	r.submit(inv(uint64(dev), 0), wait(status, 3))
 	require.Equal(t, [2]uint64{uint64(spec.EventIOTLBTimeout)<<60 | uint64(dev), at}, r.event())
-	require.EqualValues(t, 3, r.get(status), "the command counts as done")
+	require.EqualValues(t, 3, r.Get(status), "the command counts as done")
 }
 
 func invIOTLB(s emu.SourceID, queue, maxPend uint64) [2]uint64 {
@@ -225,10 +226,10 @@ func invIOTLB(s emu.SourceID, queue, maxPend uint64) [2]uint64 {
 }
 
 // sends runs the command engine until it parks or ends, and returns the ITags of the requests it sent.
-func (s *stepper) sends() (tags []uint8) {
-	for s.next() && s.txn.Act.Op != emu.OpPark {
-		if s.txn.Act.Op == emu.OpSend {
-			tags = append(tags, uint8(s.txn.Act.N))
+func sends(s *emutest.Stepper) (tags []uint8) {
+	for s.Next() && s.Txn.Act.Op != emu.OpPark {
+		if s.Txn.Act.Op == emu.OpSend {
+			tags = append(tags, uint8(s.Txn.Act.N))
 		}
 	}
 	return tags
@@ -236,23 +237,23 @@ func (s *stepper) sends() (tags []uint8) {
 
 func TestCompletionWaitWaitsForDevices(t *testing.T) {
 	r := newRig(t).enable()
-	status := r.page()
+	status := r.Page()
 	for _, w := range [][2]uint64{invIOTLB(dev, 1, 0), invIOTLB(other, 2, 0), wait(status, 1)} {
 		r.push(w)
 	}
 	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
-	s := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
-	tags := s.sends()
+	s := r.Begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	tags := sends(s)
 	require.Equal(t, []uint8{0, 1}, tags)
 	require.Equal(t, r.tail, r.head())
 	require.Zero(t, r.u.ATSEnded(other, 0, true), "not the device that was asked")
 	require.Equal(t, amdvi.EngineCommand.Set(), r.u.ATSEnded(dev, 0, true))
-	require.Empty(t, s.sends())
-	require.Equal(t, emu.OpPark, s.txn.Act.Op, "the other one has not answered")
-	require.Zero(t, r.get(status))
+	require.Empty(t, sends(s))
+	require.Equal(t, emu.OpPark, s.Txn.Act.Op, "the other one has not answered")
+	require.Zero(t, r.Get(status))
 	require.Equal(t, amdvi.EngineCommand.Set(), r.u.ATSEnded(other, 1, true))
-	s.end()
-	require.EqualValues(t, 1, r.get(status))
+	s.End()
+	require.EqualValues(t, 1, r.Get(status))
 	require.Zero(t, r.u.ATSEnded(other, 1, true), "no such request")
 	require.Zero(t, r.u.UnexpectedATSCompletion(other))
 }
@@ -264,10 +265,10 @@ func TestMaxPendBoundsTheRequestsOfAQueue(t *testing.T) {
 	}
 	r.push(invIOTLB(other, 2, 2))
 	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
-	s := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
-	require.Equal(t, []uint8{0, 1}, s.sends())
+	s := r.Begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	require.Equal(t, []uint8{0, 1}, sends(s))
 	r.u.ATSEnded(dev, 1, true)
-	require.Equal(t, []uint8{1, 2}, s.sends(), "the third, and that of the other queue")
+	require.Equal(t, []uint8{1, 2}, sends(s), "the third, and that of the other queue")
 
 	// Without a bound there are as many as there are tags.
 	r = newRig(t).enable()
@@ -275,30 +276,30 @@ func TestMaxPendBoundsTheRequestsOfAQueue(t *testing.T) {
 		r.push(invIOTLB(dev, 1, 0))
 	}
 	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
-	s = r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
-	require.Len(t, s.sends(), emu.MaxITags)
-	require.Equal(t, emu.OpPark, s.txn.Act.Op)
+	s = r.Begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	require.Len(t, sends(s), emu.MaxITags)
+	require.Equal(t, emu.OpPark, s.Txn.Act.Op)
 }
 
 func TestTimeoutIsLoggedBeforeTheWaitCompletes(t *testing.T) {
 	r := newRig(t).enable()
-	r.w64(spec.OffControl, r.r64(spec.OffControl)|spec.CtlInvTimeOut.Put(4))
-	status := r.page()
+	r.W64(spec.OffControl, r.R64(spec.OffControl)|spec.CtlInvTimeOut.Put(4))
+	status := r.Page()
 	r.push(invIOTLB(dev, 1, 0))
 	r.push(wait(status, 1))
 	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
-	s := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
-	s.sends()
+	s := r.Begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	sends(s)
 	require.Equal(t, amdvi.EngineTimeout.Set(), r.u.ATSEnded(dev, 0, false))
 	require.Zero(t, r.u.ATSEnded(dev, 0, true), "too late")
-	s.sends()
-	require.Equal(t, emu.OpPark, s.txn.Act.Op)
-	log := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineTimeout, PASID: emu.NoPASID})
-	log.end()
-	require.Equal(t, amdvi.EngineCommand.Set(), log.txn.Wake)
+	sends(s)
+	require.Equal(t, emu.OpPark, s.Txn.Act.Op)
+	log := r.Begin(emu.Request{Type: emu.Job, Job: amdvi.EngineTimeout, PASID: emu.NoPASID})
+	log.End()
+	require.Equal(t, amdvi.EngineCommand.Set(), log.Txn.Wake)
 	require.Equal(t, [2]uint64{uint64(spec.EventIOTLBTimeout)<<60 | uint64(dev), uint64(r.cmd)}, r.event())
-	s.end()
-	require.EqualValues(t, 1, r.get(status))
+	s.End()
+	require.EqualValues(t, 1, r.Get(status))
 }
 
 // What an invalidation drops: pages 4000h to 7fffh of two domains and of a PASID, looked for by fetches.
@@ -323,8 +324,8 @@ func TestAMDQuirk18_RangesOfInvalidations(t *testing.T) {
 		r.attach(other, 3, field{spec.DteDomainID, 8}, field{spec.DteHostRoot, uint64(top) >> 12})
 		for p := uint64(4); p < 8; p++ {
 			r.mapPage(top, p<<12, p<<12, pRW)
-			r.access(dev, p<<12, emu.Read)
-			r.access(other, p<<12, emu.Read)
+			r.Access(dev, p<<12, emu.Read)
+			r.Access(other, p<<12, emu.Read)
 		}
 		r.submit(invPages(did, c.w1))
 		var left []uint64
@@ -345,18 +346,18 @@ func TestAMDQuirk18_RangesOfInvalidations(t *testing.T) {
 func TestInvalidateAllDropsEverything(t *testing.T) {
 	r := newRig(t).enable()
 	r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
-	r.ok(r.access(dev, iova, emu.Read), 0x5000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
 	r.submit(invAll())
-	s := r.begin(dma(emu.Read))
-	s.end()
-	sizes, _ := s.fetches()
+	s := r.Begin(dma(emu.Read))
+	s.End()
+	sizes, _ := fetched(s)
 	require.Equal(t, []uint8{32, 8, 8, 8}, sizes)
 }
 
 func TestPrefetchIsAHint(t *testing.T) {
 	r := newRig(t).enable()
 	r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
-	r.ok(r.access(dev, iova, emu.Read), 0x5000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
 	q := dma(emu.Read)
 	var res emu.Result
 	r.submit([2]uint64{op(spec.CmdPrefetchPages) | uint64(dev), iova})
@@ -370,40 +371,40 @@ func TestPrefetchIsAHint(t *testing.T) {
 func TestAMDQuirk46_RingsCanBeRestartedWhileTranslationGoesOn(t *testing.T) {
 	r := newRig(t).enable()
 	r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
-	status := r.page()
+	status := r.Page()
 	r.submit(wait(status, 1), wait(status, 2))
-	s := r.begin(dma(emu.Read)) // in flight meanwhile
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
+	s := r.Begin(dma(emu.Read)) // in flight meanwhile
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
 	r.control(false, spec.CtlCmdBufEn, spec.CtlEventLogEn)
 	require.False(t, r.status(spec.StsCmdBufRun))
 	for _, off := range []uint32{spec.OffCmdHead, spec.OffCmdTail, spec.OffEventHead, spec.OffEventTail} {
-		r.w32(off, 0)
+		r.W32(off, 0)
 	}
 	r.tail = 0
 	r.control(true, spec.CtlCmdBufEn, spec.CtlEventLogEn)
 	r.submit(invAll(), wait(status, 3))
-	require.EqualValues(t, 3, r.get(status))
+	require.EqualValues(t, 3, r.Get(status))
 	require.EqualValues(t, 32, r.head())
-	r.ok(s.end(), 0x5000)
-	r.ok(r.access(dev, iova, emu.Read), 0x5000)
+	r.RequireOK(s.End(), 0x5000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
 }
 
 // A command that is being executed when the buffer is turned off is finished; the next is not begun,
 // and the head that software sets stays.
 func TestCommandBufferStopsBehindTheCommandInExecution(t *testing.T) {
 	r := newRig(t).enable()
-	status := r.page()
+	status := r.Page()
 	r.push(wait(status, 1))
 	r.push(wait(status+8, 2))
 	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
-	s := r.begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
-	r.u.WriteReg(spec.OffControl, 8, r.r64(spec.OffControl)&^spec.CtlCmdBufEn.Mask())
+	s := r.Begin(emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
+	r.u.WriteReg(spec.OffControl, 8, r.R64(spec.OffControl)&^spec.CtlCmdBufEn.Mask())
 	require.True(t, r.status(spec.StsCmdBufRun), "until the engine has stopped")
 	r.u.WriteReg(spec.OffCmdHead, 4, 0x40)
-	s.end()
+	s.End()
 	require.False(t, r.status(spec.StsCmdBufRun))
-	require.EqualValues(t, 1, r.get(status))
-	require.Zero(t, r.get(status+8))
+	require.EqualValues(t, 1, r.Get(status))
+	require.Zero(t, r.Get(status+8))
 	require.EqualValues(t, 0x40, r.head())
 }

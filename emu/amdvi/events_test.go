@@ -14,44 +14,44 @@ func TestAMDQuirk27_FullLogDropsTheNewEventAndStops(t *testing.T) {
 	r.messages()
 	r.attach(dev, 3)
 	for i := range uint64(255) { // one slot is never used
-		require.False(t, r.access(dev, i<<12, emu.Read).Fault.Dropped)
+		require.False(t, r.Access(dev, i<<12, emu.Read).Fault.Dropped)
 	}
-	require.EqualValues(t, 255*16, r.r64(spec.OffEventTail))
+	require.EqualValues(t, 255*16, r.R64(spec.OffEventTail))
 	require.False(t, r.status(spec.StsEventOverflow))
-	require.Len(t, r.msi, 1)
-	res := r.access(dev, 0x7777_7000, emu.Read)
+	require.Len(t, r.MSI, 1)
+	res := r.Access(dev, 0x7777_7000, emu.Read)
 	require.True(t, res.Fault.Dropped)
 	require.True(t, r.status(spec.StsEventOverflow))
 	require.False(t, r.status(spec.StsEventLogRun))
-	require.EqualValues(t, 255*16, r.r64(spec.OffEventTail))
-	require.Len(t, r.msi, 2, "EventOverflow is a condition of its own")
-	require.Zero(t, r.get(r.log+255*16))
+	require.EqualValues(t, 255*16, r.R64(spec.OffEventTail))
+	require.Len(t, r.MSI, 2, "EventOverflow is a condition of its own")
+	require.Zero(t, r.Get(r.log+255*16))
 
 	// Room and a cleared status do not restart it.
 	require.Len(t, r.events(), 255)
-	r.w64(spec.OffStatus, spec.StsEventOverflow.Mask()|spec.StsEventLogInt.Mask())
-	require.True(t, r.access(dev, 0, emu.Read).Fault.Dropped)
+	r.W64(spec.OffStatus, spec.StsEventOverflow.Mask()|spec.StsEventLogInt.Mask())
+	require.True(t, r.Access(dev, 0, emu.Read).Fault.Dropped)
 	require.False(t, r.status(spec.StsEventLogRun))
 	// A driver's restart.
 	r.control(false, spec.CtlEventLogEn, spec.CtlEventIntEn)
-	r.w64(spec.OffStatus, spec.StsEventOverflow.Mask())
+	r.W64(spec.OffStatus, spec.StsEventOverflow.Mask())
 	r.control(true, spec.CtlEventIntEn)
 	r.control(true, spec.CtlEventLogEn)
 	require.True(t, r.status(spec.StsEventLogRun))
-	require.False(t, r.access(dev, 0x5000, emu.Read).Fault.Dropped)
+	require.False(t, r.Access(dev, 0x5000, emu.Read).Fault.Dropped)
 	require.EqualValues(t, 0x5000, r.event()[1])
-	require.Zero(t, r.r64(spec.OffEventTail), "wrapped")
-	require.Len(t, r.msi, 3)
+	require.Zero(t, r.R64(spec.OffEventTail), "wrapped")
+	require.Len(t, r.MSI, 3)
 }
 
 func TestRestartOfTheLogClearsTheOverflow(t *testing.T) {
 	r := newRig(t).enable()
 	r.attach(dev, 3)
 	for i := range uint64(256) {
-		r.access(dev, i<<12, emu.Read)
+		r.Access(dev, i<<12, emu.Read)
 	}
 	require.True(t, r.status(spec.StsEventOverflow))
-	r.w32(spec.OffEventHead, 16)
+	r.W32(spec.OffEventHead, 16)
 	r.control(false, spec.CtlEventLogEn)
 	require.True(t, r.status(spec.StsEventOverflow))
 	r.control(true, spec.CtlEventLogEn)
@@ -63,25 +63,25 @@ func TestNothingIsLoggedWhileTheLogIsOff(t *testing.T) {
 	r := newRig(t).enable()
 	r.attach(dev, 3)
 	r.control(false, spec.CtlEventLogEn)
-	res := r.access(dev, iova, emu.Read)
+	res := r.Access(dev, iova, emu.Read)
 	require.True(t, res.Fault.Quiet)
 	require.False(t, res.Fault.Dropped)
-	require.Zero(t, r.r64(spec.OffStatus)&^spec.StsCmdBufRun.Mask())
+	require.Zero(t, r.R64(spec.OffStatus)&^spec.StsCmdBufRun.Mask())
 	require.Empty(t, r.events())
 }
 
 func TestEventIsVisibleBeforeTheTailMoves(t *testing.T) {
 	r := newRig(t).enable()
 	r.attach(dev, 3)
-	s := r.begin(dma(emu.Read))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
-	require.NotZero(t, r.get(r.log))
-	require.Zero(t, r.r64(spec.OffEventTail))
-	s.end()
-	require.EqualValues(t, 16, r.r64(spec.OffEventTail))
+	s := r.Begin(dma(emu.Read))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
+	require.NotZero(t, r.Get(r.log))
+	require.Zero(t, r.R64(spec.OffEventTail))
+	s.End()
+	require.EqualValues(t, 16, r.R64(spec.OffEventTail))
 	// The writer is one, and holds it until the tail has moved.
 	var slots []emu.Op
-	for _, a := range s.acts {
+	for _, a := range s.Acts {
 		if a.Slot == emu.SlotLog && (a.Op == emu.OpAcquire || a.Op == emu.OpRelease) || a.Op == emu.OpStore {
 			slots = append(slots, a.Op)
 		}
@@ -92,46 +92,46 @@ func TestEventIsVisibleBeforeTheTailMoves(t *testing.T) {
 func TestEventThatCannotBeStoredIsLost(t *testing.T) {
 	r := newRig(t).enable()
 	r.attach(dev, 3)
-	busError(r, r.log, 16)
-	require.True(t, r.access(dev, iova, emu.Read).Fault.Dropped)
-	require.Zero(t, r.r64(spec.OffEventTail))
+	r.BusError(r.log, 16)
+	require.True(t, r.Access(dev, iova, emu.Read).Fault.Dropped)
+	require.Zero(t, r.R64(spec.OffEventTail))
 }
 
 func TestLogTurnedOffWhileAnEventIsWritten(t *testing.T) {
 	r := newRig(t).enable()
 	r.attach(dev, 3)
-	s := r.begin(dma(emu.Read))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
+	s := r.Begin(dma(emu.Read))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
 	r.control(false, spec.CtlEventLogEn)
-	r.w32(spec.OffEventTail, 0x40)
-	s.end()
-	require.EqualValues(t, 0x40, r.r64(spec.OffEventTail))
+	r.W32(spec.OffEventTail, 0x40)
+	s.End()
+	require.EqualValues(t, 0x40, r.R64(spec.OffEventTail))
 	require.False(t, r.status(spec.StsEventLogInt))
 
 	// The same if it is on again by then.
 	r.control(true, spec.CtlEventLogEn)
-	s = r.begin(dma(emu.Read))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
+	s = r.Begin(dma(emu.Read))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
 	r.control(false, spec.CtlEventLogEn)
-	r.w32(spec.OffEventTail, 0)
+	r.W32(spec.OffEventTail, 0)
 	r.control(true, spec.CtlEventLogEn)
-	s.end()
-	require.Zero(t, r.r64(spec.OffEventTail))
+	s.End()
+	require.Zero(t, r.R64(spec.OffEventTail))
 }
 
 func TestAMDQuirk28_LengthCodes(t *testing.T) {
 	for code := uint64(8); code <= 15; code++ {
 		r := newRig(t)
 		bytes := emu.PA(16) << code
-		r.cmd = r.pages(int(bytes / emu.PageSize))
+		r.cmd = r.Pages(int(bytes / emu.PageSize))
 		r.base(spec.OffCmdBufBase, r.cmd, code)
 		r.control(true, spec.CtlCmdBufEn, spec.CtlIommuEn)
-		status := r.page()
-		r.w32(spec.OffCmdHead, uint64(bytes)-16)
+		status := r.Page()
+		r.W32(spec.OffCmdHead, uint64(bytes)-16)
 		w := wait(status, code)
-		r.put(r.cmd+bytes-16, w[0], w[1])
-		r.w32(spec.OffCmdTail, 0)
-		require.Equal(t, code, r.get(status), "the last entry of %d bytes", bytes)
+		r.Put(r.cmd+bytes-16, w[0], w[1])
+		r.W32(spec.OffCmdTail, 0)
+		require.Equal(t, code, r.Get(status), "the last entry of %d bytes", bytes)
 		require.Zero(t, r.head(), "wraps behind it")
 	}
 }

@@ -64,7 +64,7 @@ func leaf(e uint64) func(*rig) {
 }
 
 // raw writes a DTE as it is.
-func raw(w ...uint64) func(*rig) { return func(r *rig) { r.put(r.dte(dev), w...) } }
+func raw(w ...uint64) func(*rig) { return func(r *rig) { r.Put(r.dte(dev), w...) } }
 
 var hostFaults = []faultCase{
 	{name: "reserved bit of word 0", code: amdvi.FaultDTEReserved, setup: raw(1 | 1<<2), flags: fRZ},
@@ -74,7 +74,7 @@ var hostFaults = []faultCase{
 	{name: "GLX 3", code: amdvi.FaultDTEValue, setup: raw(1 | 1<<55 | 3<<56)},
 	{name: "SATS without SATSSup", code: amdvi.FaultDTEReserved, setup: with(spec.DteSATS, 1), flags: fRZ},
 	{name: "illegal DTE, translation request", code: amdvi.FaultDTEReserved, setup: raw(1|1<<2, 0), q: ats, flags: fRZ | fTR},
-	{name: "DeviceID beyond the table", code: amdvi.FaultDeviceRange, setup: func(r *rig) { r.w64(spec.OffDevTabBase, uint64(r.dev)|5) }},
+	{name: "DeviceID beyond the table", code: amdvi.FaultDeviceRange, setup: func(r *rig) { r.W64(spec.OffDevTabBase, uint64(r.dev)|5) }},
 	{name: "TV=0", code: amdvi.FaultTV, setup: raw(1, 0x55), id: 0x55},
 	{name: "Mode 7", code: amdvi.FaultMode, setup: with(spec.DteMode, 7), flags: fPR, id: did},
 	{name: "beyond the width", code: amdvi.FaultAddress, setup: leaf(pRW), q: addr(1 << 39), id: did},
@@ -85,7 +85,7 @@ var hostFaults = []faultCase{
 		top := r.attach(dev, 3)
 		r.mapPage(top, iova, 0x5000, pRW)
 		at := r.pte(top, 3, iova, 2)
-		r.put(at, r.get(at)|1<<60)
+		r.Put(at, r.Get(at)|1<<60)
 	}},
 	{name: "reserved before rights", code: amdvi.FaultReserved, setup: leaf(0x5000 | pr | 1<<58), q: write, flags: fPR | fRZ | fRW, id: did},
 	{name: "read denied", code: amdvi.FaultPermission, setup: leaf(0x5000 | pr | iw), flags: fPR | fPE, id: did},
@@ -99,12 +99,12 @@ var hostFaults = []faultCase{
 	{name: "illegal size", code: amdvi.FaultPageSize, setup: leaf(spec.PageSizeAddr(0, 21) | pRW | nextLevel(7)), flags: fPR, id: did},
 	{name: "PASID without GV", code: amdvi.FaultPASIDDisabled, setup: leaf(pRW), q: func(q *emu.Request) { q.PASID = 0x12345 }, flags: fGN | fUS, id: 0x2345, hi: 1},
 
-	{name: "device table not readable", code: amdvi.FaultDTERead, setup: func(r *rig) { busError(r, r.dte(dev), 32) },
+	{name: "device table not readable", code: amdvi.FaultDTERead, setup: func(r *rig) { r.BusError(r.dte(dev), 32) },
 		at: func(r *rig) uint64 { return uint64(r.dte(dev)) }, flags: 1 << 57},
-	{name: "device table not readable, translation request", code: amdvi.FaultDTERead, setup: func(r *rig) { busError(r, r.dte(dev), 32) }, q: ats,
+	{name: "device table not readable, translation request", code: amdvi.FaultDTERead, setup: func(r *rig) { r.BusError(r.dte(dev), 32) }, q: ats,
 		at: func(r *rig) uint64 { return uint64(r.dte(dev)) }, flags: 1<<57 | fTR},
-	{name: "host table not readable", code: amdvi.FaultPTERead, setup: func(r *rig) { busError(r, r.attach(dev, 3), 4096) }, q: write,
-		at: func(r *rig) uint64 { return r.get(r.dte(dev))&spec.PteAddr.Mask() + iova>>30*8 }, flags: 1<<57 | fRW, id: did},
+	{name: "host table not readable", code: amdvi.FaultPTERead, setup: func(r *rig) { r.BusError(r.attach(dev, 3), 4096) }, q: write,
+		at: func(r *rig) uint64 { return r.Get(r.dte(dev))&spec.PteAddr.Mask() + iova>>30*8 }, flags: 1<<57 | fRW, id: did},
 
 	{name: "read of the interrupt range", code: amdvi.FaultReadInterrupt, q: addr(0xfee0_0000)},
 	{name: "AtomicOp to the interrupt range", code: amdvi.FaultReadInterrupt, q: all(addr(0xfee0_0000), func(q *emu.Request) { q.Access = emu.RW | emu.Atomic })},
@@ -114,14 +114,14 @@ var hostFaults = []faultCase{
 	{name: "translation request with I=0", code: amdvi.FaultTRDisabled, setup: leaf(pRW), q: ats, flags: 1<<57 | fTR},
 	{name: "translation request with V=0", code: amdvi.FaultTRDisabled, q: ats, flags: 1<<57 | fTR},
 	{name: "translation request for the interrupt range", code: amdvi.FaultTRRange, q: all(ats, addr(0xfee0_0000)), flags: fTR},
-	{name: "translation request beyond the table", code: amdvi.FaultTRDevice, setup: func(r *rig) { r.w64(spec.OffDevTabBase, uint64(r.dev)|5) }, q: ats, flags: 2<<57 | fTR},
+	{name: "translation request beyond the table", code: amdvi.FaultTRDevice, setup: func(r *rig) { r.W64(spec.OffDevTabBase, uint64(r.dev)|5) }, q: ats, flags: 2<<57 | fTR},
 
 	{name: "interrupt with PASID", code: amdvi.FaultInterruptPASID, q: all(msi, func(q *emu.Request) { q.PASID = 5 }), flags: fGN | fI, id: 5},
 	{name: "interrupt, IntCtl 0", code: amdvi.FaultInterruptAborted, setup: raw(0, 0x66, 1), q: msi, flags: fI, id: 0x66},
 	{name: "interrupt, reserved bits", code: amdvi.FaultDTEReserved, setup: raw(0, 0, 1|1<<52), q: msi, flags: fI | fRZ | fRW},
 	{name: "interrupt, IntCtl 3", code: amdvi.FaultDTEReserved, setup: raw(0, 0, 1|3<<60), q: msi, flags: fI | fRZ | fRW},
 	{name: "interrupt, IntTabLen", code: amdvi.FaultDTEValue, setup: raw(0, 0, 1|2<<60|12<<1), q: msi, flags: fI | fRW},
-	{name: "interrupt, device table not readable", code: amdvi.FaultDTERead, setup: func(r *rig) { busError(r, r.dte(dev), 32) }, q: msi,
+	{name: "interrupt, device table not readable", code: amdvi.FaultDTERead, setup: func(r *rig) { r.BusError(r.dte(dev), 32) }, q: msi,
 		at: func(r *rig) uint64 { return uint64(r.dte(dev)) }, flags: 1<<57 | fI | fRW},
 	{name: "page requests off", code: amdvi.FaultPPRDisabled, q: func(q *emu.Request) { q.Type = emu.PageRequest }, quiet: true},
 	{name: "translation request, unit off", code: amdvi.FaultDisabled, setup: func(r *rig) { r.control(false, spec.CtlIommuEn) }, q: ats, quiet: true},
@@ -135,8 +135,8 @@ func (r *rig) run(t *testing.T, c *faultCase) {
 	if c.q != nil {
 		c.q(&q)
 	}
-	res := r.do(q)
-	r.faults(res, c.code)
+	res := r.Do(q)
+	r.RequireFault(res, c.code)
 	require.NotContains(t, r.u.FaultName(c.code), "fault ")
 	require.NotEqual(t, "step", r.u.Describe(res.Fault.Step).Name[:4])
 	if c.quiet {
@@ -185,7 +185,7 @@ func TestAMDQuirk33_OrderOfChecks(t *testing.T) {
 	} {
 		r := newRig(t).enable()
 		leaf(c.entry)(r)
-		r.faults(r.access(dev, iova, emu.Write), c.code)
+		r.RequireFault(r.Access(dev, iova, emu.Write), c.code)
 		require.Equal(t, c.flags, flags(r.event()))
 	}
 }
@@ -193,9 +193,9 @@ func TestAMDQuirk33_OrderOfChecks(t *testing.T) {
 func TestAMDQuirk32_WriteIsShownOnAFaultNotPresent(t *testing.T) {
 	r := newRig(t).enable()
 	r.attach(dev, 3)
-	r.faults(r.access(dev, iova, emu.Write), amdvi.FaultNotPresent)
+	r.RequireFault(r.Access(dev, iova, emu.Write), amdvi.FaultNotPresent)
 	require.EqualValues(t, 0x020, r.event()[0]>>48&0xfff)
-	r.faults(r.access(dev, iova, emu.Read), amdvi.FaultNotPresent)
+	r.RequireFault(r.Access(dev, iova, emu.Read), amdvi.FaultNotPresent)
 	require.EqualValues(t, 0x000, r.event()[0]>>48&0xfff)
 }
 
@@ -207,11 +207,11 @@ func TestAMDQuirk34_FailedTranslationRequestsAreNotLogged(t *testing.T) {
 		r := newRig(t).enable()
 		setup(r)
 		at := r.dte(dev)
-		r.put(at, r.get(at)|1, r.get(at+8)|spec.DteI.Mask())
+		r.Put(at, r.Get(at)|1, r.Get(at+8)|spec.DteI.Mask())
 		q := dma(emu.Read)
 		q.Type = emu.TranslationReq
 		for range 2 {
-			res := r.do(q)
+			res := r.Do(q)
 			require.Equal(t, emu.OK, res.Status, name)
 			require.Zero(t, res.Perm&emu.RW, name)
 			require.Zero(t, res.Fault, name)
@@ -225,8 +225,8 @@ func TestAMDQuirk35_TranslatedRequestsBypassTheTables(t *testing.T) {
 	r.attach(dev, 3, field{spec.DteI, 1}) // an empty table
 	q := dma(emu.Write)
 	q.Type = emu.Translated
-	res := r.do(q)
-	r.ok(res, iova)
+	res := r.Do(q)
+	r.RequireOK(res, iova)
 	require.EqualValues(t, 64, res.Lg2)
 	require.False(t, res.Touched.Has(emu.CacheIOTLB))
 }
@@ -235,12 +235,12 @@ func TestAMDQuirk36_SpecialRangesAreTakenOutBeforeTheTables(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 6)
 	for _, a := range []uint64{0xfee0_0000, 0xfeef_f000, 0xfedf_f000, 0xfef0_0000} {
-		r.put(r.pte(top, 6, a, 1), 0x5000|pRW)
+		r.Put(r.pte(top, 6, a, 1), 0x5000|pRW)
 	}
-	r.faults(r.access(dev, 0xfee0_0000, emu.Read), amdvi.FaultReadInterrupt)
-	r.faults(r.access(dev, 0xfeef_f000, emu.Read), amdvi.FaultReadInterrupt)
-	r.ok(r.access(dev, 0xfedf_f000, emu.Read), 0x5000)
-	r.ok(r.access(dev, 0xfef0_0000, emu.Read), 0x5000)
+	r.RequireFault(r.Access(dev, 0xfee0_0000, emu.Read), amdvi.FaultReadInterrupt)
+	r.RequireFault(r.Access(dev, 0xfeef_f000, emu.Read), amdvi.FaultReadInterrupt)
+	r.RequireOK(r.Access(dev, 0xfedf_f000, emu.Read), 0x5000)
+	r.RequireOK(r.Access(dev, 0xfef0_0000, emu.Read), 0x5000)
 
 	full := func(c *amdvi.Config) { c.HtRangeIgnore = false }
 	for _, c := range []struct {
@@ -266,15 +266,15 @@ func TestAMDQuirk36_SpecialRangesAreTakenOutBeforeTheTables(t *testing.T) {
 	} {
 		r := newRig(t, full).enable()
 		top := r.attach(dev, 6, field{spec.DteSysMgt, c.sysmgt}, field{spec.DteIoCtl, c.ioctl})
-		r.put(r.pte(top, 6, c.addr, 1), 0x5000|pRW)
+		r.Put(r.pte(top, 6, c.addr, 1), 0x5000|pRW)
 		for range 2 {
-			switch res := r.access(dev, c.addr, c.a); c.code {
+			switch res := r.Access(dev, c.addr, c.a); c.code {
 			case 0:
-				r.ok(res, 0x5000)
+				r.RequireOK(res, 0x5000)
 			case 1:
-				r.ok(res, c.addr)
+				r.RequireOK(res, c.addr)
 			default:
-				r.faults(res, c.code)
+				r.RequireFault(res, c.code)
 				e := r.event()
 				require.EqualValues(t, spec.EventInvalidRequest, e[0]>>60)
 				require.Equal(t, c.addr, e[1])
@@ -283,17 +283,17 @@ func TestAMDQuirk36_SpecialRangesAreTakenOutBeforeTheTables(t *testing.T) {
 		// A translation request has no business there.
 		if c.code != 0 {
 			at := r.dte(dev)
-			r.put(at+8, r.get(at+8)|spec.DteI.Mask())
+			r.Put(at+8, r.Get(at+8)|spec.DteI.Mask())
 			r.submit(invDevtab(dev))
 			q := dma(emu.Read)
 			q.Type, q.Addr = emu.TranslationReq, emu.IOVA(c.addr)
-			r.faults(r.do(q), amdvi.FaultTRRange)
+			r.RequireFault(r.Do(q), amdvi.FaultTRRange)
 		}
 		// With HtRangeIgnore it is address space like any other.
 		r = newRig(t).enable()
 		top = r.attach(dev, 6)
-		r.put(r.pte(top, 6, c.addr, 1), 0x5000|pRW)
-		r.ok(r.access(dev, c.addr, c.a), 0x5000)
+		r.Put(r.pte(top, 6, c.addr, 1), 0x5000|pRW)
+		r.RequireOK(r.Access(dev, c.addr, c.a), 0x5000)
 	}
 }
 
@@ -310,8 +310,8 @@ func TestSuppression(t *testing.T) {
 		r := newRig(t).enable()
 		r.attach(dev, 3, c.fields...)
 		for _, n := range c.want {
-			res := r.access(dev, iova, emu.Read)
-			r.faults(res, amdvi.FaultNotPresent)
+			res := r.Access(dev, iova, emu.Read)
+			r.RequireFault(res, amdvi.FaultNotPresent)
 			require.Equal(t, n == 0, res.Fault.Quiet, c.name)
 			require.Len(t, r.events(), n, c.name)
 		}
@@ -320,39 +320,39 @@ func TestSuppression(t *testing.T) {
 	r := newRig(t).enable()
 	r.attach(dev, 3, field{spec.DteSE, 1})
 	for range 2 {
-		r.access(dev, iova, emu.Read)
-		r.access(dev, iova, emu.Read)
+		r.Access(dev, iova, emu.Read)
+		r.Access(dev, iova, emu.Read)
 		require.Len(t, r.events(), 1)
 		r.submit(invDevtab(dev))
 	}
 	// A DTE that was rewritten and invalidated meanwhile is not brought back.
-	s := r.begin(dma(emu.Read))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
+	s := r.Begin(dma(emu.Read))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpStore })
 	r.bind(dev)
-	s.txn.Marked = true
+	s.Txn.Marked = true
 	r.submit(invDevtab(dev))
-	s.end()
-	r.ok(r.access(dev, iova, emu.Read), iova)
+	s.End()
+	r.RequireOK(r.Access(dev, iova, emu.Read), iova)
 }
 
 func TestAMDQuirk50_HardwareErrorsAreLatchedAndNeverSuppressed(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 3, field{spec.DteSA, 1}, field{spec.DteSE, 1})
-	busError(r, top, 4096)
-	r.faults(r.access(dev, iova, emu.Read), amdvi.FaultPTERead)
+	r.BusError(top, 4096)
+	r.RequireFault(r.Access(dev, iova, emu.Read), amdvi.FaultPTERead)
 	e := r.event()
-	require.Equal(t, e[0], r.r64(spec.OffHWEventUpper), "upper holds bits 63:0")
-	require.Equal(t, e[1], r.r64(spec.OffHWEventLower))
-	require.EqualValues(t, 1, r.r64(spec.OffHWEventStatus))
-	r.access(dev, iova+1<<30, emu.Write)
+	require.Equal(t, e[0], r.R64(spec.OffHWEventUpper), "upper holds bits 63:0")
+	require.Equal(t, e[1], r.R64(spec.OffHWEventLower))
+	require.EqualValues(t, 1, r.R64(spec.OffHWEventStatus))
+	r.Access(dev, iova+1<<30, emu.Write)
 	require.NotEqual(t, e, r.event())
-	require.Equal(t, e[1], r.r64(spec.OffHWEventLower), "the first stays")
-	require.EqualValues(t, 3, r.r64(spec.OffHWEventStatus))
-	r.w64(spec.OffHWEventStatus, 3)
-	require.Zero(t, r.r64(spec.OffHWEventStatus))
+	require.Equal(t, e[1], r.R64(spec.OffHWEventLower), "the first stays")
+	require.EqualValues(t, 3, r.R64(spec.OffHWEventStatus))
+	r.W64(spec.OffHWEventStatus, 3)
+	require.Zero(t, r.R64(spec.OffHWEventStatus))
 
 	r = newRig(t, func(c *amdvi.Config) { c.HESup = false }).enable()
-	busError(r, r.attach(dev, 3), 4096)
-	r.access(dev, iova, emu.Read)
-	require.Zero(t, r.r64(spec.OffHWEventUpper)|r.r64(spec.OffHWEventLower)|r.r64(spec.OffHWEventStatus))
+	r.BusError(r.attach(dev, 3), 4096)
+	r.Access(dev, iova, emu.Read)
+	require.Zero(t, r.R64(spec.OffHWEventUpper)|r.R64(spec.OffHWEventLower)|r.R64(spec.OffHWEventStatus))
 }

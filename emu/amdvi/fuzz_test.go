@@ -1,61 +1,23 @@
 package amdvi_test
 
 import (
-	"encoding/binary"
 	"testing"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/emutest"
 )
 
-// The fuzz targets run whatever software may do. Nothing may panic, and nothing may go on for ever: a
-// step limit far above what any input here can need turns an endless run into a failure.
+// The fuzz targets run whatever software may do. Nothing may panic, and nothing may go on for ever.
 
-const stepLimit = 1 << 17
-
-// guard makes the rig's executor fail the test when a run does not end.
-func (r *rig) guard(t *testing.T) {
-	steps := 0
-	r.f.Trace = func(*emu.Txn) {
-		if steps++; steps > stepLimit {
-			t.Fatal("the unit does not come to an end")
-		}
-	}
-	r.f.OnMSI = func(emu.PA, uint32) {}
-}
-
-type input struct{ b []byte }
-
-func (in *input) u64() (v uint64) {
-	var w [8]byte
-	n := copy(w[:], in.b)
-	in.b = in.b[n:]
-	return binary.LittleEndian.Uint64(w[:])
-}
-
-func (in *input) u8() uint8 {
-	if len(in.b) == 0 {
-		return 0
-	}
-	v := in.b[0]
-	in.b = in.b[1:]
-	return v
-}
-
-func (in *input) request() emu.Request {
-	v := in.u64()
-	q := emu.Request{
-		Source: emu.SourceID(v & 0x3ff), Addr: emu.IOVA(in.u64()), PASID: emu.NoPASID,
-		Len: uint32(v >> 16 & 15), Access: emu.Access(v >> 24), Type: emu.ReqType(v >> 32 & 3),
-	}
-	if v>>40&1 != 0 {
-		q.PASID = emu.PASID(v >> 44)
-	}
-	if v>>41&1 != 0 { // an interrupt
+// request takes a request, or an interrupt with any index.
+func request(in *emutest.Input) emu.Request {
+	q := in.Request()
+	if v := in.U8(); v&1 != 0 {
 		q.Addr, q.Len, q.Access, q.Type = q.Addr&0xf_fffc|0xfee0_0000, 4, emu.Write, emu.Untranslated
+		q.Data = uint32(v)<<3 | q.Data&7
 	}
-	q.Data = uint32(v >> 20 & 0x7ff)
 	return q
 }
 
@@ -75,29 +37,22 @@ func fuzzConfig(kind uint8) func(*amdvi.Config) {
 	}
 }
 
-func words(v ...uint64) (b []byte) {
-	for _, w := range v {
-		b = binary.LittleEndian.AppendUint64(b, w)
-	}
-	return b
-}
-
 func FuzzRegisters(f *testing.F) {
-	f.Add(uint8(0), words(spec.OffControl|8<<32, ^uint64(0), 1<<63, spec.OffCmdTail|8<<32, ^uint64(0)))
-	f.Add(uint8(1), words(spec.OffCmdBufBase|8<<32, 0x10_0000|15<<56, spec.OffControl|8<<32, 1|1<<12, spec.OffCmdTail|4<<32, 0x7fff0))
-	f.Add(uint8(2), words(spec.OffDevTabBase|8<<32, ^uint64(0), spec.OffControl|8<<32, ^uint64(0), 1<<63, 1<<63))
-	f.Add(uint8(7), words(0xffff_fffc|255<<32, ^uint64(0), spec.OffStatus|8<<32, ^uint64(0)))
+	f.Add(uint8(0), emutest.Words(spec.OffControl|8<<32, ^uint64(0), 1<<63, spec.OffCmdTail|8<<32, ^uint64(0)))
+	f.Add(uint8(1), emutest.Words(spec.OffCmdBufBase|8<<32, 0x10_0000|15<<56, spec.OffControl|8<<32, 1|1<<12, spec.OffCmdTail|4<<32, 0x7fff0))
+	f.Add(uint8(2), emutest.Words(spec.OffDevTabBase|8<<32, ^uint64(0), spec.OffControl|8<<32, ^uint64(0), 1<<63, 1<<63))
+	f.Add(uint8(7), emutest.Words(0xffff_fffc|255<<32, ^uint64(0), spec.OffStatus|8<<32, ^uint64(0)))
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
-		in := &input{b[:min(len(b), 4096)]}
+		in := &emutest.Input{B: b[:min(len(b), 4096)]}
 		r := newRig(t, fuzzConfig(kind))
 		r.attach(dev, 3)
-		for len(in.b) > 0 {
-			r.guard(t)
-			v := in.u64()
+		for in.Left() {
+			r.Guard()
+			v := in.U64()
 			off, size := uint32(v), uint8(v>>32)
 			switch {
 			case v>>63 != 0:
-				r.do(in.request())
+				r.Do(request(in))
 			case v>>62 != 0:
 				r.u.ConfigureMSI(emu.PA(v), uint16(v), v>>61&1 != 0)
 			case v>>61 != 0:
@@ -106,7 +61,7 @@ func FuzzRegisters(f *testing.F) {
 				if v>>60 == 0 { // mostly inside the window
 					off &= spec.Window - 1
 				}
-				r.f.WriteReg(0, off, size, in.u64())
+				r.F.WriteReg(0, off, size, in.U64())
 				r.u.ReadReg(off, size)
 			}
 		}
@@ -116,26 +71,26 @@ func FuzzRegisters(f *testing.F) {
 func FuzzCommands(f *testing.F) {
 	w := wait(0x9000, 1)
 	for code := range uint64(16) {
-		f.Add(uint8(1), uint64(64), words(op(code)|7<<32, 0x5000|invS, w[0]|2, w[1]))
+		f.Add(uint8(1), uint64(64), emutest.Words(op(code)|7<<32, 0x5000|invS, w[0]|2, w[1]))
 	}
-	f.Add(uint8(0), uint64(1<<63|48), words(^uint64(0), ^uint64(0), w[0], w[1]))
+	f.Add(uint8(0), uint64(1<<63|48), emutest.Words(^uint64(0), ^uint64(0), w[0], w[1]))
 	f.Fuzz(func(t *testing.T, kind uint8, tail uint64, b []byte) {
 		r := newRig(t, fuzzConfig(kind)).enable()
-		r.guard(t)
+		r.Guard()
 		answers := kind >> 3
-		r.f.OnATSInvalidate = func(*emu.Txn) bool { answers >>= 1; return answers&1 != 0 }
+		r.F.OnATSInvalidate = func(*emu.Txn) bool { answers >>= 1; return answers&1 != 0 }
 		r.messages()
 		if tail>>63 != 0 {
-			r.w64(spec.OffControl, r.r64(spec.OffControl)|spec.CtlInvTimeOut.Put(4))
+			r.W64(spec.OffControl, r.R64(spec.OffControl)|spec.CtlInvTimeOut.Put(4))
 		}
-		in := &input{b[:min(len(b), emu.PageSize)]}
-		for off := emu.PA(0); len(in.b) > 0; off += 8 {
-			r.put(r.cmd+off, in.u64())
+		in := &emutest.Input{B: b[:min(len(b), emu.PageSize)]}
+		for off := emu.PA(0); in.Left(); off += 8 {
+			r.Put(r.cmd+off, in.U64())
 		}
-		r.w64(spec.OffCmdTail, tail)
+		r.W64(spec.OffCmdTail, tail)
 		// Whatever stopped it: restart it a few times, as a stubborn driver would.
 		for range 4 {
-			r.guard(t)
+			r.Guard()
 			r.control(false, spec.CtlCmdBufEn)
 			r.control(true, spec.CtlCmdBufEn)
 		}
@@ -143,14 +98,14 @@ func FuzzCommands(f *testing.F) {
 			t.Fatalf("the head is %#x", h)
 		}
 		// A good command still works.
-		r.guard(t)
+		r.Guard()
 		r.control(false, spec.CtlCmdBufEn)
-		status := r.page()
-		r.put(r.cmd, wait(status, 77)[0], 77)
-		r.w32(spec.OffCmdHead, 0)
-		r.w32(spec.OffCmdTail, 16)
+		status := r.Page()
+		r.Put(r.cmd, wait(status, 77)[0], 77)
+		r.W32(spec.OffCmdHead, 0)
+		r.W32(spec.OffCmdTail, 16)
 		r.control(true, spec.CtlCmdBufEn)
-		if r.get(status) != 77 || !r.status(spec.StsCmdBufRun) {
+		if r.Get(status) != 77 || !r.status(spec.StsCmdBufRun) {
 			t.Fatal("the buffer is stuck")
 		}
 	})
@@ -167,7 +122,7 @@ func FuzzWalk(f *testing.F) {
 	f.Add(uint8(5), uint8(0x93), full)
 	f.Fuzz(func(t *testing.T, kind, mode uint8, b []byte) {
 		r := newRig(t, fuzzConfig(kind)).enable()
-		in := &input{b[:min(len(b), 1<<14)]}
+		in := &emutest.Input{B: b[:min(len(b), 1<<14)]}
 		// A few good structures, then noise over all of them: pointers stay among the same pages.
 		if mode&0x10 != 0 && r.u.Config().GTSup {
 			g := r.guests(4, 0, uint64(mode&3), giov, had(uint64(mode>>6)&3))
@@ -179,27 +134,27 @@ func FuzzWalk(f *testing.F) {
 			r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
 		}
 		first := emu.PA(0x10_0000)
-		n := uint64(r.next-first) / 8
-		for range len(in.b) / 10 {
-			at := first + emu.PA(uint64(in.u8())<<8|uint64(in.u8()))%emu.PA(n)*8
-			v := in.u64()
+		n := uint64(r.Free-first) / 8
+		for range len(in.B) / 10 {
+			at := first + emu.PA(uint64(in.U8())<<8|uint64(in.U8()))%emu.PA(n)*8
+			v := in.U64()
 			if v&(1<<51) != 0 { // a pointer into the same pages
 				v = v&^spec.PteAddr.Mask() | uint64(first) + v>>12%(n/512)<<12
 			}
-			r.put(at, v)
+			r.Put(at, v)
 		}
-		if in.u8()&1 != 0 {
-			busError(r, first+emu.PA(in.u8())*64, 64)
+		if in.U8()&1 != 0 {
+			r.BusError(first+emu.PA(in.U8())*64, 64)
 		}
 		r.control(kind&0x20 != 0, spec.CtlGAEn, spec.CtlPPREn, spec.CtlPPRLogEn, spec.CtlGALogEn)
 		r.submit(invAll())
 		for i := range 8 {
-			r.guard(t)
-			q := in.request()
+			r.Guard()
+			q := request(in)
 			if i&1 == 0 {
 				q.Source, q.Addr = dev, emu.IOVA(iova)
 			}
-			if res := r.do(q); res.Status == emu.Pending {
+			if res := r.Do(q); res.Status == emu.Pending {
 				t.Fatalf("%+v did not end", q)
 			}
 		}

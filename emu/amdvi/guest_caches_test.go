@@ -15,9 +15,9 @@ func TestInvalidationOfGuestTranslations(t *testing.T) {
 	fetched := func(r *rig, p emu.PASID) int {
 		q := dma(emu.Read)
 		q.PASID = p
-		s := r.begin(q)
-		r.ok(s.end(), 0x7000+uint64(p)<<12)
-		sizes, _ := s.fetches()
+		s := r.Begin(q)
+		r.RequireOK(s.End(), 0x7000+uint64(p)<<12)
+		sizes, _ := fetched(s)
 		return len(sizes)
 	}
 	for _, c := range []struct {
@@ -44,7 +44,7 @@ func TestInvalidationOfGuestTranslations(t *testing.T) {
 		g := r.guests(4, 0, c.mode)
 		for p := uint64(5); p <= 6; p++ {
 			g.gmap(p, iova, 0x7000+p<<12, gAll)
-			r.ok(r.pasidAccess(emu.PASID(p), iova, emu.Read), 0x7000+p<<12)
+			r.RequireOK(r.pasidAccess(emu.PASID(p), iova, emu.Read), 0x7000+p<<12)
 		}
 		r.submit(c.w)
 		got := [2]int{fetched(r, 5), fetched(r, 6)}
@@ -59,18 +59,18 @@ func TestNestedHitWithoutTheRightIsWalked(t *testing.T) {
 		g := r.guests(4, 0, 3)
 		at := g.gmap(5, iova, 0x7000, gAll)
 		if host {
-			page := r.pte(g.host, 3, r.get(at)&spec.GptAddr.Mask(), 1)
-			r.put(page, r.get(page)&^iw)
+			page := r.pte(g.host, 3, r.Get(at)&spec.GptAddr.Mask(), 1)
+			r.Put(page, r.Get(page)&^iw)
 		} else {
-			r.put(at, r.get(at)&^gRW)
+			r.Put(at, r.Get(at)&^gRW)
 		}
-		r.ok(r.pasidAccess(5, iova, emu.Read), 0x7000)
+		r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x7000)
 		res := r.pasidAccess(5, iova, emu.Write)
 		if host {
-			r.faults(res, amdvi.FaultPermission)
+			r.RequireFault(res, amdvi.FaultPermission)
 			require.Equal(t, fPR|fPE|fRW, flags(r.event()))
 		} else {
-			r.faults(res, amdvi.FaultGuestPermission)
+			r.RequireFault(res, amdvi.FaultGuestPermission)
 			require.Equal(t, fGN|fUS|fPR|fPE|fRW, flags(r.event()))
 		}
 	}
@@ -80,8 +80,8 @@ func TestPASIDBeyondPASmax(t *testing.T) {
 	r := newRig(t).enable() // 16 bits, two levels
 	g := r.guests(4, 1, 0)
 	g.gmap(0xffff, iova, 0x7000, gAll)
-	r.ok(r.pasidAccess(0xffff, iova, emu.Read), 0x7000)
-	r.faults(r.pasidAccess(0x1_0000, iova, emu.Read), amdvi.FaultPASIDRange)
+	r.RequireOK(r.pasidAccess(0xffff, iova, emu.Read), 0x7000)
+	r.RequireFault(r.pasidAccess(0x1_0000, iova, emu.Read), amdvi.FaultPASIDRange)
 }
 
 func TestStaleGCR3EntryUntilItsPASIDIsInvalidated(t *testing.T) {
@@ -89,16 +89,16 @@ func TestStaleGCR3EntryUntilItsPASIDIsInvalidated(t *testing.T) {
 	g := r.guests(4, 0, 0)
 	g.gmap(5, iova, 0x7000, gAll)
 	g.gmap(6, iova, 0x8000, gAll)
-	r.ok(r.pasidAccess(5, iova, emu.Read), 0x7000)
-	r.put(g.slot(5), r.get(g.slot(6)))
+	r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x7000)
+	r.Put(g.slot(5), r.Get(g.slot(6)))
 	far := iova + 1<<39 // nothing cached but the GCR3 entry
-	r.faults(r.pasidAccess(5, far, emu.Read), amdvi.FaultGuestNotPresent)
+	r.RequireFault(r.pasidAccess(5, far, emu.Read), amdvi.FaultGuestNotPresent)
 	r.submit(invGuest(did, 5, spec.AllPages|invS))
-	r.ok(r.pasidAccess(5, iova, emu.Read), 0x7000)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x7000)
 	r.submit(invGuest(did, 5, spec.AllPages|invS|invPDE))
 	res := r.pasidAccess(5, iova, emu.Read)
-	r.ok(res, 0x8000)
-	require.Equal(t, amdvi.GCR3Version(r.get(g.slot(6))), res.Prov.Entry)
+	r.RequireOK(res, 0x8000)
+	require.Equal(t, amdvi.GCR3Version(r.Get(g.slot(6))), res.Prov.Entry)
 }
 
 func TestTranslationRequestsOfGuests(t *testing.T) {
@@ -109,25 +109,25 @@ func TestTranslationRequestsOfGuests(t *testing.T) {
 		q := dma(emu.RW)
 		q.PASID, q.Type = 5, emu.TranslationReq
 		for range 2 {
-			res := r.do(q)
-			r.ok(res, 0x7000)
+			res := r.Do(q)
+			r.RequireOK(res, 0x7000)
 			require.Equal(t, emu.Read, res.Perm)
 		}
 		q.Access |= emu.Exec
-		require.Equal(t, emu.Read|emu.Exec, r.do(q).Perm)
-		require.EqualValues(t, gA, r.get(at)&(gA|gD))
-		r.put(at, r.get(at)&^gUS)
+		require.Equal(t, emu.Read|emu.Exec, r.Do(q).Perm)
+		require.EqualValues(t, gA, r.Get(at)&(gA|gD))
+		r.Put(at, r.Get(at)&^gUS)
 		r.submit(invAll())
-		require.Zero(t, r.do(q).Perm, "user request, supervisor page")
+		require.Zero(t, r.Do(q).Perm, "user request, supervisor page")
 		q.Access |= emu.Priv
-		require.Equal(t, emu.Read|emu.Exec|emu.Priv, r.do(q).Perm)
-		r.put(at, r.get(at)|gRW)
+		require.Equal(t, emu.Read|emu.Exec|emu.Priv, r.Do(q).Perm)
+		r.Put(at, r.Get(at)|gRW)
 		r.submit(invAll())
-		require.Equal(t, emu.RW|emu.Exec|emu.Priv, r.do(q).Perm)
-		require.EqualValues(t, gA|gD, r.get(at)&(gA|gD), "it may write from now on")
+		require.Equal(t, emu.RW|emu.Exec|emu.Priv, r.Do(q).Perm)
+		require.EqualValues(t, gA|gD, r.Get(at)&(gA|gD), "it may write from now on")
 		if mode != 0 {
-			page := r.pte(g.host, 3, r.get(at)&spec.GptAddr.Mask(), 1)
-			require.EqualValues(t, pteA|pteD, r.get(page)&(pteA|pteD))
+			page := r.pte(g.host, 3, r.Get(at)&spec.GptAddr.Mask(), 1)
+			require.EqualValues(t, pteA|pteD, r.Get(page)&(pteA|pteD))
 		}
 		require.Empty(t, r.events())
 	}

@@ -30,7 +30,7 @@ type guestTables struct {
 
 // gpage makes a page for the guest.
 func (g *guestTables) gpage() uint64 {
-	p := g.page()
+	p := g.Page()
 	if g.host == 0 {
 		return uint64(p)
 	}
@@ -44,7 +44,7 @@ func (g *guestTables) spa(gpa uint64) emu.PA {
 	if g.host == 0 {
 		return emu.PA(gpa)
 	}
-	e := g.get(g.pte(g.host, 3, gpa, 1))
+	e := g.Get(g.pte(g.host, 3, gpa, 1))
 	return emu.PA(e&spec.PteAddr.Mask() | gpa&0xfff)
 }
 
@@ -52,9 +52,9 @@ func (g *guestTables) spa(gpa uint64) emu.PA {
 func (r *rig) guests(levels int, glx, mode uint64, fields ...field) *guestTables {
 	g := &guestTables{rig: r, levels: levels, glx: glx, roots: map[uint64]emu.PA{}, next: 0x4000_0000}
 	if mode != 0 {
-		g.host = r.page()
+		g.host = r.Page()
 	}
-	g.gcr3 = uint64(r.page())
+	g.gcr3 = uint64(r.Page())
 	var e spec.DTE
 	for _, f := range append([]field{
 		{spec.DteV, 1}, {spec.DteTV, 1}, {spec.DteIR, 1}, {spec.DteIW, 1}, {spec.DteDomainID, did}, {spec.DteMode, mode},
@@ -63,7 +63,7 @@ func (r *rig) guests(levels int, glx, mode uint64, fields ...field) *guestTables
 		f.b.Set(e[:], f.v)
 	}
 	e.SetGCR3Root(g.gcr3)
-	r.put(r.dte(dev), e[:]...)
+	r.Put(r.dte(dev), e[:]...)
 	return g
 }
 
@@ -72,10 +72,10 @@ func (g *guestTables) slot(p uint64) emu.PA {
 	table := emu.PA(g.gcr3)
 	for l := g.glx; l > 0; l-- {
 		at := table + emu.PA(p>>(9*l)&511*8)
-		if g.get(at) == 0 {
-			g.put(at, uint64(g.page())|1)
+		if g.Get(at) == 0 {
+			g.Put(at, uint64(g.Page())|1)
 		}
-		table = emu.PA(g.get(at) &^ 0xfff)
+		table = emu.PA(g.Get(at) &^ 0xfff)
 	}
 	return table + emu.PA(p&511*8)
 }
@@ -83,19 +83,19 @@ func (g *guestTables) slot(p uint64) emu.PA {
 // gpte returns where the entry for addr at a level (from 1) of a PASID's table is, making tables.
 func (g *guestTables) gpte(p, addr uint64, level int) emu.PA {
 	slot := g.slot(p)
-	if g.get(slot) == 0 {
-		g.put(slot, g.gpage()|1)
+	if g.Get(slot) == 0 {
+		g.Put(slot, g.gpage()|1)
 	}
-	table := g.get(slot) &^ 0xfff
+	table := g.Get(slot) &^ 0xfff
 	for l := g.levels; ; l-- {
 		at := g.spa(table + addr>>(3+9*l)&511*8)
 		if l == level {
 			return at
 		}
-		if g.get(at) == 0 {
-			g.put(at, g.gpage()|gAll)
+		if g.Get(at) == 0 {
+			g.Put(at, g.gpage()|gAll)
 		}
-		table = g.get(at) & spec.GptAddr.Mask()
+		table = g.Get(at) & spec.GptAddr.Mask()
 	}
 }
 
@@ -103,11 +103,11 @@ func (g *guestTables) gpte(p, addr uint64, level int) emu.PA {
 func (g *guestTables) gmap(p, addr, pa, bits uint64) emu.PA {
 	at := g.gpte(p, addr, 1)
 	if g.host == 0 {
-		g.put(at, pa|bits)
+		g.Put(at, pa|bits)
 		return at
 	}
 	g.next += emu.PageSize
 	g.mapPage(g.host, g.next, pa, pRW)
-	g.put(at, g.next|bits)
+	g.Put(at, g.next|bits)
 	return at
 }

@@ -31,16 +31,16 @@ func TestGuestTranslation(t *testing.T) {
 					at := g.gmap(p, addr, 0x7000, gAll)
 					for range 2 {
 						res := r.pasidAccess(emu.PASID(p), addr+8, emu.Write)
-						r.ok(res, 0x7008)
+						r.RequireOK(res, 0x7008)
 						require.EqualValues(t, 12, res.Lg2)
 						require.Equal(t, emu.RW|emu.Exec, res.Perm)
 						require.Equal(t, at, res.Prov.Leaf)
 						require.Equal(t, mode != 0, res.Prov.Leaf2 != 0)
-						require.Equal(t, amdvi.GCR3Version(r.get(g.slot(p))), res.Prov.Entry)
+						require.Equal(t, amdvi.GCR3Version(r.Get(g.slot(p))), res.Prov.Entry)
 						require.Equal(t, res.Prov.Entry, res.Prov.Fill)
 					}
-					require.EqualValues(t, gA|gD, r.get(at)&(gA|gD))
-					require.EqualValues(t, gA, r.get(g.gpte(p, addr, 2))&(gA|gD))
+					require.EqualValues(t, gA|gD, r.Get(at)&(gA|gD))
+					require.EqualValues(t, gA, r.Get(g.gpte(p, addr, 2))&(gA|gD))
 				}
 			}
 		}
@@ -61,7 +61,7 @@ func TestNestedWalkReadsWhatTheFormulaSays(t *testing.T) {
 			g.gmap(p, iova, 0x7000, gAll|gA|gD)
 			for l := 2; l <= 4; l++ {
 				at := g.gpte(p, iova, l)
-				r.put(at, r.get(at)|gA)
+				r.Put(at, r.Get(at)|gA)
 			}
 			if trp { // the GCR3 tables as the guest sees them: identity
 				for table := g.gcr3; ; {
@@ -69,12 +69,12 @@ func TestNestedWalkReadsWhatTheFormulaSays(t *testing.T) {
 					if table == uint64(g.slot(p))&^0xfff {
 						break
 					}
-					table = r.get(emu.PA(table)) &^ 0xfff
+					table = r.Get(emu.PA(table)) &^ 0xfff
 				}
 			}
-			s := r.begin(emu.Request{Source: dev, Addr: emu.IOVA(iova), PASID: emu.PASID(p), Len: 8, Access: emu.Read})
-			r.ok(s.end(), 0x7000)
-			sizes, _ := s.fetches()
+			s := r.Begin(emu.Request{Source: dev, Addr: emu.IOVA(iova), PASID: emu.PASID(p), Len: 8, Access: emu.Read})
+			r.RequireOK(s.End(), 0x7000)
+			sizes, _ := fetched(s)
 			const m, levels = 3, 4
 			slots := (int(glx) + 1)
 			if trp {
@@ -96,13 +96,13 @@ func TestGuestPageSizes(t *testing.T) {
 			if level > 1 {
 				e |= gPS | 1<<12 // PAT is no address bit
 			}
-			r.put(at, e)
+			r.Put(at, e)
 			off := iova & (1<<lg2 - 1)
 			want := lg2
 			if mode != 0 { // a host page of 8 KiB below it
 				want = min(lg2, 13)
 				for _, page := range []uint64{0, 1} {
-					r.put(r.pte(g.host, 3, gpa+off&^0x1fff+page<<12, 1), spec.PageSizeAddr(0x80_0000_0000+off, 13)|pRW|nextLevel(7))
+					r.Put(r.pte(g.host, 3, gpa+off&^0x1fff+page<<12, 1), spec.PageSizeAddr(0x80_0000_0000+off, 13)|pRW|nextLevel(7))
 				}
 			}
 			pa := gpa + off
@@ -110,8 +110,8 @@ func TestGuestPageSizes(t *testing.T) {
 				pa = 0x80_0000_0000 + off
 			}
 			for range 2 {
-				res := r.access(dev, iova, emu.Read)
-				r.ok(res, pa)
+				res := r.Access(dev, iova, emu.Read)
+				r.RequireOK(res, pa)
 				require.Equal(t, want, res.Lg2, "mode %d level %d", mode, level)
 			}
 		}
@@ -137,7 +137,7 @@ func TestGuestRights(t *testing.T) {
 				g := r.guests(4, 0, mode)
 				g.gmap(5, iova, 0x7000, gAll)
 				at := g.gpte(5, iova, level)
-				r.put(at, r.get(at)&spec.GptAddr.Mask()|c.bits)
+				r.Put(at, r.Get(at)&spec.GptAddr.Mask()|c.bits)
 				for range 2 {
 					for a, code := range map[emu.Access]uint16{
 						emu.Read: amdvi.FaultUser, emu.Write: amdvi.FaultGuestPermission, emu.Read | emu.Exec: amdvi.FaultExec,
@@ -149,9 +149,9 @@ func TestGuestRights(t *testing.T) {
 								want = amdvi.FaultUser
 							}
 							if a&^who.may == 0 {
-								r.ok(res, 0x7000)
+								r.RequireOK(res, 0x7000)
 							} else {
-								r.faults(res, want)
+								r.RequireFault(res, want)
 							}
 						}
 					}
@@ -168,7 +168,7 @@ func guestEntry(level int, e uint64) func(*rig) {
 	return func(r *rig) {
 		g := r.guests(4, 0, 0)
 		g.gmap(5, iova, 0x7000, gAll)
-		r.put(g.gpte(5, iova, level), e)
+		r.Put(g.gpte(5, iova, level), e)
 	}
 }
 
@@ -180,8 +180,8 @@ var guestFaults = []faultCase{
 	{name: "GCR3 entry, supervisor", code: amdvi.FaultGCR3, setup: func(r *rig) { r.guests(4, 0, 0) },
 		q: all(pasid(5), func(q *emu.Request) { q.Access |= emu.Priv | emu.Exec }), flags: fGN | fNX, id: 5},
 	{name: "GCR3 entry of the upper level", code: amdvi.FaultGCR3, setup: func(r *rig) { r.guests(4, 1, 0) }, q: pasid(0x1ff), flags: fGN | fUS, id: 0x1ff},
-	{name: "reserved in the GCR3 entry", code: amdvi.FaultGCR3Reserved, setup: func(r *rig) { g := r.guests(4, 0, 0); r.put(g.slot(5), 1|2) }, q: pasid(5), flags: fGN | fUS | fPR | fRZ, id: 5},
-	{name: "GCR3 table not readable", code: amdvi.FaultGCR3Read, setup: func(r *rig) { g := r.guests(4, 0, 0); busError(r, g.slot(5), 8) }, q: pasid(5),
+	{name: "reserved in the GCR3 entry", code: amdvi.FaultGCR3Reserved, setup: func(r *rig) { g := r.guests(4, 0, 0); r.Put(g.slot(5), 1|2) }, q: pasid(5), flags: fGN | fUS | fPR | fRZ, id: 5},
+	{name: "GCR3 table not readable", code: amdvi.FaultGCR3Read, setup: func(r *rig) { g := r.guests(4, 0, 0); r.BusError(g.slot(5), 8) }, q: pasid(5),
 		flags: fGN | 1<<57, id: 5, at: func(r *rig) uint64 { return uint64(r.gcr3Slot(5)) }},
 	{name: "not canonical", code: amdvi.FaultCanonical, setup: guestEntry(1, 0), q: all(pasid(5), addr(1<<47)), flags: fGN | fUS, id: 5},
 	{name: "guest page not present", code: amdvi.FaultGuestNotPresent, setup: guestEntry(1, 0), q: pasid(5), flags: fGN | fUS, id: 5},
@@ -196,35 +196,35 @@ var guestFaults = []faultCase{
 	{name: "without PASID, GIoV", code: amdvi.FaultGCR3, setup: func(r *rig) { r.guests(4, 0, 0, giov) }, q: func(*emu.Request) {}, flags: fGN | fUS, id: 0},
 	{name: "guest table not readable", code: amdvi.FaultGuestRead, setup: func(r *rig) {
 		g := r.guests(4, 0, 0)
-		busError(r, g.gpte(5, iova, 4), 8)
-	}, q: pasid(5), flags: fGN | 1<<57, id: 5, at: func(r *rig) uint64 { return r.get(r.gcr3Slot(5))&^0xfff + iova>>39*8 }},
+		r.BusError(g.gpte(5, iova, 4), 8)
+	}, q: pasid(5), flags: fGN | 1<<57, id: 5, at: func(r *rig) uint64 { return r.Get(r.gcr3Slot(5))&^0xfff + iova>>39*8 }},
 
 	// Below guest tables the fault of the host table shows the guest physical address.
 	{name: "host entry of a guest table", code: amdvi.FaultNotPresent, setup: func(r *rig) {
 		g := r.guests(4, 0, 3)
 		g.gmap(5, iova, 0x7000, gAll)
-		r.put(r.pte(g.host, 3, r.get(g.slot(5))&^0xfff, 1), 0)
-	}, q: all(pasid(5), write), flags: 0, id: did, at: func(r *rig) uint64 { return r.get(r.gcr3Slot(5))&^0xfff + iova>>39*8 }},
+		r.Put(r.pte(g.host, 3, r.Get(g.slot(5))&^0xfff, 1), 0)
+	}, q: all(pasid(5), write), flags: 0, id: did, at: func(r *rig) uint64 { return r.Get(r.gcr3Slot(5))&^0xfff + iova>>39*8 }},
 	{name: "host entry of the page", code: amdvi.FaultPermission, setup: func(r *rig) {
 		g := r.guests(4, 0, 3)
 		at := g.gmap(5, iova, 0x7000, gAll)
-		r.put(r.pte(g.host, 3, r.get(at)&^0xfff, 1), 0x7000|pr|ir)
+		r.Put(r.pte(g.host, 3, r.Get(at)&^0xfff, 1), 0x7000|pr|ir)
 	}, q: all(pasid(5), write), flags: fPR | fPE | fRW, id: did, at: func(r *rig) uint64 { return 0x4000_5000 }},
 	{name: "host page of a guest table not writable", code: amdvi.FaultPermission, setup: func(r *rig) {
 		g := r.guests(4, 0, 3)
 		g.gmap(5, iova, 0x7000, gAll)
-		root := r.get(g.slot(5)) &^ 0xfff
-		r.put(r.pte(g.host, 3, root, 1), uint64(g.spa(root))|pr|ir)
-	}, q: pasid(5), flags: fPR | fPE | fRW, id: did, at: func(r *rig) uint64 { return r.get(r.gcr3Slot(5))&^0xfff + iova>>39*8 }},
+		root := r.Get(g.slot(5)) &^ 0xfff
+		r.Put(r.pte(g.host, 3, root, 1), uint64(g.spa(root))|pr|ir)
+	}, q: pasid(5), flags: fPR | fPE | fRW, id: did, at: func(r *rig) uint64 { return r.Get(r.gcr3Slot(5))&^0xfff + iova>>39*8 }},
 	{name: "guest physical address beyond the host table", code: amdvi.FaultAddress, setup: func(r *rig) {
 		g := r.guests(4, 0, 3)
-		r.put(g.gmap(5, iova, 0x7000, gAll), 1<<39|gAll)
+		r.Put(g.gmap(5, iova, 0x7000, gAll), 1<<39|gAll)
 	}, q: pasid(5), id: did, at: func(*rig) uint64 { return 1 << 39 }},
 }
 
 // gcr3Slot returns where the entry of p in a GCR3 table of one level is.
 func (r *rig) gcr3Slot(p uint64) emu.PA {
-	e := spec.DTE{r.get(r.dte(dev)), r.get(r.dte(dev) + 8)}
+	e := spec.DTE{r.Get(r.dte(dev)), r.Get(r.dte(dev) + 8)}
 	return emu.PA(e.GCR3Root() + p*8)
 }
 
@@ -242,12 +242,12 @@ func TestAMDQuirk15_RequestsWithoutPASIDAreNotSignExtended(t *testing.T) {
 		g := r.guests(levels, 0, 0, giov)
 		high := uint64(1)<<(width-1) | iova
 		g.gmap(0, high, 0x7000, gAll)
-		r.ok(r.access(dev, high, emu.Read), 0x7000)
-		r.faults(r.access(dev, high|^uint64(0)<<width, emu.Read), amdvi.FaultCanonical)
-		r.faults(r.access(dev, high|1<<width, emu.Read), amdvi.FaultCanonical)
+		r.RequireOK(r.Access(dev, high, emu.Read), 0x7000)
+		r.RequireFault(r.Access(dev, high|^uint64(0)<<width, emu.Read), amdvi.FaultCanonical)
+		r.RequireFault(r.Access(dev, high|1<<width, emu.Read), amdvi.FaultCanonical)
 		// With a PASID it is the other way round.
-		r.faults(r.pasidAccess(0, high, emu.Read), amdvi.FaultCanonical)
-		r.ok(r.pasidAccess(0, high|^uint64(0)<<width, emu.Read), 0x7000)
+		r.RequireFault(r.pasidAccess(0, high, emu.Read), amdvi.FaultCanonical)
+		r.RequireOK(r.pasidAccess(0, high|^uint64(0)<<width, emu.Read), 0x7000)
 	}
 }
 
@@ -255,43 +255,43 @@ func TestAMDQuirk16_WithoutGIoVOnlyRequestsWithPASIDUseGuestTables(t *testing.T)
 	r := fullRig(t)
 	g := r.guests(4, 0, 0)
 	g.gmap(0, iova, 0x7000, gAll)
-	r.ok(r.access(dev, iova, emu.Read), iova) // identity
-	r.ok(r.pasidAccess(0, iova, emu.Read), 0x7000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), iova) // identity
+	r.RequireOK(r.pasidAccess(0, iova, emu.Read), 0x7000)
 
 	r = fullRig(t)
 	g = r.guests(4, 0, 3)
 	g.gmap(0, iova, 0x7000, gAll)
-	r.faults(r.access(dev, iova, emu.Read), amdvi.FaultNotPresent)
+	r.RequireFault(r.Access(dev, iova, emu.Read), amdvi.FaultNotPresent)
 	r.mapPage(g.host, iova, 0x9000, pRW)
-	r.ok(r.access(dev, iova, emu.Read), 0x9000)
-	r.ok(r.pasidAccess(0, iova, emu.Read), 0x7000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x9000)
+	r.RequireOK(r.pasidAccess(0, iova, emu.Read), 0x7000)
 
 	// GIoV counts only with guest translation on.
 	r = fullRig(t)
 	g = r.guests(4, 0, 0, giov)
 	g.gmap(0, iova, 0x7000, gAll)
-	r.ok(r.access(dev, iova, emu.Read), 0x7000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x7000)
 	r.control(false, spec.CtlGTEn)
-	r.ok(r.access(dev, iova, emu.Read), iova)
+	r.RequireOK(r.Access(dev, iova, emu.Read), iova)
 }
 
 func TestAMDQuirk17_GuestTablesAreAtGuestPhysicalAddresses(t *testing.T) {
 	r := fullRig(t)
 	g := r.guests(4, 1, 3)
 	g.gmap(0x345, iova, 0x7000, gAll)
-	r.ok(r.pasidAccess(0x345, iova, emu.Read), 0x7000) // the GCR3 tables are at system physical ones
+	r.RequireOK(r.pasidAccess(0x345, iova, emu.Read), 0x7000) // the GCR3 tables are at system physical ones
 
 	// With GCR3TRPMode they are not: as nothing maps them, that is a fault of the host table.
 	r.control(true, spec.CtlGCR3TRPMode)
 	r.submit(invAll())
-	r.faults(r.pasidAccess(0x345, iova, emu.Read), amdvi.FaultNotPresent)
+	r.RequireFault(r.pasidAccess(0x345, iova, emu.Read), amdvi.FaultNotPresent)
 	e := r.event()
 	require.Equal(t, g.gcr3+8, e[1])
 	require.Zero(t, flags(e)&fGN)
-	upper := r.get(emu.PA(g.gcr3)+8) &^ 0xfff
+	upper := r.Get(emu.PA(g.gcr3)+8) &^ 0xfff
 	r.mapPage(g.host, g.gcr3, g.gcr3, pRW)
 	r.mapPage(g.host, upper, upper, pRW)
-	r.ok(r.pasidAccess(0x345, iova, emu.Read), 0x7000)
+	r.RequireOK(r.pasidAccess(0x345, iova, emu.Read), 0x7000)
 }
 
 func TestGuestFlagUpdatesCanBeTurnedOff(t *testing.T) {
@@ -308,10 +308,10 @@ func TestGuestFlagUpdatesCanBeTurnedOff(t *testing.T) {
 		}
 		g := r.guests(4, 0, 0)
 		at := g.gmap(5, iova, 0x7000, gAll)
-		r.ok(r.pasidAccess(5, iova, emu.Read), 0x7000)
-		require.Equal(t, c.want&gA, r.get(at)&(gA|gD))
-		r.ok(r.pasidAccess(5, iova, emu.Write), 0x7000)
-		require.Equal(t, c.want, r.get(at)&(gA|gD))
+		r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x7000)
+		require.Equal(t, c.want&gA, r.Get(at)&(gA|gD))
+		r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x7000)
+		require.Equal(t, c.want, r.Get(at)&(gA|gD))
 	}
 }
 
@@ -319,15 +319,15 @@ func TestNestedDirtyFlags(t *testing.T) {
 	r := fullRig(t)
 	g := r.guests(4, 0, 3, had(spec.HADAD))
 	at := g.gmap(5, iova, 0x7000, gAll)
-	page := r.pte(g.host, 3, r.get(at)&^0xfff, 1)
+	page := r.pte(g.host, 3, r.Get(at)&^0xfff, 1)
 	table := r.pte(g.host, 3, g.next-emu.PageSize, 1) // of the page's entry
-	r.ok(r.pasidAccess(5, iova, emu.Read), 0x7000)
-	require.EqualValues(t, pteA, r.get(page)&(pteA|pteD))
-	require.EqualValues(t, pteA|pteD, r.get(table)&(pteA|pteD), "the accessed flag was stored there")
-	require.EqualValues(t, gA, r.get(at)&(gA|gD))
-	r.ok(r.pasidAccess(5, iova, emu.Write), 0x7000)
-	require.EqualValues(t, pteA|pteD, r.get(page)&(pteA|pteD))
-	require.EqualValues(t, gA|gD, r.get(at)&(gA|gD))
+	r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x7000)
+	require.EqualValues(t, pteA, r.Get(page)&(pteA|pteD))
+	require.EqualValues(t, pteA|pteD, r.Get(table)&(pteA|pteD), "the accessed flag was stored there")
+	require.EqualValues(t, gA, r.Get(at)&(gA|gD))
+	r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x7000)
+	require.EqualValues(t, pteA|pteD, r.Get(page)&(pteA|pteD))
+	require.EqualValues(t, gA|gD, r.Get(at)&(gA|gD))
 }
 
 func TestGuestFlagUpdateLosesNoConcurrentStore(t *testing.T) {
@@ -338,10 +338,10 @@ func TestGuestFlagUpdateLosesNoConcurrentStore(t *testing.T) {
 		other := g.gmap(5, iova+4096, 0x8000, gAll)
 		q := dma(emu.Write)
 		q.PASID = 5
-		s := r.begin(q)
-		s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
-		r.put(at, r.get(other))
-		r.ok(s.end(), 0x8000)
-		require.Equal(t, r.get(other)|gA|gD, r.get(at))
+		s := r.Begin(q)
+		s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
+		r.Put(at, r.Get(other))
+		r.RequireOK(s.End(), 0x8000)
+		require.Equal(t, r.Get(other)|gA|gD, r.Get(at))
 	}
 }

@@ -25,14 +25,14 @@ func TestHostPagesOfEverySize(t *testing.T) {
 			}
 			at := r.pte(top, 6, first, level)
 			for i := range emu.PA(1) << (lg2 - lo) { // all replicas
-				r.put(at+8*i, entry)
+				r.Put(at+8*i, entry)
 			}
 			for _, off := range []uint64{0, 1<<lg2 - 8, 1 << (lg2 - 1)} {
-				res := r.access(dev, first+off, emu.Read)
-				r.ok(res, pa+off)
+				res := r.Access(dev, first+off, emu.Read)
+				r.RequireOK(res, pa+off)
 				require.Equal(t, lg2, res.Lg2, "level %d", level)
 			}
-			require.NotEqual(t, emu.OK, r.access(dev, first+1<<lg2, emu.Read).Status, "nothing behind it")
+			require.NotEqual(t, emu.OK, r.Access(dev, first+1<<lg2, emu.Read).Status, "nothing behind it")
 		}
 	}
 }
@@ -40,9 +40,9 @@ func TestHostPagesOfEverySize(t *testing.T) {
 func TestAMDQuirk06_DefaultSizeOfLevelThreeIsOneGiB(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 3)
-	r.put(r.pte(top, 3, 0x4000_0000, 3), 0x80_3fff_f000|pRW) // low address bits are not looked at
-	res := r.access(dev, 0x4000_0000+0x1234_5678&^7, emu.Read)
-	r.ok(res, 0x80_0000_0000+0x1234_5678&^7)
+	r.Put(r.pte(top, 3, 0x4000_0000, 3), 0x80_3fff_f000|pRW) // low address bits are not looked at
+	res := r.Access(dev, 0x4000_0000+0x1234_5678&^7, emu.Read)
+	r.RequireOK(res, 0x80_0000_0000+0x1234_5678&^7)
 	require.EqualValues(t, 30, res.Lg2)
 }
 
@@ -50,17 +50,17 @@ func TestAMDQuirk04_AddressBitsAboveTheModeMustBeZero(t *testing.T) {
 	for mode := uint64(1); mode <= 6; mode++ {
 		r := newRig(t).enable()
 		top := r.attach(dev, mode)
-		r.put(r.pte(top, int(mode), 0, 1), 0x5000|pRW)
-		r.ok(r.access(dev, 0, emu.Read), 0x5000)
+		r.Put(r.pte(top, int(mode), 0, 1), 0x5000|pRW)
+		r.RequireOK(r.Access(dev, 0, emu.Read), 0x5000)
 		if mode == 6 {
 			last := ^uint64(0) &^ 0xfff
-			r.put(r.pte(top, 6, last, 1), 0x6000|pRW)
-			r.ok(r.access(dev, last, emu.Read), 0x6000)
+			r.Put(r.pte(top, 6, last, 1), 0x6000|pRW)
+			r.RequireOK(r.Access(dev, last, emu.Read), 0x6000)
 			require.Equal(t, top+127*8, r.pte(top, 6, last, 6), "128 entries are live")
 			continue
 		}
 		for bit := 12 + 9*mode; bit < 64; bit++ {
-			r.faults(r.access(dev, 1<<bit, emu.Read), amdvi.FaultAddress)
+			r.RequireFault(r.Access(dev, 1<<bit, emu.Read), amdvi.FaultAddress)
 		}
 	}
 }
@@ -86,8 +86,8 @@ func TestAMDQuirk05_LeafAndTableByNextLevel(t *testing.T) {
 	} {
 		r := newRig(t).enable()
 		top := r.attach(dev, 6)
-		r.put(r.pte(top, 6, iova, c.level), c.entry)
-		r.faults(r.access(dev, iova, emu.Read), c.fault)
+		r.Put(r.pte(top, 6, iova, c.level), c.entry)
+		r.RequireFault(r.Access(dev, iova, emu.Read), c.fault)
 		e := r.event()
 		require.Equal(t, spec.EvtPR.Mask(), flags(e), "%s: PR=1, PE=0, RZ=0", c.name)
 	}
@@ -97,20 +97,20 @@ func TestAMDQuirk08_SkippedLevels(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 4)
 	const base = uint64(5) << 39
-	pt := r.page()
-	r.put(r.pte(top, 4, base, 4), uint64(pt)|pRW|nextLevel(1)) // from level 4 to level 1
-	r.put(pt+3*8, 0x5000|pRW)
-	r.ok(r.access(dev, base+3<<12, emu.Read), 0x5000)
+	pt := r.Page()
+	r.Put(r.pte(top, 4, base, 4), uint64(pt)|pRW|nextLevel(1)) // from level 4 to level 1
+	r.Put(pt+3*8, 0x5000|pRW)
+	r.RequireOK(r.Access(dev, base+3<<12, emu.Read), 0x5000)
 	for bit := 21; bit < 39; bit++ {
-		r.faults(r.access(dev, base|3<<12|1<<bit, emu.Read), amdvi.FaultSkip)
+		r.RequireFault(r.Access(dev, base|3<<12|1<<bit, emu.Read), amdvi.FaultSkip)
 	}
 	// From level 4 to level 2: bits 38:30 must be zero, bits 29:21 are the index.
-	pd := r.page()
-	r.put(r.pte(top, 4, 6<<39, 4), uint64(pd)|pRW|nextLevel(2))
-	r.put(pd+7*8, 0x4000_0000|pRW)
-	r.ok(r.access(dev, 6<<39|7<<21|0x12348, emu.Read), 0x4000_0000|0x12348)
-	r.faults(r.access(dev, 6<<39|7<<21|1<<30, emu.Read), amdvi.FaultSkip)
-	r.faults(r.access(dev, 6<<39|7<<21|1<<38, emu.Read), amdvi.FaultSkip)
+	pd := r.Page()
+	r.Put(r.pte(top, 4, 6<<39, 4), uint64(pd)|pRW|nextLevel(2))
+	r.Put(pd+7*8, 0x4000_0000|pRW)
+	r.RequireOK(r.Access(dev, 6<<39|7<<21|0x12348, emu.Read), 0x4000_0000|0x12348)
+	r.RequireFault(r.Access(dev, 6<<39|7<<21|1<<30, emu.Read), amdvi.FaultSkip)
+	r.RequireFault(r.Access(dev, 6<<39|7<<21|1<<38, emu.Read), amdvi.FaultSkip)
 	require.Len(t, r.events(), 18+2)
 }
 
@@ -118,12 +118,12 @@ func TestWalkFetchesOneEntryPerLevel(t *testing.T) {
 	for mode := uint64(1); mode <= 6; mode++ {
 		r := newRig(t).enable()
 		top := r.attach(dev, mode)
-		r.put(r.pte(top, int(mode), 0x5000, 1), 0x5000|pRW)
+		r.Put(r.pte(top, int(mode), 0x5000, 1), 0x5000|pRW)
 		q := dma(emu.Read)
 		q.Addr = 0x5000
-		s := r.begin(q)
-		r.ok(s.end(), 0x5000)
-		sizes, _ := s.fetches()
+		s := r.Begin(q)
+		r.RequireOK(s.End(), 0x5000)
+		sizes, _ := fetched(s)
 		want := []uint8{32}
 		for range mode {
 			want = append(want, 8)
@@ -143,14 +143,14 @@ func TestAMDQuirk09_RightsAreAndedOverAllLevels(t *testing.T) {
 			if place > 0 {
 				at = r.pte(top, 3, iova, 4-place)
 			}
-			r.put(at, r.get(at)&^lacks)
+			r.Put(at, r.Get(at)&^lacks)
 			for range 2 {
 				for _, a := range []emu.Access{emu.Read, emu.Write, emu.RW | emu.Atomic} {
-					res := r.access(dev, iova, a)
+					res := r.Access(dev, iova, a)
 					if a&emu.Read != 0 && lacks == ir || a&emu.Write != 0 && lacks == iw {
-						r.faults(res, amdvi.FaultPermission)
+						r.RequireFault(res, amdvi.FaultPermission)
 					} else {
-						r.ok(res, 0x5000)
+						r.RequireOK(res, 0x5000)
 					}
 				}
 			}
@@ -164,14 +164,14 @@ func TestAMDQuirk09_RightsOfADTEAreNotInSharedTranslations(t *testing.T) {
 	e := r.bind(other, field{spec.DteMode, 3}, field{spec.DteHostRoot, uint64(top) >> 12}, field{spec.DteIW, 0})
 	require.False(t, e.IW())
 	r.mapPage(top, iova, 0x5000, pRW)
-	r.ok(r.access(other, iova, emu.Read), 0x5000) // fills
+	r.RequireOK(r.Access(other, iova, emu.Read), 0x5000) // fills
 	before := r.u.Cache(emu.CacheIOTLB).Stats().Fills
-	res := r.access(dev, iova, emu.Write)
-	r.ok(res, 0x5000)
+	res := r.Access(dev, iova, emu.Write)
+	r.RequireOK(res, 0x5000)
 	require.Equal(t, emu.RW, res.Perm)
 	require.Equal(t, before, r.u.Cache(emu.CacheIOTLB).Stats().Fills, "a hit")
-	r.faults(r.access(other, iova, emu.Write), amdvi.FaultPermission)
-	require.Equal(t, emu.Read, r.access(other, iova, emu.Read).Perm)
+	r.RequireFault(r.Access(other, iova, emu.Write), amdvi.FaultPermission)
+	require.Equal(t, emu.Read, r.Access(other, iova, emu.Read).Perm)
 }
 
 func had(v uint64) field { return field{spec.DteHAD, v} }
@@ -181,15 +181,15 @@ func TestAccessedAndDirtyFlags(t *testing.T) {
 		r := newRig(t).enable()
 		top := r.attach(dev, 3, had(mode))
 		at := r.mapPage(top, iova, 0x5000, pRW)
-		r.ok(r.access(dev, iova, emu.Read), 0x5000)
-		require.Equal(t, want[0], r.get(at)&(pteA|pteD))
-		require.Equal(t, want[0], r.get(r.pte(top, 3, iova, 2))&(pteA|pteD))
-		r.ok(r.access(dev, iova, emu.Write), 0x5000)
-		require.Equal(t, want[1], r.get(at)&(pteA|pteD))
+		r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
+		require.Equal(t, want[0], r.Get(at)&(pteA|pteD))
+		require.Equal(t, want[0], r.Get(r.pte(top, 3, iova, 2))&(pteA|pteD))
+		r.RequireOK(r.Access(dev, iova, emu.Write), 0x5000)
+		require.Equal(t, want[1], r.Get(at)&(pteA|pteD))
 		far := iova + 1<<30
 		r.mapPage(top, far, 0x6000, pRW)
-		r.ok(r.access(dev, far, emu.Write), 0x6000)
-		require.Equal(t, want[0], r.get(r.pte(top, 3, far, 3))&(pteA|pteD), "D is for pages")
+		r.RequireOK(r.Access(dev, far, emu.Write), 0x6000)
+		require.Equal(t, want[0], r.Get(r.pte(top, 3, far, 3))&(pteA|pteD), "D is for pages")
 	}
 }
 
@@ -197,13 +197,13 @@ func TestAMDQuirk52_ClearedDirtyFlagIsLostWithoutAFlush(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 3, had(spec.HADAD))
 	at := r.mapPage(top, iova, 0x5000, pRW)
-	r.ok(r.access(dev, iova, emu.Write), 0x5000)
-	r.put(at, r.get(at)&^pteD)
-	r.ok(r.access(dev, iova, emu.Write), 0x5000)
-	require.Zero(t, r.get(at)&pteD, "the translation remembers")
+	r.RequireOK(r.Access(dev, iova, emu.Write), 0x5000)
+	r.Put(at, r.Get(at)&^pteD)
+	r.RequireOK(r.Access(dev, iova, emu.Write), 0x5000)
+	require.Zero(t, r.Get(at)&pteD, "the translation remembers")
 	r.submit(invPages(did, iova))
-	r.ok(r.access(dev, iova, emu.Write), 0x5000)
-	require.NotZero(t, r.get(at)&pteD)
+	r.RequireOK(r.Access(dev, iova, emu.Write), 0x5000)
+	require.NotZero(t, r.Get(at)&pteD)
 }
 
 func TestAMDQuirk07_DirtyIsSetInTheReplicaThatIsRead(t *testing.T) {
@@ -211,78 +211,78 @@ func TestAMDQuirk07_DirtyIsSetInTheReplicaThatIsRead(t *testing.T) {
 	top := r.attach(dev, 3, had(spec.HADAD))
 	at := r.pte(top, 3, iova&^0xffff, 1)
 	for i := range emu.PA(16) { // 64 KiB
-		r.put(at+8*i, spec.PageSizeAddr(0x50_0000, 16)|pRW|nextLevel(7))
+		r.Put(at+8*i, spec.PageSizeAddr(0x50_0000, 16)|pRW|nextLevel(7))
 	}
-	r.ok(r.access(dev, iova, emu.Write), 0x50_0000|iova&0xffff)
+	r.RequireOK(r.Access(dev, iova, emu.Write), 0x50_0000|iova&0xffff)
 	for i := range uint64(16) {
-		require.Equal(t, i == iova>>12&15, r.get(at+emu.PA(8*i))&pteD != 0, "%d", i)
+		require.Equal(t, i == iova>>12&15, r.Get(at+emu.PA(8*i))&pteD != 0, "%d", i)
 	}
 	fills := r.u.Cache(emu.CacheIOTLB).Stats().Fills
-	r.ok(r.access(dev, iova^0x8000, emu.Write), 0x50_0000|(iova^0x8000)&0xffff)
+	r.RequireOK(r.Access(dev, iova^0x8000, emu.Write), 0x50_0000|(iova^0x8000)&0xffff)
 	require.Equal(t, fills, r.u.Cache(emu.CacheIOTLB).Stats().Fills, "one entry of 64 KiB")
 }
 
 func TestFlagUpdateLosesNoConcurrentStore(t *testing.T) {
 	r := newRig(t).enable()
 	at := r.mapPage(r.attach(dev, 3, had(spec.HADAD)), iova, 0x5000, pRW)
-	s := r.begin(dma(emu.Write))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
-	r.put(at, 0x6000|pRW) // between the read and the compare-and-swap
-	r.ok(s.end(), 0x6000)
-	require.Equal(t, 0x6000|pRW|pteA|pteD, r.get(at))
+	s := r.Begin(dma(emu.Write))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
+	r.Put(at, 0x6000|pRW) // between the read and the compare-and-swap
+	r.RequireOK(s.End(), 0x6000)
+	require.Equal(t, 0x6000|pRW|pteA|pteD, r.Get(at))
 
 	r.submit(invAll())
-	r.put(at, 0x6000|pRW)
-	s = r.begin(dma(emu.Write))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
-	r.put(at, 0)
-	r.faults(s.end(), amdvi.FaultNotPresent)
-	require.Zero(t, r.get(at), "no flag in an entry that is gone")
+	r.Put(at, 0x6000|pRW)
+	s = r.Begin(dma(emu.Write))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
+	r.Put(at, 0)
+	r.RequireFault(s.End(), amdvi.FaultNotPresent)
+	require.Zero(t, r.Get(at), "no flag in an entry that is gone")
 }
 
 func TestAMDQuirk48_NotPresentIsNeverCached(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 3)
 	for level := 3; level > 0; level-- {
-		r.faults(r.access(dev, iova, emu.Read), amdvi.FaultNotPresent)
+		r.RequireFault(r.Access(dev, iova, emu.Read), amdvi.FaultNotPresent)
 		r.pte(top, 3, iova, level) // makes the tables down to it
 	}
 	r.mapPage(top, iova, 0x5000, pRW)
-	r.ok(r.access(dev, iova, emu.Read), 0x5000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
 }
 
 func TestAMDQuirk10_TranslationsAreTaggedByDomainOnly(t *testing.T) {
 	r := newRig(t).enable()
 	r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
 	r.mapPage(r.attach(other, 3), iova, 0x6000, pRW) // the same domain, other tables: a mistake of software
-	r.ok(r.access(dev, iova, emu.Read), 0x5000)
-	res := r.access(other, iova, emu.Read)
-	r.ok(res, 0x5000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
+	res := r.Access(other, iova, emu.Read)
+	r.RequireOK(res, 0x5000)
 	require.NotEqual(t, res.Prov.Entry, res.Prov.Fill, "it shows where the translation came from")
 	// Another domain sees its own, and invalidating a DTE does not drop translations.
 	r.mapPage(r.attach(0x400, 3, field{spec.DteDomainID, 8}), iova, 0x7000, pRW)
-	r.ok(r.access(0x400, iova, emu.Read), 0x7000)
+	r.RequireOK(r.Access(0x400, iova, emu.Read), 0x7000)
 	r.submit(invDevtab(other))
-	r.ok(r.access(other, iova, emu.Read), 0x5000)
+	r.RequireOK(r.Access(other, iova, emu.Read), 0x5000)
 	r.submit(invPages(did, spec.AllPages|invS|invPDE))
-	r.ok(r.access(other, iova, emu.Read), 0x6000)
+	r.RequireOK(r.Access(other, iova, emu.Read), 0x6000)
 }
 
 func TestAMDQuirk20_WalkCacheSurvivesAnInvalidationWithoutPDE(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 3)
 	r.mapPage(top, iova, 0x5000, pRW)
-	r.ok(r.access(dev, iova, emu.Read), 0x5000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
 	pde := r.pte(top, 3, iova, 2)
-	old := emu.PA(r.get(pde) & spec.PteAddr.Mask())
-	fresh := r.page()
-	r.put(fresh+emu.PA(iova>>12&511)*8, 0x6000|pRW)
-	r.put(pde, uint64(fresh)|pRW|nextLevel(1))
+	old := emu.PA(r.Get(pde) & spec.PteAddr.Mask())
+	fresh := r.Page()
+	r.Put(fresh+emu.PA(iova>>12&511)*8, 0x6000|pRW)
+	r.Put(pde, uint64(fresh)|pRW|nextLevel(1))
 	r.submit(invPages(did, spec.AllPages|invS))
-	r.put(old+emu.PA(iova>>12&511)*8, 0x9000|pRW) // the old table is in use for something else by now
-	r.ok(r.access(dev, iova, emu.Read), 0x9000)
+	r.Put(old+emu.PA(iova>>12&511)*8, 0x9000|pRW) // the old table is in use for something else by now
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x9000)
 	r.submit(invPages(did, spec.AllPages|invS|invPDE))
-	r.ok(r.access(dev, iova, emu.Read), 0x6000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x6000)
 }
 
 // A table pointer that was cached under an old DTE makes translations of that DTE, however deep the walk
@@ -293,12 +293,12 @@ func TestProvenanceOfTablesCachedUnderAnOldDTE(t *testing.T) {
 	for _, far := range []uint64{0, 4 << 21, 4<<21 + 4096} {
 		r.mapPage(top, iova+far, 0x5000+far, pRW)
 	}
-	old := r.access(dev, iova, emu.Read).Prov.Fill
+	old := r.Access(dev, iova, emu.Read).Prov.Fill
 	r.attach(dev, 3)
 	r.submit(invDevtab(dev))
 	for _, far := range []uint64{4 << 21, 4<<21 + 4096} {
-		res := r.access(dev, iova+far, emu.Read)
-		r.ok(res, 0x5000+far)
+		res := r.Access(dev, iova+far, emu.Read)
+		r.RequireOK(res, 0x5000+far)
 		require.Equal(t, old, res.Prov.Fill)
 		require.NotEqual(t, old, res.Prov.Entry)
 	}
@@ -310,17 +310,17 @@ func TestTranslationRequestsGrantWhatTheTablesDo(t *testing.T) {
 	at := r.mapPage(top, iova, 0x5000, pr|ir|spec.PteU.Mask()|spec.PteFC.Mask())
 	q := dma(emu.RW)
 	q.Type = emu.TranslationReq
-	res := r.do(q)
-	r.ok(res, 0x5000)
+	res := r.Do(q)
+	r.RequireOK(res, 0x5000)
 	require.Equal(t, emu.Read|emu.UntranslatedOnly, res.Perm)
 	require.True(t, res.Snoop, "FC")
-	require.Zero(t, r.get(at)&pteD, "no right to write")
-	require.Equal(t, res.Perm, r.do(q).Perm, "from the cache")
-	r.put(at, 0x5000|pRW)
+	require.Zero(t, r.Get(at)&pteD, "no right to write")
+	require.Equal(t, res.Perm, r.Do(q).Perm, "from the cache")
+	r.Put(at, 0x5000|pRW)
 	r.submit(invAll())
-	require.Equal(t, emu.RW, r.do(q).Perm)
-	require.NotZero(t, r.get(at)&pteD, "it may write from now on without asking")
-	require.False(t, r.do(q).Snoop)
+	require.Equal(t, emu.RW, r.Do(q).Perm)
+	require.NotZero(t, r.Get(at)&pteD, "it may write from now on without asking")
+	require.False(t, r.Do(q).Snoop)
 	require.Empty(t, r.events())
 }
 
@@ -329,13 +329,13 @@ func TestTranslationRequestsWhereAddressesPass(t *testing.T) {
 	r.bind(dev, field{spec.DteI, 1}, field{spec.DteIW, 0})
 	q := dma(emu.RW)
 	q.Type = emu.TranslationReq
-	res := r.do(q)
-	r.ok(res, iova)
+	res := r.Do(q)
+	r.RequireOK(res, iova)
 	require.Equal(t, emu.Read, res.Perm)
 	require.EqualValues(t, 12, res.Lg2)
-	r.w64(spec.OffExclLimit, iova)
-	r.w64(spec.OffExclBase, iova|spec.ExclEn.Mask()|spec.ExclAllow.Mask())
-	require.Equal(t, emu.RW, r.do(q).Perm)
+	r.W64(spec.OffExclLimit, iova)
+	r.W64(spec.OffExclBase, iova|spec.ExclEn.Mask()|spec.ExclAllow.Mask())
+	require.Equal(t, emu.RW, r.Do(q).Perm)
 }
 
 func TestHowABlockedTranslationRequestIsCompleted(t *testing.T) {
@@ -346,13 +346,13 @@ func TestHowABlockedTranslationRequestIsCompleted(t *testing.T) {
 		"I=0":         {leaf(pRW), false},
 		"V=0":         {func(*rig) {}, false},
 		"illegal DTE": {raw(1|1<<2, spec.DteI.Put(1)), true},
-		"no DTE":      {func(r *rig) { busError(r, r.dte(dev), 32) }, true},
+		"no DTE":      {func(r *rig) { r.BusError(r.dte(dev), 32) }, true},
 	} {
 		r := newRig(t).enable()
 		c.setup(r)
 		q := dma(emu.Read)
 		q.Type = emu.TranslationReq
-		res := r.do(q)
+		res := r.Do(q)
 		require.Equal(t, emu.Blocked, res.Status, name)
 		require.Equal(t, c.abort, res.Fault.Abort, name)
 	}

@@ -1,14 +1,13 @@
 package amdvi_test
 
 import (
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
-	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/emutest"
 )
 
 func TestWalkerIsNeverHeldWhileWaitingForAMiss(t *testing.T) {
@@ -18,11 +17,11 @@ func TestWalkerIsNeverHeldWhileWaitingForAMiss(t *testing.T) {
 		g.gmap(5, iova, 0x7000, gAll)
 		q := dma(emu.Read)
 		q.PASID = 5
-		s := r.begin(q)
-		r.ok(s.end(), 0x7000)
+		s := r.Begin(q)
+		r.RequireOK(s.End(), 0x7000)
 		walker := false
 		var order []emu.SlotClass
-		for _, a := range s.acts {
+		for _, a := range s.Acts {
 			switch a.Op {
 			case emu.OpAcquire:
 				order = append(order, a.Slot)
@@ -39,37 +38,37 @@ func TestWalkerIsNeverHeldWhileWaitingForAMiss(t *testing.T) {
 func TestDomainIsKnownOnlyAfterTheEntryIsCached(t *testing.T) {
 	r := newRig(t).enable()
 	r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
-	s := r.begin(dma(emu.Read))
-	s.next()
+	s := r.Begin(dma(emu.Read))
+	s.Next()
 	far := emu.Selector{Caches: emu.CacheIOTLB.Set(), Match: emu.MatchDomain, Domain: 99}
-	require.True(t, s.txn.Matches(&far), "from the first question on")
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFill && a.Cache == emu.CacheEntry })
-	require.True(t, s.txn.Matches(&far))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpProbe && a.Cache == emu.CacheIOTLB })
-	require.False(t, s.txn.Matches(&far))
-	require.True(t, s.txn.Matches(&emu.Selector{Match: emu.MatchDomain, Domain: did}))
-	require.True(t, s.txn.Matches(&emu.Selector{Match: emu.MatchSource, Source: dev}))
-	require.False(t, s.txn.Matches(&emu.Selector{Match: emu.MatchSource, Source: other}))
+	require.True(t, s.Txn.Matches(&far), "from the first question on")
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFill && a.Cache == emu.CacheEntry })
+	require.True(t, s.Txn.Matches(&far))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpProbe && a.Cache == emu.CacheIOTLB })
+	require.False(t, s.Txn.Matches(&far))
+	require.True(t, s.Txn.Matches(&emu.Selector{Match: emu.MatchDomain, Domain: did}))
+	require.True(t, s.Txn.Matches(&emu.Selector{Match: emu.MatchSource, Source: dev}))
+	require.False(t, s.Txn.Matches(&emu.Selector{Match: emu.MatchSource, Source: other}))
 }
 
 func TestMarkedWalkFillsNothing(t *testing.T) {
 	r := newRig(t).enable()
 	at := r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
-	s := r.begin(dma(emu.Read))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
-	s.txn.Marked = true // an invalidation came between
-	r.ok(s.end(), 0x5000)
-	r.put(at, 0x6000|pRW)
-	r.ok(r.access(dev, iova, emu.Read), 0x6000)
+	s := r.Begin(dma(emu.Read))
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
+	s.Txn.Marked = true // an invalidation came between
+	r.RequireOK(s.End(), 0x5000)
+	r.Put(at, 0x6000|pRW)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x6000)
 }
 
 func TestMissesMergeAndRetry(t *testing.T) {
 	r := newRig(t).enable()
 	r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
-	owner := r.begin(dma(emu.Read))
-	owner.end()
+	owner := r.Begin(dma(emu.Read))
+	owner.End()
 	fills := map[emu.SlotClass][4]uint64{}
-	for _, a := range owner.acts {
+	for _, a := range owner.Acts {
 		switch {
 		case a.Op == emu.OpFill && a.Cache == emu.CacheEntry:
 			fills[emu.SlotEntry] = a.Data
@@ -80,87 +79,17 @@ func TestMissesMergeAndRetry(t *testing.T) {
 	require.Len(t, fills, 2)
 	for _, ans := range []emu.Answer{emu.AnsMerged, emu.AnsRetry} {
 		r.submit(invAll())
-		s := r.begin(dma(emu.Read))
-		for s.next() {
-			v, mine := fills[s.txn.Act.Slot]
-			if s.txn.Act.Op == emu.OpAcquire && mine {
-				s.txn.Ans, s.txn.In = ans, v
+		s := r.Begin(dma(emu.Read))
+		for s.Next() {
+			v, mine := fills[s.Txn.Act.Slot]
+			if s.Txn.Act.Op == emu.OpAcquire && mine {
+				s.Txn.Ans, s.Txn.In = ans, v
 				if ans == emu.AnsRetry { // once, then it becomes the owner
-					delete(fills, s.txn.Act.Slot)
+					delete(fills, s.Txn.Act.Slot)
 				}
 			}
 		}
-		r.ok(s.txn.Res, 0x5000)
-	}
-}
-
-// crew runs several transactions and the command engine in a random order, with the rules that every
-// executor follows: an invalidation marks what it concerns, a marked transaction fills nothing, a
-// drain waits for the marked ones.
-type crew struct {
-	*rig
-	rng    *rand.Rand
-	active []*emu.Txn
-	engine *emu.Txn
-}
-
-func (c *crew) answer(t *emu.Txn) (done bool) {
-	c.u.Step(t)
-	a := &t.Act
-	t.Ans = emu.AnsOK
-	switch a.Op {
-	case emu.OpFetch, emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
-		t.Ans = emu.MemoryAnswer(c.m, t)
-	case emu.OpProbe:
-		if !c.u.Cache(a.Cache).Probe(&a.Key, &t.In) {
-			t.Ans = emu.AnsMiss
-		}
-	case emu.OpFill:
-		if !t.Marked {
-			c.u.Cache(a.Cache).Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
-		}
-	case emu.OpInvalidate:
-		for id := range emu.NumCaches {
-			if k := c.u.Cache(id); k != nil && a.Sel.Caches.Has(id) {
-				k.Invalidate(&a.Sel)
-			}
-		}
-		for _, o := range c.active {
-			o.Marked = o.Marked || o.Matches(&a.Sel)
-		}
-	}
-	return a.Op == emu.OpDone
-}
-
-func (c *crew) blocked() bool {
-	if c.engine.Act.Op != emu.OpDrain {
-		return false
-	}
-	for _, o := range c.active {
-		if o.Marked {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *crew) start(q emu.Request) {
-	t := new(emu.Txn)
-	c.u.Start(t, &q)
-	c.active = append(c.active, t)
-}
-
-// turn lets one randomly chosen transaction take one step; ended is told of those that end.
-func (c *crew) turn(ended func(*emu.Txn)) {
-	if i := c.rng.IntN(len(c.active) + 1); i < len(c.active) {
-		if t := c.active[i]; c.answer(t) {
-			c.active = append(c.active[:i], c.active[i+1:]...)
-			ended(t)
-		}
-		return
-	}
-	if c.engine != nil && !c.blocked() && c.answer(c.engine) {
-		c.engine = nil
+		r.RequireOK(s.Txn.Res, 0x5000)
 	}
 }
 
@@ -169,98 +98,72 @@ func (c *crew) turn(ended func(*emu.Txn)) {
 func TestNothingOldIsSeenAfterTheWait(t *testing.T) {
 	type scenario struct {
 		q     emu.Request
-		setup func(c *crew) (change func())
+		setup func(r *rig) (change func())
 	}
 	plain, process := dma(emu.Read), dma(emu.Read)
 	process.PASID = 5
-	guest := func(mode uint64, change func(c *crew, g *guestTables, at emu.PA)) func(*crew) func() {
-		return func(c *crew) func() {
-			g := c.guests(4, 1, mode)
+	guest := func(mode uint64, change func(r *rig, g *guestTables, at emu.PA)) func(*rig) func() {
+		return func(r *rig) func() {
+			g := r.guests(4, 1, mode)
 			at := g.gmap(5, iova, 0x5000, gAll)
-			return func() { change(c, g, at) }
+			return func() { change(r, g, at) }
 		}
 	}
 	scenarios := map[string]scenario{
-		"leaf": {q: plain, setup: func(c *crew) func() {
-			at := c.mapPage(c.attach(dev, 3), iova, 0x5000, pRW)
-			return func() { c.put(at, 0x6000|pRW); c.push(invPages(did, iova)) }
+		"leaf": {q: plain, setup: func(r *rig) func() {
+			at := r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
+			return func() { r.Put(at, 0x6000|pRW); r.push(invPages(did, iova)) }
 		}},
-		"another table": {q: plain, setup: func(c *crew) func() {
-			c.mapPage(c.attach(dev, 3), iova, 0x5000, pRW)
+		"another table": {q: plain, setup: func(r *rig) func() {
+			r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
 			return func() {
-				c.mapPage(c.attach(dev, 3), iova, 0x6000, pRW)
-				c.push(invDevtab(dev))
-				c.push(invPages(did, spec.AllPages|invS|invPDE))
+				r.mapPage(r.attach(dev, 3), iova, 0x6000, pRW)
+				r.push(invDevtab(dev))
+				r.push(invPages(did, spec.AllPages|invS|invPDE))
 			}
 		}},
-		"another domain": {q: plain, setup: func(c *crew) func() {
-			c.mapPage(c.attach(dev, 3), iova, 0x5000, pRW)
+		"another domain": {q: plain, setup: func(r *rig) func() {
+			r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
 			return func() {
-				top := c.page()
-				c.mapPage(top, iova, 0x6000, pRW)
+				top := r.Page()
+				r.mapPage(top, iova, 0x6000, pRW)
 				v := [4]uint64{3 | irw | 3<<9 | uint64(top), 8} // one store of the lower half
-				require.True(c.t, c.m.Store(c.dte(dev), 16, &v))
-				c.push(invDevtab(dev))
+				require.True(r.T, r.Mem.Store(r.dte(dev), 16, &v))
+				r.push(invDevtab(dev))
 			}
 		}},
-		"guest leaf": {q: process, setup: guest(0, func(c *crew, _ *guestTables, at emu.PA) {
-			c.put(at, 0x6000|gAll)
-			c.push(invGuest(did, 5, iova))
+		"guest leaf": {q: process, setup: guest(0, func(r *rig, _ *guestTables, at emu.PA) {
+			r.Put(at, 0x6000|gAll)
+			r.push(invGuest(did, 5, iova))
 		})},
-		"GCR3 entry": {q: process, setup: guest(0, func(c *crew, g *guestTables, _ emu.PA) {
+		"GCR3 entry": {q: process, setup: guest(0, func(r *rig, g *guestTables, _ emu.PA) {
 			g.gmap(6, iova, 0x6000, gAll)
-			c.put(g.slot(5), c.get(g.slot(6)))
-			c.push(invGuest(did, 5, spec.AllPages|invS|invPDE))
+			r.Put(g.slot(5), r.Get(g.slot(6)))
+			r.push(invGuest(did, 5, spec.AllPages|invS|invPDE))
 		})},
-		"nested: host leaf": {q: process, setup: guest(3, func(c *crew, g *guestTables, at emu.PA) {
-			c.put(c.pte(g.host, 3, c.get(at)&spec.GptAddr.Mask(), 1), 0x6000|pRW)
-			c.push(invPages(did, c.get(at)&spec.GptAddr.Mask()))
+		"nested: host leaf": {q: process, setup: guest(3, func(r *rig, g *guestTables, at emu.PA) {
+			r.Put(r.pte(g.host, 3, r.Get(at)&spec.GptAddr.Mask(), 1), 0x6000|pRW)
+			r.push(invPages(did, r.Get(at)&spec.GptAddr.Mask()))
 		})},
-		"nested: guest leaf": {q: process, setup: guest(3, func(c *crew, g *guestTables, at emu.PA) {
-			v := c.get(at)
+		"nested: guest leaf": {q: process, setup: guest(3, func(r *rig, g *guestTables, at emu.PA) {
+			v := r.Get(at)
 			g.gmap(5, iova, 0x6000, gAll)
-			require.NotEqual(c.t, v, c.get(at))
-			c.push(invGuest(did, 5, iova))
+			require.NotEqual(r.T, v, r.Get(at))
+			r.push(invGuest(did, 5, iova))
 		})},
 	}
 	for name, sc := range scenarios {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(80) {
-				c := &crew{rig: fullRig(t), rng: rand.New(rand.NewPCG(seed, 1))}
-				change := sc.setup(c)
-				status := c.page()
-				old := func(x *emu.Txn) {
-					require.Equal(t, emu.OK, x.Res.Status, "%#x", x.Res.Fault.Code)
-					require.Contains(t, []emu.PA{0x5000, 0x6000}, x.Res.PA)
-				}
-				for range 6 {
-					c.start(sc.q)
-				}
-				for range c.rng.IntN(120) {
-					c.turn(old)
-				}
-				change()
-				c.push(wait(status, 1))
-				c.engine = new(emu.Txn)
-				require.Equal(t, amdvi.EngineCommand.Set(), c.u.WriteReg(spec.OffCmdTail, 4, c.tail))
-				c.u.Start(c.engine, &emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
-				for c.get(status) != 1 {
-					if c.rng.IntN(20) == 0 && len(c.active) < 8 {
-						c.start(sc.q)
-					}
-					c.turn(old)
-				}
-				for range 6 {
-					c.start(sc.q)
-					late := c.active[len(c.active)-1]
-					for late.Act.Op != emu.OpDone {
-						c.turn(func(x *emu.Txn) {
-							if x == late {
-								require.EqualValues(t, 0x6000, x.Res.PA, "seed %d", seed)
-							}
-						})
-					}
-				}
+				r := fullRig(t)
+				change := sc.setup(r)
+				status := r.Page()
+				r.Crew(seed).NothingOld(emutest.Rewrite{
+					Request: sc.q, Old: 0x5000, New: 0x6000, Turns: 120,
+					Change:   func() { change(); r.push(wait(status, 1)) },
+					Bell:     func() emu.Wake { return r.u.WriteReg(spec.OffCmdTail, 4, r.tail) },
+					Complete: func() bool { return r.Get(status) == 1 },
+				})
 			}
 		})
 	}
@@ -272,28 +175,33 @@ func TestNestedWalkThatEndsBetweenTwoSelectors(t *testing.T) {
 	r := fullRig(t)
 	g := r.guests(4, 0, 3)
 	at := g.gmap(5, iova, 0x5000, gAll|gA)
-	gpa := r.get(at) & spec.GptAddr.Mask()
+	gpa := r.Get(at) & spec.GptAddr.Mask()
 	host := r.pte(g.host, 3, gpa, 1)
 	q := dma(emu.Read)
 	q.PASID = 5
-	c := &crew{rig: r}
-	c.start(q)
-	walk := c.active[0]
+	c := r.Crew(0)
+	walk := c.Start(q)
 	for walk.Act.Op != emu.OpFetch || walk.Act.Addr != host {
-		c.answer(walk)
+		c.Step(walk)
 	}
-	r.put(host, 0x6000|pRW)
+	r.Put(host, 0x6000|pRW)
 	r.push(invPages(did, gpa))
-	r.u.WriteReg(spec.OffCmdTail, 4, r.tail)
-	engine := new(emu.Txn)
-	r.u.Start(engine, &emu.Request{Type: emu.Job, Job: amdvi.EngineCommand, PASID: emu.NoPASID})
+	engine := c.StartEngine(r.u.WriteReg(spec.OffCmdTail, 4, r.tail))
 	for engine.Act.Op != emu.OpInvalidate {
-		c.answer(engine)
+		c.Step(engine)
 	}
-	for !c.answer(walk) {
+	for !c.Step(walk) {
 	}
 	require.EqualValues(t, 0x5000, walk.Res.PA, "it began before")
-	for !c.answer(engine) {
+	for !c.Step(engine) {
 	}
-	r.ok(r.pasidAccess(5, iova, emu.Read), 0x6000)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x6000)
+}
+
+// fetched returns size and address of each memory read so far.
+func fetched(s *emutest.Stepper) (sizes []uint8, at []emu.PA) {
+	for _, a := range s.Fetches() {
+		sizes, at = append(sizes, a.Size), append(at, a.Addr)
+	}
+	return sizes, at
 }

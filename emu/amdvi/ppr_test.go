@@ -12,11 +12,11 @@ import (
 
 // pageRequests turns page requests on and returns the PPR log, and the responses that devices get.
 func (r *rig) pageRequests() (log emu.PA, responses *[]emu.Act) {
-	log = r.page()
+	log = r.Page()
 	r.base(spec.OffPPRLogBase, log, 8)
 	r.control(true, spec.CtlPPREn, spec.CtlPPRLogEn, spec.CtlPprIntEn)
 	responses = new([]emu.Act)
-	r.f.OnPRGResponse = func(t *emu.Txn) { *responses = append(*responses, t.Act) }
+	r.F.OnPRGResponse = func(t *emu.Txn) { *responses = append(*responses, t.Act) }
 	return log, responses
 }
 
@@ -38,14 +38,14 @@ func TestPageRequestsAreLogged(t *testing.T) {
 		{prq(emu.NoPASID, emu.Write, 0, true), 1<<60 | 1<<54 | 1<<53 | 1<<41},
 		{prq(5, 0, 0, true), 1<<60 | 1<<56 | 1<<54 | 1<<41 | 5<<16}, // stop marker
 	} {
-		require.Equal(t, emu.OK, r.do(c.q).Status)
+		require.Equal(t, emu.OK, r.Do(c.q).Status)
 		at := log + emu.PA(16*i)
-		require.Equal(t, c.lo|uint64(dev), r.get(at), "%#x", r.get(at)^(c.lo|uint64(dev)))
-		require.Equal(t, iova, r.get(at+8))
-		require.EqualValues(t, 16*(i+1), r.r64(spec.OffPPRTail))
+		require.Equal(t, c.lo|uint64(dev), r.Get(at), "%#x", r.Get(at)^(c.lo|uint64(dev)))
+		require.Equal(t, iova, r.Get(at+8))
+		require.EqualValues(t, 16*(i+1), r.R64(spec.OffPPRTail))
 	}
 	require.True(t, r.status(spec.StsPprInt))
-	require.Equal(t, []uint32{msiData}, r.msi)
+	require.Equal(t, []uint32{msiData}, r.MSI)
 	require.Empty(t, *responses)
 	require.Empty(t, r.events())
 }
@@ -89,52 +89,52 @@ func TestPageRequestsThatAreNotAllowed(t *testing.T) {
 		r := fullRig(t)
 		_, responses := r.pageRequests()
 		c.setup(r)
-		r.faults(r.do(c.q), amdvi.FaultPPR)
+		r.RequireFault(r.Do(c.q), amdvi.FaultPPR)
 		require.Equal(t, [2]uint64{9<<60 | c.lo | uint64(dev), iova}, r.event(), c.name)
 		require.Len(t, *responses, c.resp, c.name)
 		if c.resp > 0 {
 			require.EqualValues(t, emu.PRGInvalid, (*responses)[0].PRGResponse().Code)
 		}
-		require.Zero(t, r.r64(spec.OffPPRTail))
+		require.Zero(t, r.R64(spec.OffPPRTail))
 	}
 	// DTE.PPR counts with EPHEn, and is reserved without EPHSup.
 	r := fullRig(t)
 	r.pageRequests()
 	r.control(true, spec.CtlEPHEn)
 	r.guests(4, 0, 0, field{spec.DteI, 1}, field{spec.DtePPR, 1})
-	require.Equal(t, emu.OK, r.do(prq(5, emu.Read, 0, true)).Status)
+	require.Equal(t, emu.OK, r.Do(prq(5, emu.Read, 0, true)).Status)
 	r = newRig(t, noPPR).enable()
 	r.attach(dev, 3, field{spec.DtePPR, 1})
-	r.faults(r.access(dev, iova, emu.Read), amdvi.FaultDTEReserved)
+	r.RequireFault(r.Access(dev, iova, emu.Read), amdvi.FaultDTEReserved)
 }
 
 func TestPPRLogOverflow(t *testing.T) {
 	fill := func(r *rig) {
 		r.guests(4, 0, 0, field{spec.DteI, 1})
 		for range 255 {
-			require.Equal(t, emu.OK, r.do(prq(5, emu.Read, 0, true)).Status)
+			require.Equal(t, emu.OK, r.Do(prq(5, emu.Read, 0, true)).Status)
 		}
 	}
 	r := fullRig(t)
 	_, responses := r.pageRequests()
 	fill(r)
 	require.False(t, r.status(spec.StsPprOverflow))
-	res := r.do(prq(5, emu.Read, 0, true))
-	r.faults(res, amdvi.FaultPPRLost)
+	res := r.Do(prq(5, emu.Read, 0, true))
+	r.RequireFault(res, amdvi.FaultPPRLost)
 	require.True(t, res.Fault.Dropped)
 	require.True(t, r.status(spec.StsPprOverflow))
 	require.False(t, r.status(spec.StsPPRLogRun))
 	require.Empty(t, *responses)
 	// Restart as of the event log.
-	r.w32(spec.OffPPRHead, 255*16)
+	r.W32(spec.OffPPRHead, 255*16)
 	r.control(false, spec.CtlPPRLogEn)
-	res = r.do(prq(5, emu.Read, 0, true))
-	r.faults(res, amdvi.FaultPPRLost)
+	res = r.Do(prq(5, emu.Read, 0, true))
+	r.RequireFault(res, amdvi.FaultPPRLost)
 	require.True(t, res.Fault.Quiet, "off is not full")
 	r.control(true, spec.CtlPPRLogEn)
 	require.False(t, r.status(spec.StsPprOverflow))
-	require.Equal(t, emu.OK, r.do(prq(5, emu.Read, 0, true)).Status)
-	require.Zero(t, r.r64(spec.OffPPRTail))
+	require.Equal(t, emu.OK, r.Do(prq(5, emu.Read, 0, true)).Status)
+	require.Zero(t, r.R64(spec.OffPPRTail))
 
 	// Hardware may answer instead.
 	for _, c := range []struct {
@@ -142,7 +142,7 @@ func TestPPRLogOverflow(t *testing.T) {
 		pasid emu.PASID
 	}{
 		{func(*rig) {}, 5},
-		{func(r *rig) { r.w64(spec.OffPPRAutoResponse, 0xf|1<<4) }, emu.NoPASID},
+		{func(r *rig) { r.W64(spec.OffPPRAutoResponse, 0xf|1<<4) }, emu.NoPASID},
 		{func(r *rig) {
 			r.control(true, spec.CtlEPHEn)
 			r.guests(4, 0, 0, field{spec.DteI, 1}, field{spec.DtePPR, 1})
@@ -156,11 +156,11 @@ func TestPPRLogOverflow(t *testing.T) {
 		_, responses = r.pageRequests()
 		fill(r)
 		r.control(true, spec.CtlPprAutoRspEn)
-		r.w64(spec.OffPPRAutoResponse, 0xf)
+		r.W64(spec.OffPPRAutoResponse, 0xf)
 		c.setup(r)
 		r.submit(invDevtab(dev))
-		require.Equal(t, emu.OK, r.do(prq(5, emu.Read, 3, true)).Status)
-		require.Equal(t, emu.OK, r.do(prq(5, emu.Read, 3, false)).Status)
+		require.Equal(t, emu.OK, r.Do(prq(5, emu.Read, 3, true)).Status)
+		require.Equal(t, emu.OK, r.Do(prq(5, emu.Read, 3, false)).Status)
 		require.Len(t, *responses, 1)
 		require.Equal(t, emu.PRGResponse{PASID: c.pasid, Index: 3, Code: 0xf}, (*responses)[0].PRGResponse())
 	}
@@ -171,9 +171,9 @@ func TestAutoResponseAlwaysOn(t *testing.T) {
 	_, responses := r.pageRequests()
 	r.guests(4, 0, 0, field{spec.DteI, 1})
 	r.control(true, spec.CtlPprAutoRspAon)
-	require.Equal(t, emu.OK, r.do(prq(5, emu.Read, 3, true)).Status)
+	require.Equal(t, emu.OK, r.Do(prq(5, emu.Read, 3, true)).Status)
 	require.Len(t, *responses, 1)
-	require.Zero(t, r.r64(spec.OffPPRTail))
+	require.Zero(t, r.R64(spec.OffPPRTail))
 }
 
 func TestEarlyOverflow(t *testing.T) {
@@ -182,13 +182,13 @@ func TestEarlyOverflow(t *testing.T) {
 	r.pageRequests()
 	r.control(false, spec.CtlPprIntEn)
 	r.guests(4, 0, 0, field{spec.DteI, 1})
-	r.w64(spec.OffPPROverflowEarly, 3|1<<30|1<<31)
+	r.W64(spec.OffPPROverflowEarly, 3|1<<30|1<<31)
 	for i := range 4 {
 		require.Equal(t, i > 2, r.status(spec.StsPprEarly), "%d", i)
-		r.do(prq(5, emu.Read, 0, true))
+		r.Do(prq(5, emu.Read, 0, true))
 	}
-	require.Len(t, r.msi, 1)
-	r.w32(spec.OffPPRHead, 32)
-	r.w64(spec.OffStatus, spec.StsPprEarly.Mask())
+	require.Len(t, r.MSI, 1)
+	r.W32(spec.OffPPRHead, 32)
+	r.W64(spec.OffStatus, spec.StsPprEarly.Mask())
 	require.False(t, r.status(spec.StsPprEarly))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/emutest"
 )
 
 func presetRig(t testing.TB, name string) *rig {
@@ -29,9 +30,9 @@ func TestPresetsHaveThePublishedFeatures(t *testing.T) {
 		"qemu": {0x29d3, 3<<12 | 1<<46},
 	} {
 		r := presetRig(t, name)
-		got := r.r64(spec.OffEFR)
+		got := r.R64(spec.OffEFR)
 		require.Equal(t, want.efr&^want.without, got&^want.without, "%s: %x", name, (want.efr^got)&^want.without)
-		require.Zero(t, r.r64(spec.OffEFR2), name)
+		require.Zero(t, r.R64(spec.OffEFR2), name)
 	}
 }
 
@@ -41,21 +42,22 @@ func TestEveryPresetIsAWorkingUnit(t *testing.T) {
 			require.NotEmpty(t, p.Doc)
 			r := presetRig(t, p.Name).enable()
 			r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
-			status := r.page()
+			status := r.Page()
 			r.submit(invDevtab(dev), invPages(did, spec.AllPages|invS|invPDE), wait(status, 1))
-			require.EqualValues(t, 1, r.get(status))
+			require.EqualValues(t, 1, r.Get(status))
 			for range 2 {
-				r.ok(r.access(dev, iova, emu.Read), 0x5000)
+				r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
 			}
-			r.faults(r.access(dev, iova+4096, emu.Read), amdvi.FaultNotPresent)
+			r.RequireFault(r.Access(dev, iova+4096, emu.Read), amdvi.FaultNotPresent)
 			r.event()
 			// Its own registers, loaded into another unit, are all understood.
 			u := newRig(t)
-			u.m, u.f = r.m, emu.NewFunctional(u.u, r.m)
-			require.NoError(t, u.u.Load(image(r.u)))
+			u.Mem = r.Mem
+			u.become(u.u)
+			require.NoError(t, u.u.Load(emutest.Image(r.u, spec.Window)))
 			require.Empty(t, u.u.Unmodelled())
-			require.Equal(t, r.r64(spec.OffEFR), u.r64(spec.OffEFR))
-			u.ok(u.access(dev, iova, emu.Read), 0x5000)
+			require.Equal(t, r.R64(spec.OffEFR), u.R64(spec.OffEFR))
+			u.RequireOK(u.Access(dev, iova, emu.Read), 0x5000)
 		})
 	}
 }

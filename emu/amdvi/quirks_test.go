@@ -8,6 +8,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/emutest"
 )
 
 // Each test TestAMDQuirkNN here and in the other files is a point that implementers of AMD-Vi get
@@ -21,23 +22,23 @@ func interrupt() emu.Request {
 
 func TestAMDQuirk01_VClearPassesUntranslated(t *testing.T) {
 	r := newRig(t).enable()
-	r.put(r.dte(dev), ^uint64(1), ^uint64(0)) // everything but V: none of it counts
+	r.Put(r.dte(dev), ^uint64(1), ^uint64(0)) // everything but V: none of it counts
 	for range 2 {
-		res := r.access(dev, iova, emu.Write)
-		r.ok(res, iova)
+		res := r.Access(dev, iova, emu.Write)
+		r.RequireOK(res, iova)
 		require.EqualValues(t, 64, res.Lg2)
 	}
-	r.ok(r.pasidAccess(5, iova, emu.Write), iova)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Write), iova)
 	// Blocked: TV=0, or no rights.
-	r.put(r.dte(other), 1)
-	r.faults(r.access(other, iova, emu.Read), amdvi.FaultTV)
-	r.put(r.dte(0x400), 3)
-	r.faults(r.access(0x400, iova, emu.Read), amdvi.FaultPermission)
+	r.Put(r.dte(other), 1)
+	r.RequireFault(r.Access(other, iova, emu.Read), amdvi.FaultTV)
+	r.Put(r.dte(0x400), 3)
+	r.RequireFault(r.Access(0x400, iova, emu.Read), amdvi.FaultPermission)
 	// IV is independent of V, both ways.
 	r.bind(0x500)
 	q := interrupt()
 	q.Source = 0x500
-	res := r.do(q)
+	res := r.Do(q)
 	require.Equal(t, emu.Interrupt, res.Status)
 	require.Equal(t, q.Data, res.Data)
 	require.EqualValues(t, q.Addr, res.PA)
@@ -46,23 +47,23 @@ func TestAMDQuirk01_VClearPassesUntranslated(t *testing.T) {
 func TestAMDQuirk02_IVWithIntCtlZeroAborts(t *testing.T) {
 	r := newRig(t).enable()
 	r.bind(dev, field{spec.DteIV, 1})
-	r.faults(r.do(interrupt()), amdvi.FaultInterruptAborted)
+	r.RequireFault(r.Do(interrupt()), amdvi.FaultInterruptAborted)
 	e := r.event()
 	require.Equal(t, fI, flags(e))
 	require.EqualValues(t, did, e[0]>>32&0xffff)
 	require.EqualValues(t, interrupt().Addr, e[1])
-	r.ok(r.access(dev, iova, emu.Read), iova)
+	r.RequireOK(r.Access(dev, iova, emu.Read), iova)
 	r.bind(dev, field{spec.DteIV, 1}, field{spec.DteIntCtl, spec.IntCtlPass})
-	r.faults(r.do(interrupt()), amdvi.FaultInterruptAborted) // cached
+	r.RequireFault(r.Do(interrupt()), amdvi.FaultInterruptAborted) // cached
 	r.event()
 	r.submit(invDevtab(dev))
-	require.Equal(t, emu.Interrupt, r.do(interrupt()).Status)
+	require.Equal(t, emu.Interrupt, r.Do(interrupt()).Status)
 	// IG keeps it out of the log.
 	r.bind(other, field{spec.DteIV, 1}, field{spec.DteIG, 1})
 	q := interrupt()
 	q.Source = other
-	res := r.do(q)
-	r.faults(res, amdvi.FaultInterruptAborted)
+	res := r.Do(q)
+	r.RequireFault(res, amdvi.FaultInterruptAborted)
 	require.True(t, res.Fault.Quiet)
 	require.Empty(t, r.events())
 }
@@ -71,10 +72,10 @@ func TestAMDQuirk03_ModeZeroIsIdentityWithRights(t *testing.T) {
 	r := newRig(t).enable()
 	r.bind(dev, field{spec.DteIW, 0})
 	for range 2 {
-		res := r.access(dev, ^uint64(0)&^0xfff, emu.Read)
-		r.ok(res, ^uint64(0)&^0xfff)
+		res := r.Access(dev, ^uint64(0)&^0xfff, emu.Read)
+		r.RequireOK(res, ^uint64(0)&^0xfff)
 		require.Equal(t, emu.Read, res.Perm)
-		r.faults(r.access(dev, iova, emu.Write), amdvi.FaultPermission)
+		r.RequireFault(r.Access(dev, iova, emu.Write), amdvi.FaultPermission)
 	}
 }
 
@@ -82,40 +83,34 @@ func TestAMDQuirk12_GuestPagingModeIsInTheUpperHalf(t *testing.T) {
 	r := fullRig(t)
 	g := r.guests(5, 0, 0, giov)
 	g.gmap(0, iova, 0x7000, gAll)
-	r.ok(r.access(dev, iova, emu.Read), 0x7000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x7000)
 	at := r.dte(dev)
-	require.Zero(t, r.get(at+8)&^(uint64(did)|spec.DteGCR3Mid.Mask()|spec.DteGCR3Hi.Mask()))
-	require.EqualValues(t, 1<<54, r.get(at+16))
-	r.put(at+16, 0)
+	require.Zero(t, r.Get(at+8)&^(uint64(did)|spec.DteGCR3Mid.Mask()|spec.DteGCR3Hi.Mask()))
+	require.EqualValues(t, 1<<54, r.Get(at+16))
+	r.Put(at+16, 0)
 	r.submit(invDevtab(dev), invAll())
-	r.faults(r.access(dev, iova, emu.Read), amdvi.FaultGuestNotPresent) // four levels from the top of five
+	r.RequireFault(r.Access(dev, iova, emu.Read), amdvi.FaultGuestNotPresent) // four levels from the top of five
 }
 
 func TestAMDQuirk13_DTEIsReadInOnePieceAndKept(t *testing.T) {
 	r := newRig(t).enable()
 	r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
-	s := r.begin(dma(emu.Read))
+	s := r.Begin(dma(emu.Read))
 	var seen []uint64
-	r.u.Observe(observer(func(kind emu.StructKind, at emu.PA, words []uint64) {
+	r.u.Observe(emutest.Observer(func(kind emu.StructKind, at emu.PA, words []uint64) {
 		require.Equal(t, emu.StructDevice, kind)
 		require.Equal(t, r.dte(dev), at)
 		seen = append([]uint64(nil), words...)
 	}))
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == r.dte(dev) })
-	require.EqualValues(t, 32, s.txn.Act.Size)
-	w0 := r.get(r.dte(dev))
-	r.put(r.dte(dev), 0, 0, 0, 0)
-	r.ok(s.end(), 0x5000)
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == r.dte(dev) })
+	require.EqualValues(t, 32, s.Txn.Act.Size)
+	w0 := r.Get(r.dte(dev))
+	r.Put(r.dte(dev), 0, 0, 0, 0)
+	r.RequireOK(s.End(), 0x5000)
 	require.Equal(t, []uint64{w0, did, 0, 0}, seen)
-	r.ok(r.access(dev, iova, emu.Read), 0x5000)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000)
 	r.submit(invDevtab(dev))
-	r.ok(r.access(dev, iova, emu.Read), iova)
-}
-
-type observer func(kind emu.StructKind, at emu.PA, words []uint64)
-
-func (o observer) Assembled(_ *emu.Txn, kind emu.StructKind, at emu.PA, words []uint64) {
-	o(kind, at, words)
+	r.RequireOK(r.Access(dev, iova, emu.Read), iova)
 }
 
 func TestGCR3EntryIsShownToTheObserver(t *testing.T) {
@@ -123,11 +118,11 @@ func TestGCR3EntryIsShownToTheObserver(t *testing.T) {
 	g := r.guests(4, 2, 0)
 	g.gmap(5, iova, 0x7000, gAll)
 	seen := map[emu.PA][]uint64{}
-	r.u.Observe(observer(func(kind emu.StructKind, at emu.PA, words []uint64) {
+	r.u.Observe(emutest.Observer(func(kind emu.StructKind, at emu.PA, words []uint64) {
 		if kind == emu.StructPASID {
 			seen[at] = append([]uint64(nil), words...)
 		}
 	}))
-	r.ok(r.pasidAccess(5, iova, emu.Read), 0x7000)
-	require.Equal(t, map[emu.PA][]uint64{g.slot(5): {r.get(g.slot(5))}}, seen)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x7000)
+	require.Equal(t, map[emu.PA][]uint64{g.slot(5): {r.Get(g.slot(5))}}, seen)
 }

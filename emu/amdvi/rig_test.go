@@ -8,22 +8,18 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
-	"github.com/iommulab/iommulab/emu/mem"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/reg"
 )
 
 // rig is a unit on a memory with the tables that tests need.
 type rig struct {
-	t    testing.TB
+	*emutest.Rig
 	u    *amdvi.Unit
-	m    *mem.Memory
-	f    *emu.Functional
-	next emu.PA // allocator
 	dev  emu.PA // device table
 	cmd  emu.PA // command buffer
 	log  emu.PA // event log
 	tail uint64
-	msi  []uint32 // data of messages received
 }
 
 const (
@@ -42,57 +38,36 @@ func newRig(t testing.TB, change ...func(*amdvi.Config)) *rig {
 	}
 	u, err := amdvi.New(c)
 	require.NoError(t, err)
-	r := &rig{t: t, u: u, m: mem.New(), next: 0x10_0000}
-	r.f = emu.NewFunctional(u, r.m)
-	r.f.OnMSI = func(_ emu.PA, data uint32) { r.msi = append(r.msi, data) }
-	r.dev = r.pages(64)
-	r.w64(spec.OffDevTabBase, uint64(r.dev)|63)
+	r := &rig{Rig: emutest.New(t, u), u: u}
+	r.Faults = faults
+	r.dev = r.Pages(64)
+	r.W64(spec.OffDevTabBase, uint64(r.dev)|63)
 	return r
 }
 
-func (r *rig) pages(n int) emu.PA {
-	p := r.next
-	r.next += emu.PA(n) * emu.PageSize
-	r.m.Store64(p, 0)
-	return p
+// become makes u the rig's unit.
+func (r *rig) become(u *amdvi.Unit) {
+	r.u = u
+	r.Use(u)
 }
-
-func (r *rig) page() emu.PA { return r.pages(1) }
-
-func (r *rig) put(pa emu.PA, words ...uint64) {
-	for i, w := range words {
-		require.True(r.t, r.m.Store64(pa+emu.PA(8*i), w))
-	}
-}
-
-func (r *rig) get(pa emu.PA) uint64 {
-	v, ok := r.m.Load64(pa)
-	require.True(r.t, ok)
-	return v
-}
-
-func (r *rig) r32(off uint32) uint64    { return r.u.ReadReg(off, 4) }
-func (r *rig) r64(off uint32) uint64    { return r.u.ReadReg(off, 8) }
-func (r *rig) w32(off uint32, v uint64) { r.f.WriteReg(0, off, 4, v) }
-func (r *rig) w64(off uint32, v uint64) { r.f.WriteReg(0, off, 8, v) }
 
 // control sets fields of Control to all ones, or clears them.
 func (r *rig) control(on bool, fields ...reg.Bits) {
-	v := r.r64(spec.OffControl)
+	v := r.R64(spec.OffControl)
 	for _, b := range fields {
 		v &^= b.Mask()
 		if on {
 			v |= b.Mask()
 		}
 	}
-	r.w64(spec.OffControl, v)
+	r.W64(spec.OffControl, v)
 }
 
-func (r *rig) status(b reg.Bits) bool { return b.On(r.r64(spec.OffStatus)) }
+func (r *rig) status(b reg.Bits) bool { return b.On(r.R64(spec.OffStatus)) }
 
 // enable turns the unit on as a driver does: rings, then IommuEn.
 func (r *rig) enable() *rig {
-	r.cmd, r.log = r.pages(1), r.pages(1)
+	r.cmd, r.log = r.Pages(1), r.Pages(1)
 	r.tail = 0
 	r.base(spec.OffCmdBufBase, r.cmd, spec.MinRingLen)
 	r.base(spec.OffEventLogBase, r.log, spec.MinRingLen)
@@ -104,15 +79,15 @@ func (r *rig) enable() *rig {
 // base writes a ring's base register as x86 drivers do: two halves, low one first.
 func (r *rig) base(off uint32, pa emu.PA, n uint64) {
 	v := uint64(pa) | spec.RingLen.Put(n)
-	r.w32(off, v&0xffff_ffff)
-	r.w32(off+4, v>>32)
+	r.W32(off, v&0xffff_ffff)
+	r.W32(off+4, v>>32)
 }
 
 // messages programs the MSI capability and turns all the unit's interrupts on.
 func (r *rig) messages() {
-	r.w32(spec.OffMSIAddrLow, msiTo)
-	r.w32(spec.OffMSIData, msiData)
-	r.w32(spec.OffMSICapHeader, spec.MsiEn.Mask())
+	r.W32(spec.OffMSIAddrLow, msiTo)
+	r.W32(spec.OffMSIData, msiData)
+	r.W32(spec.OffMSICapHeader, spec.MsiEn.Mask())
 	r.control(true, spec.CtlEventIntEn, spec.CtlComWaitIntEn)
 }
 
@@ -130,13 +105,13 @@ func (r *rig) bind(s emu.SourceID, fields ...field) spec.DTE {
 	for _, f := range append([]field{{spec.DteV, 1}, {spec.DteTV, 1}, {spec.DteIR, 1}, {spec.DteIW, 1}, {spec.DteDomainID, did}}, fields...) {
 		f.b.Set(e[:], f.v)
 	}
-	r.put(r.dte(s), e[:]...)
+	r.Put(r.dte(s), e[:]...)
 	return e
 }
 
 // attach gives s a host table of mode levels.
 func (r *rig) attach(s emu.SourceID, mode uint64, fields ...field) emu.PA {
-	top := r.page()
+	top := r.Page()
 	r.bind(s, append([]field{{spec.DteMode, mode}, {spec.DteHostRoot, uint64(top) >> 12}}, fields...)...)
 	return top
 }
@@ -161,70 +136,47 @@ func (r *rig) pte(top emu.PA, from int, addr uint64, level int) emu.PA {
 		if l == level {
 			return at
 		}
-		if r.get(at) == 0 {
-			r.put(at, uint64(r.page())|pRW|nextLevel(l-1))
+		if r.Get(at) == 0 {
+			r.Put(at, uint64(r.Page())|pRW|nextLevel(l-1))
 		}
-		top = emu.PA(r.get(at) & spec.PteAddr.Mask())
+		top = emu.PA(r.Get(at) & spec.PteAddr.Mask())
 	}
 }
 
 // mapPage maps one 4 KiB page in a table of three levels and returns where its entry is.
 func (r *rig) mapPage(top emu.PA, addr, pa, bits uint64) emu.PA {
 	at := r.pte(top, 3, addr, 1)
-	r.put(at, pa|bits)
+	r.Put(at, pa|bits)
 	return at
-}
-
-func (r *rig) do(q emu.Request) emu.Result {
-	var res emu.Result
-	r.f.Translate(&q, &res)
-	return res
 }
 
 func dma(a emu.Access) emu.Request {
 	return emu.Request{Source: dev, Addr: emu.IOVA(iova), PASID: emu.NoPASID, Len: 64, Access: a}
 }
 
-func (r *rig) access(s emu.SourceID, addr uint64, a emu.Access) emu.Result {
-	return r.do(emu.Request{Source: s, Addr: emu.IOVA(addr), PASID: emu.NoPASID, Len: 64, Access: a})
-}
-
 func (r *rig) pasidAccess(p emu.PASID, addr uint64, a emu.Access) emu.Result {
-	return r.do(emu.Request{Source: dev, Addr: emu.IOVA(addr), PASID: p, Len: 64, Access: a})
-}
-
-func (r *rig) ok(res emu.Result, pa uint64) {
-	r.t.Helper()
-	require.Equal(r.t, emu.OK, res.Status, "fault %#x %s", res.Fault.Code, r.u.FaultName(res.Fault.Code))
-	require.Equal(r.t, emu.PA(pa), res.PA)
-}
-
-func (r *rig) faults(res emu.Result, code uint16) {
-	r.t.Helper()
-	require.Equal(r.t, emu.Blocked, res.Status)
-	require.Equal(r.t, code, res.Fault.Code, "%#x %s", res.Fault.Code, r.u.FaultName(res.Fault.Code))
-	raised.Store(code, true)
+	return r.Do(emu.Request{Source: dev, Addr: emu.IOVA(addr), PASID: p, Len: 64, Access: a})
 }
 
 // events reads and drops what is in the event log.
 func (r *rig) events() (list [][2]uint64) {
-	size := uint64(spec.CommandSize) << spec.RingLen.Of(r.r64(spec.OffEventLogBase))
-	head := r.r64(spec.OffEventHead)
-	for ; head != r.r64(spec.OffEventTail); head = (head + spec.EventSize) % size {
+	size := uint64(spec.CommandSize) << spec.RingLen.Of(r.R64(spec.OffEventLogBase))
+	head := r.R64(spec.OffEventHead)
+	for ; head != r.R64(spec.OffEventTail); head = (head + spec.EventSize) % size {
 		at := r.log + emu.PA(head)
-		e := [2]uint64{r.get(at), r.get(at + 8)}
+		e := [2]uint64{r.Get(at), r.Get(at + 8)}
 		list = append(list, e)
-		logged.Store(spec.EvtCode.Of(e[0]), true)
+		logged.Saw(spec.EvtCode.Of(e[0]))
 	}
-	r.w32(spec.OffEventHead, head)
+	r.W32(spec.OffEventHead, head)
 	return list
 }
 
 // event reads the one event in the log.
 func (r *rig) event() [2]uint64 {
-	r.t.Helper()
+	r.T.Helper()
 	l := r.events()
-	require.Len(r.t, l, 1)
+	require.Len(r.T, l, 1)
 	return l[0]
 }
 
@@ -233,11 +185,11 @@ func flags(e [2]uint64) uint64 { return e[0] & (0xfff << 48) }
 
 // push puts a command at the tail without telling the unit.
 func (r *rig) push(w [2]uint64) {
-	r.put(r.cmd+emu.PA(r.tail), w[0], w[1])
+	r.Put(r.cmd+emu.PA(r.tail), w[0], w[1])
 	r.tail = (r.tail + spec.CommandSize) % emu.PageSize
 }
 
-func (r *rig) ring() { r.w32(spec.OffCmdTail, r.tail) }
+func (r *rig) ring() { r.W32(spec.OffCmdTail, r.tail) }
 
 // submit pushes commands and rings the bell.
 func (r *rig) submit(list ...[2]uint64) {
@@ -277,7 +229,4 @@ func invGuest(domain, p, w1 uint64) [2]uint64 {
 func invAll() [2]uint64 { return [2]uint64{op(spec.CmdInvalidateAll)} }
 
 // headOf is the head of the command buffer.
-func (r *rig) head() uint64 { return r.r64(spec.OffCmdHead) }
-
-// busError makes n bytes at pa fail.
-func busError(r *rig, pa emu.PA, n uint64) { r.m.AddBusError(pa, pa+emu.PA(n)-1, emu.RW) }
+func (r *rig) head() uint64 { return r.R64(spec.OffCmdHead) }

@@ -12,7 +12,7 @@ import (
 
 // ask makes a translation request of sid.
 func (r *rig) ask(p emu.PASID, at uint64, a emu.Access) emu.Result {
-	return r.do(emu.Request{Source: sid, Addr: emu.IOVA(at), PASID: p, Access: a, Type: emu.TranslationReq})
+	return r.Do(emu.Request{Source: sid, Addr: emu.IOVA(at), PASID: p, Access: a, Type: emu.TranslationReq})
 }
 
 func TestTranslationCompletionFields(t *testing.T) {
@@ -74,7 +74,7 @@ func TestTranslationCompletionFields(t *testing.T) {
 				q = 0
 			}
 			top := r.bind(sid, q, spec.PGTTSecond, 7, c.set...)
-			r.put(r.pte(top, iova, c.level), 0x4000_0000|c.bits)
+			r.Put(r.pte(top, iova, c.level), 0x4000_0000|c.bits)
 			r.scalable()
 			for range 2 { // from the tables and from the IOTLB
 				res := r.ask(c.p, iova, c.access)
@@ -84,7 +84,7 @@ func TestTranslationCompletionFields(t *testing.T) {
 					require.EqualValues(t, 0x4000_0000|iova&(1<<res.Lg2-1), res.PA)
 				}
 			}
-			require.Zero(t, r.r32(spec.OffFSTS))
+			require.Zero(t, r.R32(spec.OffFSTS))
 		})
 	}
 }
@@ -96,8 +96,8 @@ func TestTranslationCompletionInLegacyMode(t *testing.T) {
 		require.Equal(t, emu.RW, res.Perm)
 		require.True(t, res.Snoop, "SNP of the leaf")
 	}
-	require.False(t, r.access(sid, iova, emu.Read).Snoop, "only a completion says so")
-	r.put(pte, 0)
+	require.False(t, r.Access(sid, iova, emu.Read).Snoop, "only a completion says so")
+	r.Put(pte, 0)
 	r.queue(false)
 	r.submit(iotlbInv(2, 7), 0)
 	res := r.ask(emu.NoPASID, iova, emu.RW)
@@ -114,7 +114,7 @@ func TestTranslationOfAPassThroughEntryIsLargeAndClearOfInterrupts(t *testing.T)
 		r.bind(sid, 0, spec.PGTTPassThrough, 7, with(spec.PasidPGSNP, 1))
 		r.scalable()
 		res := r.ask(emu.NoPASID, addr, emu.RW)
-		r.ok(res, addr)
+		r.RequireOK(res, addr)
 		require.Equal(t, emu.RW, res.Perm)
 		require.Equal(t, lg2, res.Lg2, "%#x", addr)
 		require.True(t, res.Snoop)
@@ -144,18 +144,18 @@ func TestTranslationRequestsThatAreBlocked(t *testing.T) {
 		"reserved bits in an entry":   {setup: bound(ssRW, func(e []uint64) { e[0] |= 1 << 10 }), code: 0x5a, abort: true},
 		"entry invalid":               {setup: bound(ssRW, with(spec.PasidAW, spec.AW39)), code: 0x5b, abort: true},
 		"output in interrupt range":   {setup: func(r *rig) { r.mapPage(r.bind(sid, p, spec.PGTTSecond, 7), iova, 0xfee0_1000, ssRW) }, code: 0x87, abort: true},
-		"page around interrupt range": {setup: func(r *rig) { r.put(r.pte(r.bind(sid, p, spec.PGTTSecond, 7), iova, 2), 0xc000_0000|ssRW|1<<7) }, code: 0x87, abort: true},
+		"page around interrupt range": {setup: func(r *rig) { r.Put(r.pte(r.bind(sid, p, spec.PGTTSecond, 7), iova, 2), 0xc000_0000|ssRW|1<<7) }, code: 0x87, abort: true},
 		"PASID beyond directory":      {setup: bound(ssRW), p: 1 << 13, code: 0x46},
 		"PASID that is RID_PASID":     {setup: bound(ssRW), p: 1 << 20, code: 0x48},
 		"DTE=0": {setup: func(r *rig) {
 			at := r.smContext(sid)
-			r.put(at, r.get(at)&^(spec.SMCtxDTE.Mask()|spec.SMCtxPRE.Mask()))
+			r.Put(at, r.Get(at)&^(spec.SMCtxDTE.Mask()|spec.SMCtxPRE.Mask()))
 		}, code: 0x44},
-		"context entry not present":   {setup: func(r *rig) { r.put(r.smContext(sid), 0) }, code: 0x41},
-		"context entry with reserved": {setup: func(r *rig) { at := r.smContext(sid); r.put(at, r.get(at)|1<<8) }, code: 0x42, abort: true},
-		"context entry not readable":  {setup: func(r *rig) { busError(r, r.smContext(sid), 16) }, code: 0x40, abort: true},
+		"context entry not present":   {setup: func(r *rig) { r.Put(r.smContext(sid), 0) }, code: 0x41},
+		"context entry with reserved": {setup: func(r *rig) { at := r.smContext(sid); r.Put(at, r.Get(at)|1<<8) }, code: 0x42, abort: true},
+		"context entry not readable":  {setup: func(r *rig) { r.BusError(r.smContext(sid), 16) }, code: 0x40, abort: true},
 		"second-stage table unreadable": {setup: func(r *rig) {
-			busError(r, r.pte(r.bind(sid, p, spec.PGTTSecond, 7), iova, 0), 8)
+			r.BusError(r.pte(r.bind(sid, p, spec.PGTTSecond, 7), iova, 0), 8)
 		}, code: 0x78, abort: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,10 +179,10 @@ func TestTranslationRequestsThatAreBlocked(t *testing.T) {
 				require.Equal(t, emu.OK, res.Status, "fault %#x", res.Fault.Code)
 				require.Zero(t, res.Perm)
 				require.EqualValues(t, 12, res.Lg2)
-				require.Zero(t, r.r32(spec.OffFSTS))
+				require.Zero(t, r.R32(spec.OffFSTS))
 				return
 			}
-			r.faults(res, c.code)
+			r.RequireFault(res, c.code)
 			require.Equal(t, c.abort, res.Fault.Abort)
 			rec := r.record(0)
 			require.EqualValues(t, c.code, rec.FR())
@@ -193,43 +193,43 @@ func TestTranslationRequestsThatAreBlocked(t *testing.T) {
 
 func TestTranslatedRequests(t *testing.T) {
 	translated := func(r *rig, p emu.PASID, at uint64) emu.Result {
-		return r.do(emu.Request{Source: sid, Addr: emu.IOVA(at), PASID: p, Len: 64, Access: emu.Write, Type: emu.Translated})
+		return r.Do(emu.Request{Source: sid, Addr: emu.IOVA(at), PASID: p, Len: 64, Access: emu.Write, Type: emu.Translated})
 	}
 	r := newRig(t, pri)
 	requests(r)
 	r.scalable()
-	r.ok(translated(r, emu.NoPASID, 0x7000), 0x7000)
-	r.faults(translated(r, 5, 0x7000), vtd.FaultTranslatedPASID)
-	require.Zero(t, r.r32(spec.OffFSTS), "blocked before it gets to remapping")
-	r.faults(translated(r, emu.NoPASID, 0xfee0_0000), vtd.FaultOutputRangeSM)
-	r.faults(translated(r, emu.NoPASID, 1<<48), vtd.FaultHAW)
+	r.RequireOK(translated(r, emu.NoPASID, 0x7000), 0x7000)
+	r.RequireFault(translated(r, 5, 0x7000), vtd.FaultTranslatedPASID)
+	require.Zero(t, r.R32(spec.OffFSTS), "blocked before it gets to remapping")
+	r.RequireFault(translated(r, emu.NoPASID, 0xfee0_0000), vtd.FaultOutputRangeSM)
+	r.RequireFault(translated(r, emu.NoPASID, 1<<48), vtd.FaultHAW)
 
 	r = newRig(t, ptrs)
 	requests(r)
 	r.scalable()
-	r.faults(translated(r, 5, 0x7000), vtd.FaultNoEPTR)
+	r.RequireFault(translated(r, 5, 0x7000), vtd.FaultNoEPTR)
 	at := r.smContext(sid)
-	r.put(at, r.get(at)|spec.SMCtxEPTR.Mask())
+	r.Put(at, r.Get(at)|spec.SMCtxEPTR.Mask())
 	r.queue(true)
 	r.submit(ccInv(1, 0, 0, 0), 0)
-	r.ok(translated(r, 5, 0x7000), 0x7000)
-	r.ok(translated(r, emu.NoPASID, 0x7000), 0x7000)
-	r.faults(translated(r, 0, 0x7000), vtd.FaultRIDPASID)
-	r.faults(translated(r, 1<<13, 0x7000), vtd.FaultPASIDRange)
-	require.False(t, r.do(emu.Request{Source: sid, PASID: 1 << 13, Type: emu.Translated}).Fault.Abort)
+	r.RequireOK(translated(r, 5, 0x7000), 0x7000)
+	r.RequireOK(translated(r, emu.NoPASID, 0x7000), 0x7000)
+	r.RequireFault(translated(r, 0, 0x7000), vtd.FaultRIDPASID)
+	r.RequireFault(translated(r, 1<<13, 0x7000), vtd.FaultPASIDRange)
+	require.False(t, r.Do(emu.Request{Source: sid, PASID: 1 << 13, Type: emu.Translated}).Fault.Abort)
 }
 
 func TestProtectedMemoryStaysOutOfReachOfTranslatedRequests(t *testing.T) {
 	r := newRig(t, pri)
 	requests(r)
 	r.scalable()
-	r.w32(spec.OffPLMBASE, 0x20_0000)
-	r.w32(spec.OffPLMLIMIT, 0x3f_ffff)
-	r.w32(spec.OffPMEN, spec.PmenEPM.Mask())
+	r.W32(spec.OffPLMBASE, 0x20_0000)
+	r.W32(spec.OffPLMLIMIT, 0x3f_ffff)
+	r.W32(spec.OffPMEN, spec.PmenEPM.Mask())
 	q := emu.Request{Source: sid, Addr: 0x20_0000, PASID: emu.NoPASID, Len: 64, Access: emu.Read, Type: emu.Translated}
-	r.faults(r.do(q), vtd.FaultProtected)
+	r.RequireFault(r.Do(q), vtd.FaultProtected)
 	q.Addr = 0x40_0000
-	r.ok(r.do(q), 0x40_0000)
+	r.RequireOK(r.Do(q), 0x40_0000)
 }
 
 // outbox drives the queue engine alone and keeps the invalidation requests it sends, unanswered.
@@ -263,7 +263,7 @@ func (o *outbox) run(w emu.Wake) {
 		o.engine.Ans = emu.AnsOK
 		switch a.Op {
 		case emu.OpFetch, emu.OpStore:
-			o.engine.Ans = emu.MemoryAnswer(o.m, &o.engine)
+			o.engine.Ans = emu.MemoryAnswer(o.Mem, &o.engine)
 		case emu.OpSend:
 			o.sent = append(o.sent, a.ATSInvalidation())
 			o.to = append(o.to, emu.SourceID(a.Key.Addr))
@@ -306,12 +306,12 @@ func TestDeviceTLBInvalidationsAreOutstandingTogether(t *testing.T) {
 	require.Len(t, o.sent, 33)
 	require.Equal(t, o.sent[7].ITag, o.sent[32].ITag, "the tag is free again")
 	for i := range 40 {
-		require.Zero(t, o.get(o.status()), "the wait waits for all")
+		require.Zero(t, o.Get(o.status()), "the wait waits for all")
 		if i != 7 {
 			o.end(i, true)
 		}
 	}
-	require.EqualValues(t, 1, o.get(o.status()))
+	require.EqualValues(t, 1, o.Get(o.status()))
 	require.False(t, o.parked)
 }
 
@@ -347,9 +347,9 @@ func TestVTDQuirk06_IQHMovesOnWhileDevicesHaveNotAnswered(t *testing.T) {
 	o.push(wait(1, o.status()))
 	o.kick()
 	require.Equal(t, o.tail, o.head())
-	require.Zero(t, o.get(o.status()))
+	require.Zero(t, o.Get(o.status()))
 	o.end(0, true)
-	require.EqualValues(t, 1, o.get(o.status()))
+	require.EqualValues(t, 1, o.Get(o.status()))
 }
 
 func TestVTDQuirk08_OneOfSeveralTimesOut(t *testing.T) {
@@ -362,15 +362,15 @@ func TestVTDQuirk08_OneOfSeveralTimesOut(t *testing.T) {
 	o.kick()
 	o.end(0, true)
 	o.end(1, false)
-	require.True(t, spec.FstsITE.On(o.r32(spec.OffFSTS)))
-	require.EqualValues(t, 0x311, spec.IqercdITESID.Of(o.r64(spec.OffIQERCD)))
+	require.True(t, spec.FstsITE.On(o.R32(spec.OffFSTS)))
+	require.EqualValues(t, 0x311, spec.IqercdITESID.Of(o.R64(spec.OffIQERCD)))
 	require.Equal(t, o.tail, o.head(), "what was fetched is done")
 	o.run(o.u.WriteReg(spec.OffFSTS, 4, spec.FstsITE.Mask()))
-	require.Zero(t, o.get(o.status()), "aborted for good")
-	require.Zero(t, o.get(o.status()+8))
+	require.Zero(t, o.Get(o.status()), "aborted for good")
+	require.Zero(t, o.Get(o.status()+8))
 	o.push(wait(3, o.status()+16))
 	o.kick()
-	require.EqualValues(t, 3, o.get(o.status()+16))
+	require.EqualValues(t, 3, o.Get(o.status()+16))
 }
 
 func TestTimeoutOfAQueueThatStandsStill(t *testing.T) {
@@ -379,7 +379,7 @@ func TestTimeoutOfAQueueThatStandsStill(t *testing.T) {
 	o.devTLB(sid, 1, 0)
 	o.kick()
 	o.end(0, false)
-	require.True(t, spec.FstsITE.On(o.r32(spec.OffFSTS)))
+	require.True(t, spec.FstsITE.On(o.R32(spec.OffFSTS)))
 	// A second one while ITE stands does not change the device named.
 	o = newOutbox(t)
 	o.devTLB(0x310, 1, 0)
@@ -387,7 +387,7 @@ func TestTimeoutOfAQueueThatStandsStill(t *testing.T) {
 	o.kick()
 	o.end(0, false)
 	o.end(1, false)
-	require.EqualValues(t, 0x310, spec.IqercdITESID.Of(o.r64(spec.OffIQERCD)))
+	require.EqualValues(t, 0x310, spec.IqercdITESID.Of(o.R64(spec.OffIQERCD)))
 	// Behind a queue error both are reported.
 	o = newOutbox(t)
 	o.devTLB(sid, 1, 0)
@@ -395,7 +395,7 @@ func TestTimeoutOfAQueueThatStandsStill(t *testing.T) {
 	o.kick()
 	require.True(t, o.iqe())
 	o.end(0, false)
-	require.True(t, o.iqe() && spec.FstsITE.On(o.r32(spec.OffFSTS)))
+	require.True(t, o.iqe() && spec.FstsITE.On(o.R32(spec.OffFSTS)))
 	require.EqualValues(t, 32, o.head(), "IQH stays at the bad descriptor")
 }
 
@@ -406,9 +406,9 @@ func TestTimeoutInFrontOfABadDescriptorIsNotLost(t *testing.T) {
 	o.push(0xf, 0)
 	o.kick()
 	o.end(0, false)
-	require.True(t, o.iqe() && spec.FstsITE.On(o.r32(spec.OffFSTS)))
+	require.True(t, o.iqe() && spec.FstsITE.On(o.R32(spec.OffFSTS)))
 	require.EqualValues(t, 64, o.head())
-	require.Zero(t, o.get(o.status()))
+	require.Zero(t, o.Get(o.status()))
 }
 
 func TestCompletionThatNobodyWaitsForIsLogged(t *testing.T) {
@@ -416,15 +416,15 @@ func TestCompletionThatNobodyWaitsForIsLogged(t *testing.T) {
 	o.devTLB(sid, 1, 0)
 	o.kick()
 	o.run(o.u.ATSEnded(sid+1, o.sent[0].ITag, true)) // of another device
-	require.True(t, spec.FstsICE.On(o.r32(spec.OffFSTS)))
-	require.EqualValues(t, sid+1, spec.IqercdICESID.Of(o.r64(spec.OffIQERCD)))
+	require.True(t, spec.FstsICE.On(o.R32(spec.OffFSTS)))
+	require.EqualValues(t, sid+1, spec.IqercdICESID.Of(o.R64(spec.OffIQERCD)))
 	o.run(o.u.WriteReg(spec.OffFSTS, 4, spec.FstsICE.Mask()))
 	o.end(0, true)
-	require.Zero(t, o.r32(spec.OffFSTS))
+	require.Zero(t, o.R32(spec.OffFSTS))
 	o.end(0, true)
-	require.True(t, spec.FstsICE.On(o.r32(spec.OffFSTS)), "the tag is free")
+	require.True(t, spec.FstsICE.On(o.R32(spec.OffFSTS)), "the tag is free")
 	o.end(0, false)
-	require.False(t, spec.FstsITE.On(o.r32(spec.OffFSTS)), "nothing is outstanding that could time out")
+	require.False(t, spec.FstsITE.On(o.R32(spec.OffFSTS)), "nothing is outstanding that could time out")
 }
 
 func TestQueueCanBeTurnedOffWhileDevicesHaveNotAnswered(t *testing.T) {
@@ -433,9 +433,9 @@ func TestQueueCanBeTurnedOffWhileDevicesHaveNotAnswered(t *testing.T) {
 	o.push(wait(1, o.status()))
 	o.kick()
 	o.command(spec.GcmdQIE, false) // the command engine of the functional executor waits
-	require.True(t, spec.GstsQIES.On(o.r32(spec.OffGSTS)))
+	require.True(t, spec.GstsQIES.On(o.R32(spec.OffGSTS)))
 	o.end(0, true)
-	require.EqualValues(t, 1, o.get(o.status()), "what was fetched is completed")
-	o.f.Wake(o.engine.Wake)
-	require.False(t, spec.GstsQIES.On(o.r32(spec.OffGSTS)))
+	require.EqualValues(t, 1, o.Get(o.status()), "what was fetched is completed")
+	o.F.Wake(o.engine.Wake)
+	require.False(t, spec.GstsQIES.On(o.R32(spec.OffGSTS)))
 }

@@ -1,96 +1,32 @@
 package vtd_test
 
 import (
-	"encoding/csv"
-	"io"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/mem"
-	"github.com/iommulab/iommulab/emu/mem/snapshot"
 	"github.com/iommulab/iommulab/emu/vtd"
 )
 
 // Tables that Linux wrote, translated by this unit and compared with what an independent model did.
 // The unit gets the registers and the memory of the snapshot and nothing else.
 
-func testdata(t testing.TB, name string) io.ReadCloser {
-	f, err := os.Open(filepath.Join("..", "..", "traces", "testdata", name))
-	require.NoError(t, err)
-	t.Cleanup(func() { f.Close() })
-	if !strings.HasSuffix(name, ".csv.zst") {
-		return f
-	}
-	d, err := zstd.NewReader(f)
-	require.NoError(t, err)
-	return d.IOReadCloser()
-}
-
 // loadCapture returns a unit and its memory as in the snapshot.
 func loadCapture(t testing.TB, name string) (*vtd.Unit, *mem.Memory) {
-	regs, err := snapshot.ReadRegs(testdata(t, name+"/regs.json"), name)
-	require.NoError(t, err)
-	m, _, err := snapshot.ReadCore(testdata(t, name+"/core.elf.zst"), name)
-	require.NoError(t, err)
+	regs, m := emutest.Capture(t, name)
 	u, err := vtd.New(vtd.DefaultConfig())
 	require.NoError(t, err)
-	require.NoError(t, u.Load(regs.Image))
+	require.NoError(t, u.Load(regs))
 	return u, m
-}
-
-type oracleRow struct {
-	q    emu.Request
-	ok   bool
-	pa   emu.PA
-	code uint64 // what the oracle recorded; 0 unknown
-	text string
-}
-
-func readOracle(t testing.TB, name string) []oracleRow {
-	rows, err := csv.NewReader(testdata(t, name+"/oracle.csv.zst")).ReadAll()
-	require.NoError(t, err)
-	num := func(s string) uint64 {
-		if s == "" {
-			return 0
-		}
-		v, err := strconv.ParseUint(s, 0, 64)
-		require.NoError(t, err)
-		return v
-	}
-	col := map[string]int{}
-	for i, h := range rows[0] {
-		col[h] = i
-	}
-	var out []oracleRow
-	for _, r := range rows[1:] {
-		o := oracleRow{
-			q: emu.Request{
-				Source: emu.SourceID(num(r[col["sid"]])), Addr: emu.IOVA(num(r[col["iova"]])),
-				PASID: emu.NoPASID, Len: 8, Access: emu.Read,
-			},
-			ok:   r[col["expect"]] == "ok",
-			pa:   emu.PA(num(r[col["pa"]])),
-			code: num(r[col["qemu_fault_code"]]),
-			text: strings.Join(r, ","),
-		}
-		if r[col["access"]] == "W" {
-			o.q.Access = emu.Write
-		}
-		out = append(out, o)
-	}
-	return out
 }
 
 // scalableCode maps a legacy fault reason to that of scalable mode. The oracle reports legacy ones
 // throughout; absent second-stage entries it reports by access.
-func scalableCode(c uint64, walker string) uint16 {
+func scalableCode(c uint16, walker string) uint16 {
 	switch {
 	case c == vtd.FaultContextAbsent:
 		return vtd.FaultContextAbsentSM
@@ -105,7 +41,7 @@ func scalableCode(c uint64, walker string) uint16 {
 	case c == vtd.FaultRead:
 		return vtd.FaultReadSM
 	}
-	return uint16(c)
+	return c
 }
 
 func TestCapturesTranslateAsTheOracleDid(t *testing.T) {
@@ -113,25 +49,26 @@ func TestCapturesTranslateAsTheOracleDid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			u, m := loadCapture(t, name)
 			f := emu.NewFunctional(u, m)
-			rows := readOracle(t, name)
+			rows := emutest.Rows(t, name, "oracle.csv.zst")
 			require.NotEmpty(t, rows)
 			for pass := range 2 { // cold, then from the caches
 				for _, o := range rows {
+					q := o.Request()
 					var res emu.Result
-					f.Translate(&o.q, &res)
-					if o.ok {
-						require.Equal(t, emu.OK, res.Status, "%d %s: %#x", pass, o.text, res.Fault.Code)
-						require.Equal(t, o.pa, res.PA, o.text)
-						require.NotZero(t, res.Prov.Leaf, o.text)
+					f.Translate(&q, &res)
+					if o.Text("expect") == "ok" {
+						require.Equal(t, emu.OK, res.Status, "%d %s: %#x", pass, o, res.Fault.Code)
+						require.EqualValues(t, o.Number("pa"), res.PA, o)
+						require.NotZero(t, res.Prov.Leaf, o)
 						continue
 					}
-					require.Equal(t, emu.Blocked, res.Status, o.text)
-					want := uint16(o.code)
+					require.Equal(t, emu.Blocked, res.Status, o)
+					want := uint16(o.Number("qemu_fault_code")) // 0: unknown
 					if name == "vtd-sm-ss" {
-						want = scalableCode(o.code, o.text)
+						want = scalableCode(want, o.Text("walker_fault"))
 					}
 					if want != 0 {
-						require.Equal(t, want, res.Fault.Code, "%s: %#x", o.text, res.Fault.Code)
+						require.Equal(t, want, res.Fault.Code, "%s: %#x", o, res.Fault.Code)
 					}
 				}
 			}

@@ -85,30 +85,30 @@ func TestExecuteRequestsEndWithVersion8(t *testing.T) {
 		r := newRig(t, dt, func(c *vtd.Config) { c.VersionMajor, c.ERS, c.PTRS = major, false, true })
 		r.mapPage(r.bind(sid, 5, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
 		ctx := r.smContext(sid)
-		r.put(ctx, r.get(ctx)|spec.SMCtxDTE.Mask())
+		r.Put(ctx, r.Get(ctx)|spec.SMCtxDTE.Mask())
 		r.scalable()
 		want := uint16(vtd.FaultExecDisabled)
 		if major >= 8 {
 			want = vtd.FaultExecute
 		}
 		for range 2 { // also with everything cached
-			r.faults(r.pasidAccess(5, iova, emu.Read|emu.Exec), want)
-			r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+			r.RequireFault(r.pasidAccess(5, iova, emu.Read|emu.Exec), want)
+			r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
 		}
 		q := dma(emu.Read | emu.Exec)
 		q.PASID, q.Type = 5, emu.TranslationReq
-		res := r.do(q)
+		res := r.Do(q)
 		if major < 8 {
 			require.Equal(t, emu.OK, res.Status)
 			require.Zero(t, res.Perm)
 			continue
 		}
-		r.faults(res, want)
+		r.RequireFault(res, want)
 		require.False(t, res.Fault.Abort, "Unsupported Request")
 		q.Type = emu.Translated
-		r.faults(r.do(q), want)
+		r.RequireFault(r.Do(q), want)
 		q.Type, q.PASID = emu.Untranslated, emu.NoPASID
-		require.NotEqual(t, want, r.do(q).Fault.Code, "only with PASID")
+		require.NotEqual(t, want, r.Do(q).Fault.Code, "only with PASID")
 	}
 	c := vtd.DefaultConfig()
 	c.VersionMajor = 8
@@ -117,9 +117,9 @@ func TestExecuteRequestsEndWithVersion8(t *testing.T) {
 
 func TestUnitThatRequiresRemappingBlocksInterruptsWithout(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.IRREQ = true })
-	require.EqualValues(t, 1, r.r64(spec.OffECAP)>>62&1)
+	require.EqualValues(t, 1, r.R64(spec.OffECAP)>>62&1)
 	for _, addr := range []uint64{0xfee0_1000, handle(5)} {
-		r.faults(r.irq(sid, addr, 0x31), vtd.FaultIRRequired)
+		r.RequireFault(r.irq(sid, addr, 0x31), vtd.FaultIRRequired)
 		rec := r.record(0)
 		require.EqualValues(t, 0x2b, rec.FR())
 		require.Zero(t, rec[0], "no index")
@@ -129,7 +129,7 @@ func TestUnitThatRequiresRemappingBlocksInterruptsWithout(t *testing.T) {
 	r.putIRTE(table, 5, irte(0x41))
 	r.interrupts(r.irq(sid, handle(5), 0), 0xfee0_2000, 0x4041)
 	r.command(spec.GcmdIRE, false)
-	r.faults(r.irq(sid, handle(5), 0), vtd.FaultIRRequired)
+	r.RequireFault(r.irq(sid, handle(5), 0), vtd.FaultIRRequired)
 
 	c := vtd.DefaultConfig()
 	c.IR, c.EIM, c.PI, c.MHMV, c.IRREQ = false, false, false, 0, true
@@ -138,13 +138,13 @@ func TestUnitThatRequiresRemappingBlocksInterruptsWithout(t *testing.T) {
 
 func TestUnitThatRequiresExtendedModeBlocksInterruptsWithout(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.EIMER = true })
-	require.EqualValues(t, 1, r.r64(spec.OffECAP)>>61&1)
+	require.EqualValues(t, 1, r.R64(spec.OffECAP)>>61&1)
 	r.interrupts(r.irq(sid, 0xfee0_1000, 0x31), 0xfee0_1000, 0x31) // remapping is off
 	table := r.remapping(false)
 	r.putIRTE(table, 5, irte(0x41))
 	r.command(spec.GcmdCFI, true)
 	for _, addr := range []uint64{0xfee0_1000, handle(5), handle(99)} {
-		r.faults(r.irq(sid, addr, 0), vtd.FaultEIMRequired)
+		r.RequireFault(r.irq(sid, addr, 0), vtd.FaultEIMRequired)
 		rec := r.record(0)
 		require.EqualValues(t, 0x2a, rec.FR())
 		require.Zero(t, rec[0], "no index")
@@ -154,7 +154,7 @@ func TestUnitThatRequiresExtendedModeBlocksInterruptsWithout(t *testing.T) {
 	table = r.remapping(true)
 	r.putIRTE(table, 5, [2]uint64{0x0000_0002_0041_0001})
 	r.interrupts(r.irq(sid, handle(5), 0), 0xfee0_2000, 0x4041)
-	r.faults(r.irq(sid, 0xfee0_1000, 0x31), vtd.FaultCompatibility)
+	r.RequireFault(r.irq(sid, 0xfee0_1000, 0x31), vtd.FaultCompatibility)
 
 	c := vtd.DefaultConfig()
 	c.EIM, c.EIMER = false, true
@@ -166,14 +166,14 @@ func TestInterruptSourceIsCheckedBeforeReservedBits(t *testing.T) {
 	r := newRig(t)
 	table := r.remapping(false)
 	r.putIRTE(table, 5, irte(0x41, with(12_012, 1), with(83_082, 1), with(79_064, uint64(sid))))
-	r.faults(r.irq(sid+1, handle(5), 0), vtd.FaultIRTESource)
-	r.faults(r.irq(sid, handle(5), 0), vtd.FaultIRTEReserved)
+	r.RequireFault(r.irq(sid+1, handle(5), 0), vtd.FaultIRTESource)
+	r.RequireFault(r.irq(sid, handle(5), 0), vtd.FaultIRTEReserved)
 }
 
 // 7.2.1: while nothing is remapped recording goes back to the first record.
 func TestRecordingRestartsWhenNothingIsRemapped(t *testing.T) {
 	fault := func(r *rig) {
-		r.access(hiSID, iova, emu.Read)
+		r.Access(hiSID, iova, emu.Read)
 	}
 	for name, c := range map[string]struct {
 		between func(r *rig)
@@ -197,7 +197,7 @@ func TestRecordingRestartsWhenNothingIsRemapped(t *testing.T) {
 			c.between(r)
 			r.legacy()
 			fault(r)
-			require.EqualValues(t, c.want, spec.FstsFRI.Of(r.r32(spec.OffFSTS)))
+			require.EqualValues(t, c.want, spec.FstsFRI.Of(r.R32(spec.OffFSTS)))
 			rec = r.record(c.want)
 			require.True(t, rec.F())
 		})

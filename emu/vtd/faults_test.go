@@ -46,13 +46,13 @@ func (c *faultCase) run(t *testing.T, on func(*rig)) {
 	if q.Access == 0 {
 		q.Access = emu.Read
 	}
-	res := r.do(q)
-	r.faults(res, c.code)
+	res := r.Do(q)
+	r.RequireFault(res, c.code)
 	require.Equal(t, q.Addr, res.Fault.Addr)
 	require.Equal(t, q.Source, res.Fault.Source)
 	if c.code > 0xff {
 		require.True(t, res.Fault.Quiet)
-		require.Zero(t, r.r32(spec.OffFSTS))
+		require.Zero(t, r.R32(spec.OffFSTS))
 		return
 	}
 	require.False(t, res.Fault.Quiet)
@@ -63,10 +63,8 @@ func (c *faultCase) run(t *testing.T, on func(*rig)) {
 	require.EqualValues(t, q.Addr&^0xfff, rec[0])
 	// The second time around the answer is the same: nothing of a fault is cached, or it is cached
 	// as a fault.
-	r.faults(r.do(q), c.code)
+	r.RequireFault(r.Do(q), c.code)
 }
-
-func busError(r *rig, at emu.PA, n uint64) { r.m.AddBusError(at, at+emu.PA(n)-1, emu.RW) }
 
 func dt(c *vtd.Config) { c.DT = true }
 
@@ -80,14 +78,14 @@ func ptrs(c *vtd.Config) { pri(c); c.PTRS = true }
 func requests(r *rig) {
 	r.pasidEntry(sid, 0)
 	at := r.smContext(sid)
-	r.put(at, r.get(at)|spec.SMCtxDTE.Mask()|spec.SMCtxPRE.Mask())
+	r.Put(at, r.Get(at)|spec.SMCtxDTE.Mask()|spec.SMCtxPRE.Mask())
 }
 
 func TestLegacyFaultReasons(t *testing.T) {
-	ctx := func(e [2]uint64) func(*rig) { return func(r *rig) { r.put(r.context(sid), e[0], e[1]) } }
+	ctx := func(e [2]uint64) func(*rig) { return func(r *rig) { r.Put(r.context(sid), e[0], e[1]) } }
 	entry := func(tt, aw uint64) [2]uint64 { return legacyEntry(tt, 0x80000, aw, 7) }
 	mapped := func(level int, bits uint64) func(*rig) {
-		return func(r *rig) { r.put(r.pte(r.attach(sid, 7), iova, level), bits) }
+		return func(r *rig) { r.Put(r.pte(r.attach(sid, 7), iova, level), bits) }
 	}
 	rsvd := func(i int, bit uint64) func(*rig) {
 		e := entry(spec.TTUntranslated, spec.AW48)
@@ -103,7 +101,7 @@ func TestLegacyFaultReasons(t *testing.T) {
 			config: func(c *vtd.Config) { c.PT = false }},
 		{name: "AW not supported", code: 0x3, setup: ctx(entry(spec.TTUntranslated, spec.AW39))},
 		{name: "AW reserved", code: 0x3, setup: ctx(entry(spec.TTUntranslated, 4))},
-		{name: "top table not readable", code: 0x3, setup: func(r *rig) { busError(r, r.attach(sid, 7), 4096) }},
+		{name: "top table not readable", code: 0x3, setup: func(r *rig) { r.BusError(r.attach(sid, 7), 4096) }},
 		{name: "address beyond AW", code: 0x4, setup: mapped(0, ssRW), q: emu.Request{Addr: 1 << 48}},
 		{name: "address beyond MGAW", code: 0x4, config: func(c *vtd.Config) { c.MGAW = 40 },
 			setup: mapped(0, ssRW), q: emu.Request{Addr: 1 << 40}},
@@ -120,13 +118,13 @@ func TestLegacyFaultReasons(t *testing.T) {
 		{name: "lower table not readable", code: 0x7, setup: func(r *rig) {
 			top := r.attach(sid, 7)
 			r.mapPage(top, iova, 0x5000, ssRW)
-			busError(r, r.pte(top, iova, 1), 8)
+			r.BusError(r.pte(top, iova, 1), 8)
 		}},
-		{name: "root not readable", code: 0x8, setup: func(r *rig) { busError(r, r.root, 4096) }},
-		{name: "context not readable", code: 0x9, setup: func(r *rig) { busError(r, r.context(sid), 16) }},
-		{name: "root bit 1", code: 0xa, setup: func(r *rig) { r.put(r.root+emu.PA(sid>>8)*16, 0x8000|3) }},
-		{name: "root beyond HAW", code: 0xa, setup: func(r *rig) { r.put(r.root+emu.PA(sid>>8)*16, 1<<48|1) }},
-		{name: "root upper word", code: 0xa, setup: func(r *rig) { r.put(r.root+emu.PA(sid>>8)*16, 0x8000|1, 1) }},
+		{name: "root not readable", code: 0x8, setup: func(r *rig) { r.BusError(r.root, 4096) }},
+		{name: "context not readable", code: 0x9, setup: func(r *rig) { r.BusError(r.context(sid), 16) }},
+		{name: "root bit 1", code: 0xa, setup: func(r *rig) { r.Put(r.root+emu.PA(sid>>8)*16, 0x8000|3) }},
+		{name: "root beyond HAW", code: 0xa, setup: func(r *rig) { r.Put(r.root+emu.PA(sid>>8)*16, 1<<48|1) }},
+		{name: "root upper word", code: 0xa, setup: func(r *rig) { r.Put(r.root+emu.PA(sid>>8)*16, 0x8000|1, 1) }},
 		{name: "context bit 4", code: 0xb, setup: rsvd(0, 1<<4)},
 		{name: "context bit 11", code: 0xb, setup: rsvd(0, 1<<11)},
 		{name: "context SSPTPTR beyond HAW", code: 0xb, setup: rsvd(0, 1<<48)},
@@ -165,26 +163,26 @@ func TestScalableFaultReasons(t *testing.T) {
 		return func(r *rig) {
 			r.pasidEntry(sid, 0)
 			at := r.smContext(sid)
-			r.put(at, r.get(at)|w0, w1)
+			r.Put(at, r.Get(at)|w0, w1)
 		}
 	}
 	bound := func(set ...func([]uint64)) func(*rig) {
 		return func(r *rig) { r.bind(sid, 0, spec.PGTTSecond, 7, set...) }
 	}
 	mapped := func(level int, bits uint64, set ...func([]uint64)) func(*rig) {
-		return func(r *rig) { r.put(r.pte(r.bind(sid, 0, spec.PGTTSecond, 7, set...), iova, level), bits) }
+		return func(r *rig) { r.Put(r.pte(r.bind(sid, 0, spec.PGTTSecond, 7, set...), iova, level), bits) }
 	}
 	edit := func(at func(r *rig) emu.PA, word int, bits uint64) func(*rig) {
 		return func(r *rig) {
 			r.bind(sid, 0, spec.PGTTSecond, 7)
-			r.put(at(r)+emu.PA(8*word), r.get(at(r)+emu.PA(8*word))|bits)
+			r.Put(at(r)+emu.PA(8*word), r.Get(at(r)+emu.PA(8*word))|bits)
 		}
 	}
 	entry := func(r *rig) emu.PA { return r.pasidEntry(sid, 0) }
-	dir := func(r *rig) emu.PA { return emu.PA(r.get(r.smContext(sid)) & spec.SMCtxPASIDDIRPTR.Mask()) }
+	dir := func(r *rig) emu.PA { return emu.PA(r.Get(r.smContext(sid)) & spec.SMCtxPASIDDIRPTR.Mask()) }
 	root := func(r *rig) emu.PA { return r.root + emu.PA(sid>>8)*16 }
 	unreadable := func(at func(r *rig) emu.PA, n uint64) func(*rig) {
-		return func(r *rig) { r.bind(sid, 0, spec.PGTTSecond, 7); busError(r, at(r), n) }
+		return func(r *rig) { r.bind(sid, 0, spec.PGTTSecond, 7); r.BusError(at(r), n) }
 	}
 	wr := emu.Request{Access: emu.Write}
 	cases := []faultCase{
@@ -210,17 +208,17 @@ func TestScalableFaultReasons(t *testing.T) {
 		{name: "PRE without DTE", code: 0x43, config: pri, setup: ctx(spec.SMCtxPRE.Mask(), 0)},
 		{name: "RID_PASID beyond PDTS", code: 0x43, setup: ctx(0, 1<<13)},
 		{name: "EPTR without PASIDE", code: 0x43, config: ptrs, setup: func(r *rig) {
-			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1)|spec.SMCtxEPTR.Put(1))
+			r.Put(r.smContext(sid), uint64(r.Page())|spec.SMCtxP.Put(1)|spec.SMCtxEPTR.Put(1))
 		}},
 		{name: "translation request with DTE=0", code: 0x44, setup: mapped(0, ssRW), config: dt, q: emu.Request{Type: emu.TranslationReq}},
 		{name: "translated request with DTE=0", code: 0x44, setup: mapped(0, ssRW), config: dt, q: emu.Request{Type: emu.Translated}},
 		{name: "PASID with PASIDE=0", code: 0x45, q: emu.Request{PASID: p}, setup: func(r *rig) {
-			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1))
+			r.Put(r.smContext(sid), uint64(r.Page())|spec.SMCtxP.Put(1))
 		}},
 		{name: "PASID beyond PDTS", code: 0x46, setup: mapped(0, ssRW), q: emu.Request{PASID: 1 << 13}},
 		{name: "page request beyond PDTS", code: 0x46, config: pri, setup: requests, q: emu.Request{Type: emu.PageRequest, PASID: 1 << 13}},
 		{name: "page request with PASIDE=0", code: 0x45, config: pri, q: emu.Request{Type: emu.PageRequest, PASID: p}, setup: func(r *rig) {
-			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1)|spec.SMCtxDTE.Put(1)|spec.SMCtxPRE.Put(1))
+			r.Put(r.smContext(sid), uint64(r.Page())|spec.SMCtxP.Put(1)|spec.SMCtxDTE.Put(1)|spec.SMCtxPRE.Put(1))
 		}},
 		{name: "PASID beyond PSS", code: 0x89, setup: ctx(spec.SMCtxPDTS.Put(7), 0), q: emu.Request{PASID: 1 << 16},
 			config: func(c *vtd.Config) { c.PSS = 15 }},
@@ -234,12 +232,12 @@ func TestScalableFaultReasons(t *testing.T) {
 		{name: "translated request with PASID without PTRS", code: vtd.FaultTranslatedPASID, config: pri, setup: requests,
 			q: emu.Request{Type: emu.Translated, PASID: p}},
 		{name: "page request, directory entry not present", code: 0x51, config: pri, q: emu.Request{Type: emu.PageRequest}, setup: func(r *rig) {
-			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1)|spec.SMCtxDTE.Put(1)|spec.SMCtxPRE.Put(1))
+			r.Put(r.smContext(sid), uint64(r.Page())|spec.SMCtxP.Put(1)|spec.SMCtxDTE.Put(1)|spec.SMCtxPRE.Put(1))
 		}},
 		{name: "page request, entry not present", code: 0x59, config: pri, setup: requests, q: emu.Request{Type: emu.PageRequest}},
 		{name: "directory not readable", code: 0x50, setup: unreadable(dir, 8)},
 		{name: "directory entry not present", code: 0x51, setup: func(r *rig) {
-			r.put(r.smContext(sid), uint64(r.page())|spec.SMCtxP.Put(1))
+			r.Put(r.smContext(sid), uint64(r.Page())|spec.SMCtxP.Put(1))
 		}},
 		{name: "directory bit 2", code: 0x52, setup: edit(dir, 0, 4)},
 		{name: "entry not readable", code: 0x58, setup: unreadable(entry, 64)},
@@ -269,11 +267,11 @@ func TestScalableFaultReasons(t *testing.T) {
 			setup: func(r *rig) { r.bind(sid, p, spec.PGTTSecond, 7) }},
 		{name: "RID_PRIV with SRE=0", code: 0x5d, setup: func(r *rig) {
 			r.bind(sid, 0, spec.PGTTSecond, 7)
-			r.put(r.smContext(sid)+8, spec.SMCtxRIDPRIV.Mask())
+			r.Put(r.smContext(sid)+8, spec.SMCtxRIDPRIV.Mask())
 		}},
 		{name: "lower table not readable", code: 0x78, setup: func(r *rig) {
 			top := r.bind(sid, 0, spec.PGTTSecond, 7)
-			busError(r, r.pte(top, iova, 0), 8)
+			r.BusError(r.pte(top, iova, 0), 8)
 		}},
 		{name: "absent read", code: 0x79, setup: mapped(0, 0)},
 		{name: "absent write", code: 0x79, setup: mapped(2, 0), q: wr},
@@ -281,19 +279,19 @@ func TestScalableFaultReasons(t *testing.T) {
 			top := r.bind(sid, 0, spec.PGTTSecond, 7)
 			r.mapPage(top, iova, 0x5000, ssR)
 			at := r.pte(top, iova, 1)
-			r.put(at, r.get(at)&^ssR)
+			r.Put(at, r.Get(at)&^ssR)
 		}, q: wr},
 		{name: "absent with X set but no SSEE", code: 0x79, setup: mapped(0, 0x5000|ssX)},
 		{name: "absent with reserved bits set", code: 0x79, setup: mapped(0, 1<<62)},
 		{name: "TM in a leaf", code: 0x7a, setup: mapped(0, 0x5000|ssRW|1<<62)},
 		{name: "PS at level 4", code: 0x7a, setup: mapped(3, ssRW|1<<7)},
-		{name: "top table not readable", code: 0x7b, setup: func(r *rig) { busError(r, r.bind(sid, 0, spec.PGTTSecond, 7), 4096) }},
+		{name: "top table not readable", code: 0x7b, setup: func(r *rig) { r.BusError(r.bind(sid, 0, spec.PGTTSecond, 7), 4096) }},
 		{name: "accessed flag in a walk that does not snoop", code: 0x7c,
 			setup: mapped(0, 0x5000|ssRW, with(spec.PasidSSADE, 1), with(spec.PasidPWSNP, 0))},
 		{name: "flag update fails", code: 0x7d, setup: func(r *rig) {
 			top := r.bind(sid, 0, spec.PGTTSecond, 7, with(spec.PasidSSADE, 1))
 			at := r.mapPage(top, iova, 0x5000, ssRW)
-			r.m.AddBusError(at, at+7, emu.Write)
+			r.Mem.AddBusError(at, at+7, emu.Write)
 		}},
 		{name: "execute without X", code: 0x82, q: emu.Request{PASID: p, Access: emu.Read | emu.Exec}, setup: func(r *rig) {
 			top := r.bind(sid, p, spec.PGTTSecond, 7, with(spec.PasidSSEE, 1), with(spec.PasidERE, 1))
@@ -328,11 +326,11 @@ func TestTableModeFaults(t *testing.T) {
 
 func TestNothingIsTranslatedWhileOff(t *testing.T) {
 	r := newRig(t)
-	res := r.access(sid, iova, emu.Write)
-	r.ok(res, iova)
+	res := r.Access(sid, iova, emu.Write)
+	r.RequireOK(res, iova)
 	require.EqualValues(t, 64, res.Lg2)
-	r.ok(r.pasidAccess(5, 0xfee0_0000, emu.Write), 0xfee0_0000)
+	r.RequireOK(r.pasidAccess(5, 0xfee0_0000, emu.Write), 0xfee0_0000)
 	for _, typ := range []emu.ReqType{emu.TranslationReq, emu.Translated, emu.PageRequest} {
-		r.faults(r.do(emu.Request{Source: sid, PASID: emu.NoPASID, Type: typ, Data: emu.MakePRG(1, true)}), vtd.FaultDisabled)
+		r.RequireFault(r.Do(emu.Request{Source: sid, PASID: emu.NoPASID, Type: typ, Data: emu.MakePRG(1, true)}), vtd.FaultDisabled)
 	}
 }

@@ -18,21 +18,21 @@ func TestVTDQuirk49_FirstStageAccessedAndDirtyFlags(t *testing.T) {
 		at := r.fsMap(top, iova, 0x5000, fsRWU)
 		r.scalable()
 		used := fsA | eafe<<10
-		r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+		r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
 		for level := range 4 {
-			require.Equal(t, used, r.get(r.fsEntry(top, 4, iova, level))&flags, "level %d", level)
+			require.Equal(t, used, r.Get(r.fsEntry(top, 4, iova, level))&flags, "level %d", level)
 		}
 		// A write finds the cached translation clean and walks again.
-		r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
-		require.Equal(t, used|fsD, r.get(at)&flags)
-		require.Equal(t, used, r.get(r.fsEntry(top, 4, iova, 1))&flags, "D is for leaves")
+		r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
+		require.Equal(t, used|fsD, r.Get(at)&flags)
+		require.Equal(t, used, r.Get(r.fsEntry(top, 4, iova, 1))&flags, "D is for leaves")
 		// Cached as dirty now: software that clears D must invalidate.
-		r.put(at, 0x5000|fsRWU|used)
-		r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
-		require.Zero(t, r.get(at)&fsD)
+		r.Put(at, 0x5000|fsRWU|used)
+		r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
+		require.Zero(t, r.Get(at)&fsD)
 		r.submitGlobal()
-		r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
-		require.NotZero(t, r.get(at)&fsD)
+		r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
+		require.NotZero(t, r.Get(at)&fsD)
 	}
 }
 
@@ -42,9 +42,9 @@ func TestVTDQuirk49_RequestThatFaultsMarksOnlyTheTables(t *testing.T) {
 	top := r.first(sid, 5, 7)
 	at := r.fsMap(top, iova, 0x5000, fsP|fsU)
 	r.scalable()
-	r.faults(r.pasidAccess(5, iova, emu.Write), vtd.FaultWriteSM)
-	require.Zero(t, r.get(at)&(fsA|fsD))
-	require.NotZero(t, r.get(r.fsEntry(top, 4, iova, 1))&fsA)
+	r.RequireFault(r.pasidAccess(5, iova, emu.Write), vtd.FaultWriteSM)
+	require.Zero(t, r.Get(at)&(fsA|fsD))
+	require.NotZero(t, r.Get(r.fsEntry(top, 4, iova, 1))&fsA)
 }
 
 // A compare-and-swap that fails has lost nothing: the entry is looked at anew.
@@ -67,18 +67,18 @@ func TestVTDQuirk49_FirstStageFlagUpdateLosesNoConcurrentStore(t *testing.T) {
 			r.scalable()
 			q := dma(emu.Write)
 			q.PASID = 5
-			s := r.begin(q)
-			s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
-			r.put(at, c.store)
-			res := s.end()
+			s := r.Begin(q)
+			s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
+			r.Put(at, c.store)
+			res := s.End()
 			if c.code != 0 {
-				r.faults(res, c.code)
+				r.RequireFault(res, c.code)
 			} else {
-				r.ok(res, c.left&0xf000)
+				r.RequireOK(res, c.left&0xf000)
 			}
-			require.Equal(t, c.left, r.get(at))
+			require.Equal(t, c.left, r.Get(at))
 			cas := 0
-			for _, a := range s.acts {
+			for _, a := range s.Acts {
 				if a.Op == emu.OpCAS && a.Addr == at {
 					cas++
 				}
@@ -98,11 +98,11 @@ func TestFirstStageTableReplacedByALargePageMeanwhile(t *testing.T) {
 	r.scalable()
 	q := dma(emu.Read)
 	q.PASID = 5
-	s := r.begin(q)
-	s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
-	r.put(at, 0x40_0000|fsRWU|fsPS)
-	res := s.end()
-	r.ok(res, 0x40_0000|iova&0x1f_ffff)
+	s := r.Begin(q)
+	s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == at })
+	r.Put(at, 0x40_0000|fsRWU|fsPS)
+	res := s.End()
+	r.RequireOK(res, 0x40_0000|iova&0x1f_ffff)
 	require.EqualValues(t, 21, res.Lg2)
 	require.Equal(t, at, res.Prov.Leaf)
 }
@@ -118,11 +118,11 @@ func TestFirstStageFlagsThatAreSetNeedNoCoherentWalk(t *testing.T) {
 			r.fsMap(top, iova, 0x5000, fsRWU|fsA)
 			for level := 1; level < 4; level++ {
 				at := r.fsEntry(top, 4, iova, level)
-				r.put(at, r.get(at)|fsA)
+				r.Put(at, r.Get(at)|fsA)
 			}
 			r.scalable()
-			r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
-			r.faults(r.pasidAccess(5, iova, emu.Write), vtd.FaultFSNoncoherent)
+			r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
+			r.RequireFault(r.pasidAccess(5, iova, emu.Write), vtd.FaultFSNoncoherent)
 		})
 	}
 }
@@ -131,15 +131,15 @@ func TestFirstStageFlagsOfASnapshotAreSet(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.SMPWCS, c.SnoopedWalks = false, true })
 	at := r.fsMap(r.first(sid, 5, 7, with(spec.PasidPWSNP, 0)), iova, 0x5000, fsRWU)
 	r.scalable()
-	r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
-	require.Equal(t, uint64(fsA|fsD), r.get(at)&(fsA|fsD))
+	r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
+	require.Equal(t, uint64(fsA|fsD), r.Get(at)&(fsA|fsD))
 }
 
 func firstATS(t *testing.T, bits uint64) (*rig, emu.PA, emu.Request) {
 	r := newRig(t, func(c *vtd.Config) { c.DT, c.NWFS = true, true })
 	at := r.fsMap(r.first(sid, 5, 7, ones(spec.PasidSRE, spec.PasidERE)), iova, 0x5000, bits)
 	ctx := r.smContext(sid)
-	r.put(ctx, r.get(ctx)|spec.SMCtxDTE.Mask())
+	r.Put(ctx, r.Get(ctx)|spec.SMCtxDTE.Mask())
 	r.scalable()
 	q := dma(emu.RW)
 	q.Type, q.PASID = emu.TranslationReq, 5
@@ -149,26 +149,26 @@ func firstATS(t *testing.T, bits uint64) (*rig, emu.PA, emu.Request) {
 func TestFirstStageTranslationRequests(t *testing.T) {
 	r, at, q := firstATS(t, fsRWU)
 	q.Access |= emu.NoWrite
-	require.Equal(t, emu.Read, r.do(q).Perm, "X is granted to who asks")
+	require.Equal(t, emu.Read, r.Do(q).Perm, "X is granted to who asks")
 	q.Access |= emu.Exec
 	for range 2 {
-		res := r.do(q)
-		r.ok(res, 0x5000)
+		res := r.Do(q)
+		r.RequireOK(res, 0x5000)
 		require.Equal(t, emu.Read|emu.Exec, res.Perm)
-		require.Zero(t, r.get(at)&fsD)
+		require.Zero(t, r.Get(at)&fsD)
 	}
 	q.Access = emu.Read | emu.Exec // W is granted all the same, so the page counts as written
 	for range 2 {
-		require.Equal(t, emu.RW|emu.Exec, r.do(q).Perm)
-		require.NotZero(t, r.get(at)&fsD)
+		require.Equal(t, emu.RW|emu.Exec, r.Do(q).Perm)
+		require.NotZero(t, r.Get(at)&fsD)
 	}
 	q.Access |= emu.Priv
-	require.Equal(t, emu.RW|emu.Exec|emu.Priv, r.do(q).Perm)
+	require.Equal(t, emu.RW|emu.Exec|emu.Priv, r.Do(q).Perm)
 
 	r, at, q = firstATS(t, fsP|fsU)
 	q.Access |= emu.Exec
-	require.Equal(t, emu.Read|emu.Exec, r.do(q).Perm)
-	require.Zero(t, r.get(at)&fsD, "no right to write, nothing written")
+	require.Equal(t, emu.Read|emu.Exec, r.Do(q).Perm)
+	require.Zero(t, r.Get(at)&fsD, "no right to write, nothing written")
 }
 
 func TestFirstStageTranslationRequestsThatMayBeRetriedSucceedWithoutRights(t *testing.T) {
@@ -176,17 +176,17 @@ func TestFirstStageTranslationRequestsThatMayBeRetriedSucceedWithoutRights(t *te
 		t.Run(name, func(t *testing.T) {
 			r, at, q := firstATS(t, bits)
 			for range 2 {
-				res := r.do(q)
-				r.ok(res, iova)
+				res := r.Do(q)
+				r.RequireOK(res, iova)
 				require.Zero(t, res.Perm)
-				require.Zero(t, r.r32(spec.OffFSTS), "nothing is recorded")
+				require.Zero(t, r.R32(spec.OffFSTS), "nothing is recorded")
 			}
-			require.Zero(t, r.get(at)&(fsA|fsD))
+			require.Zero(t, r.Get(at)&(fsA|fsD))
 			if bits != 0 { // cached for the supervisor, still nothing for users
 				q.Access |= emu.Priv
-				require.Equal(t, emu.RW|emu.Priv, r.do(q).Perm)
+				require.Equal(t, emu.RW|emu.Priv, r.Do(q).Perm)
 				q.Access &^= emu.Priv
-				require.Zero(t, r.do(q).Perm)
+				require.Zero(t, r.Do(q).Perm)
 			}
 		})
 	}
@@ -199,14 +199,14 @@ func TestFirstStageErrorsOfTranslationRequestsAreRecoverable(t *testing.T) {
 		ruin     func(r *rig, at emu.PA, q *emu.Request)
 		recorded bool
 	}{
-		0x70: {ruin: func(r *rig, at emu.PA, _ *emu.Request) { busError(r, at, 8) }},
-		0x72: {ruin: func(r *rig, at emu.PA, _ *emu.Request) { r.put(at, 1<<50|fsRWU) }},
+		0x70: {ruin: func(r *rig, at emu.PA, _ *emu.Request) { r.BusError(at, 8) }},
+		0x72: {ruin: func(r *rig, at emu.PA, _ *emu.Request) { r.Put(at, 1<<50|fsRWU) }},
 		0x80: {ruin: func(_ *rig, _ emu.PA, q *emu.Request) { q.Addr = 1 << 47 }},
-		0x91: {ruin: func(r *rig, at emu.PA, _ *emu.Request) { r.m.AddBusError(at, at+7, emu.Write) }, recorded: true},
+		0x91: {ruin: func(r *rig, at emu.PA, _ *emu.Request) { r.Mem.AddBusError(at, at+7, emu.Write) }, recorded: true},
 	} {
 		r, at, q := firstATS(t, fsRWU)
 		c.ruin(r, at, &q)
-		res := r.do(q)
+		res := r.Do(q)
 		require.Equal(t, emu.OK, res.Status, "%#x", code)
 		require.Zero(t, res.Perm)
 		require.Zero(t, res.Fault)
@@ -224,9 +224,9 @@ func TestVTDQuirk35_CachingModeDoesNotConcernTheFirstStage(t *testing.T) {
 	top := r.first(sid, 5, 7)
 	at := r.fsMap(top, iova, 0, 0)
 	r.scalable()
-	r.faults(r.pasidAccess(5, iova, emu.Read), vtd.FaultFSAbsent)
-	r.put(at, 1<<51|fsP)
-	r.faults(r.pasidAccess(5, iova, emu.Read), vtd.FaultFSReserved)
-	r.put(at, 0x5000|fsRWU)
-	r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+	r.RequireFault(r.pasidAccess(5, iova, emu.Read), vtd.FaultFSAbsent)
+	r.Put(at, 1<<51|fsP)
+	r.RequireFault(r.pasidAccess(5, iova, emu.Read), vtd.FaultFSReserved)
+	r.Put(at, 0x5000|fsRWU)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
 }

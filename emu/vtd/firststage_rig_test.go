@@ -22,7 +22,7 @@ const (
 
 // first gives (s, p) a PASID entry with first-stage translation and returns its table.
 func (r *rig) first(s emu.SourceID, p emu.PASID, did uint64, set ...func(e []uint64)) emu.PA {
-	top := r.page()
+	top := r.Page()
 	e := make([]uint64, 8)
 	spec.PasidP.Set(e, 1)
 	spec.PasidPGTT.Set(e, spec.PGTTFirst)
@@ -32,7 +32,7 @@ func (r *rig) first(s emu.SourceID, p emu.PASID, did uint64, set ...func(e []uin
 	for _, f := range set {
 		f(e)
 	}
-	r.put(r.pasidEntry(s, p), e...)
+	r.Put(r.pasidEntry(s, p), e...)
 	return top
 }
 
@@ -44,17 +44,17 @@ func (r *rig) fsEntry(top emu.PA, levels int, va uint64, level int) emu.PA {
 		if l == level {
 			return at
 		}
-		if r.get(at) == 0 {
-			r.put(at, uint64(r.page())|fsRWU)
+		if r.Get(at) == 0 {
+			r.Put(at, uint64(r.Page())|fsRWU)
 		}
-		top = emu.PA(r.get(at) & spec.FSADDR.Mask())
+		top = emu.PA(r.Get(at) & spec.FSADDR.Mask())
 	}
 }
 
 // fsMap maps one 4 KiB page in a table of four levels and returns where its entry is.
 func (r *rig) fsMap(top emu.PA, va, pa, bits uint64) emu.PA {
 	at := r.fsEntry(top, 4, va, 0)
-	r.put(at, pa|bits)
+	r.Put(at, pa|bits)
 	return at
 }
 

@@ -19,9 +19,9 @@ func TestFirstStagePageSizes(t *testing.T) {
 		if levels == 5 {
 			base = 0x12_3400_0000_0000
 		}
-		r.put(r.fsEntry(top, levels, base|0x1000, 0), 0xabc_d000|fsRWU|fsPS) // PAT
-		r.put(r.fsEntry(top, levels, base|0x4000_0000, 1), 0x1_2340_0000|fsRWU|fsPS|1<<12)
-		r.put(r.fsEntry(top, levels, base|0x80_0000_0000, 2), 0x40_0000_0000|fsRWU|fsPS|1<<12)
+		r.Put(r.fsEntry(top, levels, base|0x1000, 0), 0xabc_d000|fsRWU|fsPS) // PAT
+		r.Put(r.fsEntry(top, levels, base|0x4000_0000, 1), 0x1_2340_0000|fsRWU|fsPS|1<<12)
+		r.Put(r.fsEntry(top, levels, base|0x80_0000_0000, 2), 0x40_0000_0000|fsRWU|fsPS|1<<12)
 		r.scalable()
 		for range 2 { // cold and warm
 			for _, c := range []struct {
@@ -29,7 +29,7 @@ func TestFirstStagePageSizes(t *testing.T) {
 				lg2    uint8
 			}{{0x1678, 0xabc_d678, 12}, {0x4012_3456, 0x1_2352_3456, 21}, {0x80_3fff_ffff, 0x40_3fff_ffff, 30}} {
 				res := r.pasidAccess(5, base|c.va, emu.Read)
-				r.ok(res, c.pa)
+				r.RequireOK(res, c.pa)
 				require.Equal(t, c.lg2, res.Lg2)
 				require.Equal(t, emu.RW, res.Perm)
 				require.Equal(t, res.Prov.Entry, res.Prov.Fill)
@@ -52,19 +52,19 @@ func TestFirstStageFaultReasons(t *testing.T) {
 			top := r.first(sid, p, 7, append(all, set...)...)
 			if level > 0 && bits&(fsP|fsPS) == fsP {
 				at := r.fsMap(top, iova, 0x5000, fsRWU)
-				require.NotZero(r.t, at)
+				require.NotZero(r.T, at)
 				at = r.fsEntry(top, 4, iova, level)
-				r.put(at, r.get(at)&spec.FSADDR.Mask()|bits)
+				r.Put(at, r.Get(at)&spec.FSADDR.Mask()|bits)
 				return
 			}
-			r.put(r.fsEntry(top, 4, iova, level), bits)
+			r.Put(r.fsEntry(top, 4, iova, level), bits)
 		}
 	}
 	unreadable := func(level int) func(*rig) {
 		return func(r *rig) {
 			top := r.first(sid, p, 7)
 			r.fsMap(top, iova, 0x5000, fsRWU)
-			busError(r, r.fsEntry(top, 4, iova, level), 8)
+			r.BusError(r.fsEntry(top, 4, iova, level), 8)
 		}
 	}
 	unwritable := func(level int) func(*rig) {
@@ -72,7 +72,7 @@ func TestFirstStageFaultReasons(t *testing.T) {
 			top := r.first(sid, p, 7)
 			r.fsMap(top, iova, 0x5000, fsRWU)
 			at := r.fsEntry(top, 4, iova, level)
-			r.m.AddBusError(at, at+7, emu.Write)
+			r.Mem.AddBusError(at, at+7, emu.Write)
 		}
 	}
 	write, priv, privWrite, exec, privExec := emu.Request{Access: emu.Write}, emu.Request{Access: asPriv},
@@ -137,7 +137,7 @@ func TestVTDQuirk22_FirstStagePresentThenReservedThenRightsThenFlags(t *testing.
 	at := r.fsEntry(top, 4, iova, 0)
 	for level := 3; level > 0; level-- {
 		table := r.fsEntry(top, 4, iova, level)
-		r.put(table, r.get(table)|fsA)
+		r.Put(table, r.Get(table)|fsA)
 	}
 	r.scalable()
 	for _, c := range []struct {
@@ -153,11 +153,11 @@ func TestVTDQuirk22_FirstStagePresentThenReservedThenRightsThenFlags(t *testing.
 		{0xfee0_1000 | fsRWU | fsA, vtd.FaultFSNoncoherent},
 		{0xfee0_1000 | fsRWU | fsA | fsD, vtd.FaultOutputRangeSM},
 	} {
-		r.put(at, c.entry)
-		r.faults(r.pasidAccess(5, iova, emu.Write), c.code)
+		r.Put(at, c.entry)
+		r.RequireFault(r.pasidAccess(5, iova, emu.Write), c.code)
 	}
-	r.put(at, 0x5000|fsRWU|fsA|fsD)
-	r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+	r.Put(at, 0x5000|fsRWU|fsA|fsD)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
 }
 
 func TestFirstStagePrivilege(t *testing.T) {
@@ -192,10 +192,10 @@ func TestFirstStagePrivilege(t *testing.T) {
 				for _, want := range c.want {
 					res := rig.pasidAccess(5, iova, want.access)
 					if want.code != 0 {
-						rig.faults(res, want.code)
+						rig.RequireFault(res, want.code)
 						continue
 					}
-					rig.ok(res, 0x5000)
+					rig.RequireOK(res, 0x5000)
 					if want.access&emu.Priv == 0 {
 						require.Equal(t, c.user, res.Perm)
 					} else {
@@ -214,9 +214,9 @@ func TestFirstStageWithoutExecuteRequests(t *testing.T) {
 	r.fsMap(top, iova, 0x5000, fsRWU|fsXD)
 	r.scalable()
 	for range 2 {
-		r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
-		r.ok(r.pasidAccess(5, iova, asPriv), 0x5000)
-		r.faults(r.pasidAccess(5, iova, asExec), vtd.FaultExecDisabled)
+		r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
+		r.RequireOK(r.pasidAccess(5, iova, asPriv), 0x5000)
+		r.RequireFault(r.pasidAccess(5, iova, asExec), vtd.FaultExecDisabled)
 	}
 }
 
@@ -226,14 +226,14 @@ func TestFirstStageOfRequestsWithoutPASID(t *testing.T) {
 	top := r.first(sid, 9, 7, ones(spec.PasidSRE))
 	r.fsMap(top, iova, 0x5000, fsP|fsW)
 	at := r.smContext(sid)
-	r.put(at+8, 9)
+	r.Put(at+8, 9)
 	r.scalable()
-	r.faults(r.access(sid, iova, emu.Read), vtd.FaultUser)
-	r.put(at+8, 9|spec.SMCtxRIDPRIV.Mask())
+	r.RequireFault(r.Access(sid, iova, emu.Read), vtd.FaultUser)
+	r.Put(at+8, 9|spec.SMCtxRIDPRIV.Mask())
 	r.submitGlobal()
 	for range 2 {
-		r.ok(r.access(sid, iova, emu.Read), 0x5000)
-		r.faults(r.pasidAccess(9, iova, emu.Read), vtd.FaultRIDPASID)
+		r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+		r.RequireFault(r.pasidAccess(9, iova, emu.Read), vtd.FaultRIDPASID)
 	}
 }
 
@@ -245,15 +245,15 @@ func TestVTDQuirk50_FirstStageInputsAreCanonical(t *testing.T) {
 		r := newRig(t, func(c *vtd.Config) { c.MGAW = 48 }) // which limits the second stage only
 		top := r.first(sid, 5, 7, with(spec.PasidFSPM, uint64(levels-4)))
 		for i, va := range c.ok {
-			r.put(r.fsEntry(top, levels, va, 0), uint64(0x5000+i<<12)|fsRWU)
+			r.Put(r.fsEntry(top, levels, va, 0), uint64(0x5000+i<<12)|fsRWU)
 		}
 		r.scalable()
 		for range 2 {
 			for i, va := range c.ok {
-				r.ok(r.pasidAccess(5, va, emu.Read), uint64(0x5000+i<<12))
+				r.RequireOK(r.pasidAccess(5, va, emu.Read), uint64(0x5000+i<<12))
 			}
 			for _, va := range c.bad {
-				r.faults(r.pasidAccess(5, va, emu.Read), vtd.FaultCanonical)
+				r.RequireFault(r.pasidAccess(5, va, emu.Read), vtd.FaultCanonical)
 			}
 		}
 	}

@@ -5,55 +5,12 @@ import (
 	"testing"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
-// The fuzz targets run whatever software may do. Nothing may panic, and nothing may go on for ever:
-// a step limit far above what any input here can need turns an endless run into a failure.
-
-const stepLimit = 1 << 16
-
-// guard makes the rig's executor fail the test when a run does not end.
-func (r *rig) guard(t *testing.T) {
-	steps := 0
-	r.f.Trace = func(*emu.Txn) {
-		if steps++; steps > stepLimit {
-			t.Fatal("the unit does not come to an end")
-		}
-	}
-	r.f.OnMSI = func(emu.PA, uint32) {}
-}
-
-type input struct{ b []byte }
-
-func (in *input) u64() (v uint64) {
-	var w [8]byte
-	n := copy(w[:], in.b)
-	in.b = in.b[n:]
-	return binary.LittleEndian.Uint64(w[:])
-}
-
-func (in *input) u8() uint8 {
-	if len(in.b) == 0 {
-		return 0
-	}
-	v := in.b[0]
-	in.b = in.b[1:]
-	return v
-}
-
-func (in *input) request() emu.Request {
-	v := in.u64()
-	q := emu.Request{
-		Source: emu.SourceID(v & 0x3ff), Addr: emu.IOVA(in.u64()), PASID: emu.NoPASID,
-		Len: uint32(v >> 16 & 15), Access: emu.Access(v >> 24), Type: emu.ReqType(v >> 32 & 3), Data: uint32(v >> 34 & 0x3ff),
-	}
-	if v>>40&1 != 0 {
-		q.PASID = emu.PASID(v >> 44)
-	}
-	return q
-}
+// The fuzz targets run whatever software may do. Nothing may panic, and nothing may go on for ever.
 
 func fuzzConfig(kind uint8) func(*vtd.Config) {
 	return func(c *vtd.Config) {
@@ -73,38 +30,33 @@ func fuzzConfig(kind uint8) func(*vtd.Config) {
 }
 
 func FuzzRegisters(f *testing.F) {
-	word := func(v ...uint64) (b []byte) {
-		for _, w := range v {
-			b = binary.LittleEndian.AppendUint64(b, w)
-		}
-		return b
-	}
+	word := emutest.Words
 	f.Add(uint8(0), word(spec.OffGCMD|4<<32, spec.GcmdTE.Mask()|spec.GcmdSRTP.Mask()|spec.GcmdQIE.Mask(), 1<<63))
 	f.Add(uint8(3), word(spec.OffIQA|8<<32, 0x10_0007, spec.OffGCMD|4<<32, spec.GcmdQIE.Mask(), spec.OffIQT|8<<32, 0x7fff0))
 	f.Add(uint8(9), word(spec.OffCCMD|8<<32, ^uint64(0), 0x508|8<<32, ^uint64(0), spec.OffPMEN|4<<32, ^uint64(0)))
 	f.Add(uint8(7), word(spec.OffPQA|8<<32, 0x20_0007, spec.OffPQT|8<<32, 0x7ffe0, spec.OffPRS|4<<32, 3, spec.OffPECTL|4<<32, 0))
 	f.Add(uint8(255), word(0x600|8<<32, ^uint64(0), 0xffff_fffc|255<<32, ^uint64(0)))
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
-		in := &input{b[:min(len(b), 4096)]}
+		in := &emutest.Input{B: b[:min(len(b), 4096)]}
 		r := newRig(t, fuzzConfig(kind))
 		r.attach(sid, 7)
-		for len(in.b) > 0 {
-			r.guard(t)
-			v := in.u64()
+		for in.Left() {
+			r.Guard()
+			v := in.U64()
 			off, size := uint32(v), uint8(v>>32)
 			switch {
 			case v>>63 != 0:
-				r.do(in.request())
+				r.Do(in.Request())
 			case v>>62 != 0:
-				r.f.Wake(r.u.UnexpectedATSCompletion(emu.SourceID(v)))
-				r.f.Wake(r.u.ATSEnded(emu.SourceID(v), uint8(v>>16), v>>24&1 != 0))
+				r.F.Wake(r.u.UnexpectedATSCompletion(emu.SourceID(v)))
+				r.F.Wake(r.u.ATSEnded(emu.SourceID(v), uint8(v>>16), v>>24&1 != 0))
 			case v>>61 != 0:
 				r.u.Reset(emu.ResetKind(v >> 40 & 1))
 			default:
 				if v>>60 == 0 { // mostly inside the window
 					off &= r.window() - 1
 				}
-				r.f.WriteReg(0, off, size, in.u64())
+				r.F.WriteReg(0, off, size, in.U64())
 				r.u.ReadReg(off, size)
 			}
 		}
@@ -124,29 +76,29 @@ func FuzzQueue(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind, mode uint8, tail uint64, b []byte) {
 		r := newRig(t, fuzzConfig(kind))
-		r.guard(t)
+		r.Guard()
 		answers := mode >> 4
-		r.f.OnATSInvalidate = func(*emu.Txn) bool { answers >>= 1; return answers&1 != 0 }
+		r.F.OnATSInvalidate = func(*emu.Txn) bool { answers >>= 1; return answers&1 != 0 }
 		r.unmask()
 		if mode&2 != 0 {
 			r.setRoot(uint64(mode >> 2 & 3))
 		}
 		r.queue(mode&1 != 0)
-		in := &input{b[:min(len(b), emu.PageSize)]}
-		for off := emu.PA(0); len(in.b) > 0; off += 8 {
-			r.put(r.iq+off, in.u64())
+		in := &emutest.Input{B: b[:min(len(b), emu.PageSize)]}
+		for off := emu.PA(0); in.Left(); off += 8 {
+			r.Put(r.iq+off, in.U64())
 		}
-		r.w64(spec.OffIQT, tail)
+		r.W64(spec.OffIQT, tail)
 		// Whatever stopped it: clear the error a few times, as a stubborn driver would.
 		for range 4 {
-			r.guard(t)
-			r.w32(spec.OffFSTS, ^uint64(0)>>32)
+			r.Guard()
+			r.W32(spec.OffFSTS, ^uint64(0)>>32)
 		}
-		if h := r.head(); h%16 != 0 || h >= uint64(emu.PageSize)<<spec.IqaQS.Of(r.r64(spec.OffIQA)) {
+		if h := r.head(); h%16 != 0 || h >= uint64(emu.PageSize)<<spec.IqaQS.Of(r.R64(spec.OffIQA)) {
 			t.Fatalf("IQH is %#x", h)
 		}
 		// A good descriptor still works.
-		r.w32(spec.OffFSTS, ^uint64(0)>>32)
+		r.W32(spec.OffFSTS, ^uint64(0)>>32)
 	})
 }
 
@@ -164,9 +116,9 @@ func FuzzWalk(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, sm bool, b []byte) {
 		r := newRig(t, fuzzConfig(kind))
-		in := &input{b[:min(len(b), 1<<14)]}
+		in := &emutest.Input{B: b[:min(len(b), 1<<14)]}
 		// A few good structures, then noise over all of them: pointers stay among the same pages.
-		switch m := in.u8(); {
+		switch m := in.U8(); {
 		case !sm:
 			r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
 			r.legacy()
@@ -182,25 +134,25 @@ func FuzzWalk(f *testing.F) {
 			r.scalable()
 		}
 		first := emu.PA(0x10_0000)
-		n := uint64(r.next-first) / 8
-		for range len(in.b) / 10 {
-			at := first + emu.PA(uint64(in.u8())<<8|uint64(in.u8()))%emu.PA(n)*8
-			v := in.u64()
+		n := uint64(r.Free-first) / 8
+		for range len(in.B) / 10 {
+			at := first + emu.PA(uint64(in.U8())<<8|uint64(in.U8()))%emu.PA(n)*8
+			v := in.U64()
 			if v&(1<<63) != 0 { // a pointer into the same pages
 				v = uint64(first) + v>>12%(n/512)<<12 | v&0xfff
 			}
-			r.put(at, v)
+			r.Put(at, v)
 		}
-		if in.u8()&1 != 0 {
-			busError(r, first+emu.PA(in.u8())*64, 64)
+		if in.U8()&1 != 0 {
+			r.BusError(first+emu.PA(in.U8())*64, 64)
 		}
 		for i := range 8 {
-			r.guard(t)
-			q := in.request()
+			r.Guard()
+			q := in.Request()
 			if i&1 == 0 {
 				q.Source, q.Addr = sid, iova
 			}
-			res := r.do(q)
+			res := r.Do(q)
 			if res.Status == emu.Pending {
 				t.Fatalf("%+v did not end", q)
 			}
@@ -224,34 +176,34 @@ func FuzzPageRequests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
 		r := newPRQ(t, uint64(kind&1))
 		if kind&2 != 0 {
-			busError(r.rig, r.at+emu.PA(kind)<<5, 64)
+			r.rig.BusError(r.at+emu.PA(kind)<<5, 64)
 		}
-		in := &input{b[:min(len(b), 1<<14)]}
-		for len(in.b) > 0 {
-			r.guard(t)
-			op, v := in.u8(), in.u64()
+		in := &emutest.Input{B: b[:min(len(b), 1<<14)]}
+		for in.Left() {
+			r.Guard()
+			op, v := in.U8(), in.U64()
 			if op >= 0x80 {
 				reg := []uint32{spec.OffPQH, spec.OffPQT, spec.OffPRS, spec.OffPECTL, spec.OffPQA, spec.OffPEDATA, spec.OffGCMD, spec.OffPQA + 4}[op&7]
 				if reg == spec.OffPQA { // mostly where there is memory
 					v = uint64(r.at) | v&7
 				}
-				r.f.WriteReg(0, reg, 4+op>>3&4, v)
+				r.F.WriteReg(0, reg, 4+op>>3&4, v)
 				continue
 			}
-			size := uint64(emu.PageSize) << spec.PqaPQS.Of(r.r64(spec.OffPQA))
-			at := emu.PA(r.r64(spec.OffPQA)&spec.PqaPQA.Mask() + r.r64(spec.OffPQT)%size)
-			tail, answered := r.r64(spec.OffPQT), len(r.sent)
+			size := uint64(emu.PageSize) << spec.PqaPQS.Of(r.R64(spec.OffPQA))
+			at := emu.PA(r.R64(spec.OffPQA)&spec.PqaPQA.Mask() + r.R64(spec.OffPQT)%size)
+			tail, answered := r.R64(spec.OffPQT), len(r.sent)
 			q := emu.Request{Source: sid, Addr: emu.IOVA(v &^ 0xfff), PASID: emu.PASID(v & 7), Access: emu.Access(op), Type: emu.PageRequest, Data: uint32(v & 0x3ff)}
-			on := spec.GstsTES.On(r.r32(spec.OffGSTS))
-			res := r.do(q)
+			on := spec.GstsTES.On(r.R32(spec.OffGSTS))
+			res := r.Do(q)
 			_, last := q.PRG()
 			switch {
 			case res.Status == emu.OK:
-				if got := r.get(at + 8); got&^0xfff != uint64(q.Addr) || r.r64(spec.OffPQT) != (tail%size+32)%size || len(r.sent) != answered {
-					t.Fatalf("%+v at %#x: %#x, PQT %#x to %#x", q, at, got, tail, r.r64(spec.OffPQT))
+				if got := r.Get(at + 8); got&^0xfff != uint64(q.Addr) || r.R64(spec.OffPQT) != (tail%size+32)%size || len(r.sent) != answered {
+					t.Fatalf("%+v at %#x: %#x, PQT %#x to %#x", q, at, got, tail, r.R64(spec.OffPQT))
 				}
-			case r.r64(spec.OffPQT) != tail:
-				t.Fatalf("%+v was not written, PQT %#x to %#x", q, tail, r.r64(spec.OffPQT))
+			case r.R64(spec.OffPQT) != tail:
+				t.Fatalf("%+v was not written, PQT %#x to %#x", q, tail, r.R64(spec.OffPQT))
 			case len(r.sent)-answered != map[bool]int{true: 1}[on && last && q.Access&emu.RW != 0]:
 				t.Fatalf("%+v got %d answers", q, len(r.sent)-answered)
 			}

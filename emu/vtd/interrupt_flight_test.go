@@ -3,7 +3,6 @@ package vtd_test
 import (
 	"bufio"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
@@ -18,9 +18,9 @@ import (
 func TestInterruptEntryIsReadInOnePiece(t *testing.T) {
 	r := newRig(t)
 	r.putIRTE(r.remapping(false), 5, irte(0x41))
-	s := r.begin(write4(sid, handle(5), 0))
-	s.end()
-	sizes, _ := s.fetches()
+	s := r.Begin(write4(sid, handle(5), 0))
+	s.End()
+	sizes, _ := fetched(s)
 	require.Equal(t, []uint8{16}, sizes)
 }
 
@@ -37,15 +37,15 @@ func TestTornInterruptEntry(t *testing.T) {
 		res := [2]emu.Result{r.irq(sid, handle(5), 0), r.irq(hiSID, handle(5), 0)}
 		if first == "low" {
 			r.interrupts(res[0], 0xfee0_2000, 0x4042)
-			r.faults(res[1], vtd.FaultIRTESource)
+			r.RequireFault(res[1], vtd.FaultIRTESource)
 		} else {
-			r.faults(res[0], vtd.FaultIRTESource)
+			r.RequireFault(res[0], vtd.FaultIRTESource)
 			r.interrupts(res[1], 0xfee0_2000, 0x4041)
 		}
 	}
 	var seen [2]uint64
 	r := newRig(t)
-	r.u.Observe(observer(func(kind emu.StructKind, words []uint64) {
+	r.u.Observe(emutest.Observer(func(kind emu.StructKind, _ emu.PA, words []uint64) {
 		require.Equal(t, emu.StructInterrupt, kind)
 		seen = [2]uint64(words)
 	}))
@@ -58,14 +58,14 @@ func TestWhichInvalidationsConcernAnInterruptInFlight(t *testing.T) {
 	r := newRig(t)
 	r.putIRTE(r.remapping(false), 5, irte(0x41))
 	r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
-	irq := r.begin(write4(sid, handle(5), 0))
-	irq.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
-	compatible := r.begin(write4(sid, 0xfee0_0000, 0))
+	irq := r.Begin(write4(sid, handle(5), 0))
+	irq.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
+	compatible := r.Begin(write4(sid, 0xfee0_0000, 0))
 	r.command(spec.GcmdCFI, true)
-	compatible.until(func(a *emu.Act) bool { return a.Op == emu.OpOrder })
+	compatible.Until(func(a *emu.Act) bool { return a.Op == emu.OpOrder })
 	r.legacy()
-	access := r.begin(dma(emu.Read))
-	access.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
+	access := r.Begin(dma(emu.Read))
+	access.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch })
 	indices := func(first, last uint64) emu.Selector {
 		return emu.Selector{Caches: emu.CacheInterrupt.Set(), Match: emu.MatchAddress, First: first, Last: last}
 	}
@@ -86,7 +86,7 @@ func TestWhichInvalidationsConcernAnInterruptInFlight(t *testing.T) {
 		"interrupts of IRE": {emu.Selector{Caches: emu.CacheInterrupt.Set(), Match: emu.MatchClass, Classes: 1 << vtd.ClassInterrupt}, true, true, false},
 	} {
 		require.Equal(t, []bool{c.irq, c.compatible, c.access},
-			[]bool{irq.txn.Matches(&c.s), compatible.txn.Matches(&c.s), access.txn.Matches(&c.s)}, name)
+			[]bool{irq.Txn.Matches(&c.s), compatible.Txn.Matches(&c.s), access.Txn.Matches(&c.s)}, name)
 	}
 }
 
@@ -100,13 +100,13 @@ func TestInterruptRemappingIsSwitchedBehindInterruptsInFlight(t *testing.T) {
 		r.putIRTE(table, 5, irte(0x42))
 		r.command(spec.GcmdIRE, !on)
 		r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdIRE.PutBool(on))
-		s := r.begin(emu.Request{Type: emu.Job, Job: vtd.EngineCommand, PASID: emu.NoPASID})
-		s.until(func(a *emu.Act) bool { return a.Op == emu.OpInvalidate })
-		r.u.Cache(emu.CacheInterrupt).Invalidate(&s.txn.Act.Sel)
-		s.until(func(a *emu.Act) bool { return a.Op == emu.OpDrain })
-		require.Equal(t, !on, spec.GstsIRES.On(r.r32(spec.OffGSTS)), "not before the drain")
-		s.next()
-		require.Equal(t, on, spec.GstsIRES.On(r.r32(spec.OffGSTS)))
+		s := r.Begin(emu.Request{Type: emu.Job, Job: vtd.EngineCommand, PASID: emu.NoPASID})
+		s.Until(func(a *emu.Act) bool { return a.Op == emu.OpInvalidate })
+		r.u.Cache(emu.CacheInterrupt).Invalidate(&s.Txn.Act.Sel)
+		s.Until(func(a *emu.Act) bool { return a.Op == emu.OpDrain })
+		require.Equal(t, !on, spec.GstsIRES.On(r.R32(spec.OffGSTS)), "not before the drain")
+		s.Next()
+		require.Equal(t, on, spec.GstsIRES.On(r.R32(spec.OffGSTS)))
 		r.command(spec.GcmdIRE, true)
 		require.EqualValues(t, 0x4041, r.irq(sid, handle(5), 0).Data, "the entry is still cached")
 	}
@@ -116,43 +116,14 @@ func TestInterruptRemappingIsSwitchedBehindInterruptsInFlight(t *testing.T) {
 // in whatever order everything ran.
 func TestNoOldInterruptEntryIsUsedAfterTheWait(t *testing.T) {
 	for seed := range uint64(200) {
-		c := &crew{rig: newRig(t), rng: rand.New(rand.NewPCG(seed, 2))}
-		table := c.remapping(false)
-		c.putIRTE(table, 5, irte(0x41))
-		c.queue(false)
-		either := func(x *emu.Txn) {
-			require.Equal(t, emu.Interrupt, x.Res.Status, "%#x", x.Res.Fault.Code)
-			require.Contains(t, []uint32{0x4041, 0x4042}, x.Res.Data)
-		}
-		for range 6 {
-			c.start(write4(sid, handle(5), 0))
-		}
-		for range c.rng.IntN(30) {
-			c.turn(either)
-		}
-		c.putIRTE(table, 5, irte(0x42))
-		c.push(iec(true, 5, 0), 0)
-		c.push(wait(1, c.status()))
-		c.engine = new(emu.Txn)
-		c.u.WriteReg(spec.OffIQT, 4, c.tail)
-		c.u.Start(c.engine, &emu.Request{Type: emu.Job, Job: vtd.EngineQueue, PASID: emu.NoPASID})
-		for c.get(c.status()) != 1 {
-			if c.rng.IntN(20) == 0 && len(c.active) < 8 {
-				c.start(write4(sid, handle(5), 0))
-			}
-			c.turn(either)
-		}
-		for range 6 {
-			c.start(write4(sid, handle(5), 0))
-			late := c.active[len(c.active)-1]
-			for late.Act.Op != emu.OpDone {
-				c.turn(func(x *emu.Txn) {
-					if x == late {
-						require.EqualValues(t, 0x4042, x.Res.Data, "seed %d", seed)
-					}
-				})
-			}
-		}
+		r := newRig(t)
+		table := r.remapping(false)
+		r.putIRTE(table, 5, irte(0x41))
+		r.queue(false)
+		r.Crew(seed).NothingOld(r.rewrite(emutest.Rewrite{
+			Request: write4(sid, handle(5), 0), Old: 0x4041, New: 0x4042, Turns: 30,
+			Change: func() { r.putIRTE(table, 5, irte(0x42)); r.push(iec(true, 5, 0), 0) },
+		}))
 	}
 }
 
@@ -164,7 +135,7 @@ func TestInterruptsOfACapture(t *testing.T) {
 		f := emu.NewFunctional(u, m)
 		irta := u.ReadReg(spec.OffIRTA, 8)
 		table := emu.PA(irta & spec.IrtaIRTA.Mask())
-		log, err := zstd.NewReader(testdata(t, name+"/qemu-trace.log.zst"))
+		log, err := zstd.NewReader(emutest.Testdata(t, name, "qemu-trace.log.zst"))
 		require.NoError(t, err)
 		defer log.Close()
 		var hi, lo, addr, to uint64

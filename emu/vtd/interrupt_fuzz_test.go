@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/iotlb"
@@ -123,9 +124,9 @@ func FuzzInterrupt(f *testing.F) {
 	add(on|16, 4, e[0], e[1], 0, 0, 0xfee0_1000, 0x31, uint64(sid))
 	add(0, 0, 0, 0, 0, 0, 0, 0, 0)
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
-		raw := &input{b}
-		in := irqInput{kind: kind, size: raw.u64() & 15, entry: [2]uint64{raw.u64(), raw.u64()}, control: raw.u64(), high: raw.u64()}
-		in.addr, in.data, in.source = 0xfee0_0000|raw.u64()&0xffffc, uint32(raw.u64()), emu.SourceID(raw.u64()&0xffff)
+		raw := &emutest.Input{B: b}
+		in := irqInput{kind: kind, size: raw.U64() & 15, entry: [2]uint64{raw.U64(), raw.U64()}, control: raw.U64(), high: raw.U64()}
+		in.addr, in.data, in.source = 0xfee0_0000|raw.U64()&0xffffc, uint32(raw.U64()), emu.SourceID(raw.U64()&0xffff)
 		r := newRig(t, func(c *vtd.Config) {
 			c.PI, c.EIM = kind&1 != 0, kind&2 != 0
 			c.IRREQ, c.EIMER = kind&128 != 0, kind&128 != 0 && c.EIM
@@ -133,10 +134,10 @@ func FuzzInterrupt(f *testing.F) {
 				c.InterruptCache = iotlb.Geometry{}
 			}
 		})
-		r.guard(t)
+		r.Guard()
 		// The one descriptor is at pidAt, and nothing else answers up there.
-		busError(r, 0x1_0000_0000, uint64(pidAt-0x1_0000_0000))
-		busError(r, pidAt+64, 1<<60)
+		r.BusError(0x1_0000_0000, uint64(pidAt-0x1_0000_0000))
+		r.BusError(pidAt+64, 1<<60)
 		table := r.setIRTA(in.size, kind&32 != 0)
 		r.command(spec.GcmdIRE, kind&8 != 0)
 		r.command(spec.GcmdCFI, kind&16 != 0)
@@ -148,22 +149,22 @@ func FuzzInterrupt(f *testing.F) {
 		if low < 0x1_0000_0000 && in.entry[0]>>15&1 != 0 {
 			t.Skip("the descriptor lies among the test's own structures")
 		}
-		r.put(pidAt, 0, 0, 0, 0, in.control, in.high, 0, 0)
+		r.Put(pidAt, 0, 0, 0, 0, in.control, in.high, 0, 0)
 		st, addr, data, code := in.expect()
 		for pass := range 2 { // from memory; from the cache
-			res := r.do(write4(in.source, in.addr, in.data))
+			res := r.Do(write4(in.source, in.addr, in.data))
 			if res.Status != st || res.Fault.Code != code || st != emu.Blocked && (uint64(res.PA) != addr || res.Data != data) {
 				t.Fatalf("pass %d, %+v: status %d, %#x %#x, fault %#x, want status %d, %#x %#x, fault %#x",
 					pass, in, res.Status, uint64(res.PA), res.Data, res.Fault.Code, st, addr, data, code)
 			}
 			posted := in.entry[0]>>15&1 != 0 && st != emu.Blocked && in.addr&16 != 0 && kind&8 != 0
 			v := in.entry[0] >> 16 & 0xff
-			if got := r.get(pidAt+emu.PA(v/64*8))>>(v%64)&1 != 0; got != posted {
+			if got := r.Get(pidAt+emu.PA(v/64*8))>>(v%64)&1 != 0; got != posted {
 				t.Fatalf("%+v: request bit %v, want %v", in, got, posted)
 			}
 			if pass == 0 && posted && st == emu.Interrupt { // a notification is outstanding now
-				if r.get(pidAt+32) != in.control|1 {
-					t.Fatalf("%+v: control word %#x", in, r.get(pidAt+32))
+				if r.Get(pidAt+32) != in.control|1 {
+					t.Fatalf("%+v: control word %#x", in, r.Get(pidAt+32))
 				}
 				st, addr, data = emu.Posted, uint64(pidAt), 0
 			}

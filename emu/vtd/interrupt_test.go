@@ -17,7 +17,7 @@ func noInterrupts(c *vtd.Config) {
 
 // msi sends an interrupt request.
 func (r *rig) irq(s emu.SourceID, addr uint64, data uint32) emu.Result {
-	return r.do(write4(s, addr, data))
+	return r.Do(write4(s, addr, data))
 }
 
 func write4(s emu.SourceID, addr uint64, data uint32) emu.Request {
@@ -26,11 +26,11 @@ func write4(s emu.SourceID, addr uint64, data uint32) emu.Request {
 
 // setIRTA makes a table of 2^(size+1) entries and lets the unit use it.
 func (r *rig) setIRTA(size uint64, extended bool) emu.PA {
-	table := r.page()
+	table := r.Page()
 	for n := uint64(emu.PageSize / spec.IRTESize); n < 2<<size; n += emu.PageSize / spec.IRTESize {
-		r.page()
+		r.Page()
 	}
-	r.w64(spec.OffIRTA, uint64(table)|spec.IrtaEIME.PutBool(extended)|spec.IrtaS.Put(size))
+	r.W64(spec.OffIRTA, uint64(table)|spec.IrtaEIME.PutBool(extended)|spec.IrtaS.Put(size))
 	r.command(spec.GcmdSIRTP, true)
 	return table
 }
@@ -39,7 +39,7 @@ func (r *rig) setIRTA(size uint64, extended bool) emu.PA {
 func (r *rig) remapping(extended bool) emu.PA {
 	table := r.setIRTA(4, extended)
 	r.command(spec.GcmdIRE, true)
-	require.True(r.t, spec.GstsIRES.On(r.r32(spec.OffGSTS)))
+	require.True(r.T, spec.GstsIRES.On(r.R32(spec.OffGSTS)))
 	return table
 }
 
@@ -54,7 +54,7 @@ func irte(v uint64, set ...func([]uint64)) [2]uint64 {
 }
 
 func (r *rig) putIRTE(table emu.PA, index int, e [2]uint64) {
-	require.True(r.t, r.m.Store(table+emu.PA(index)*16, 16, &[4]uint64{e[0], e[1]}))
+	require.True(r.T, r.Mem.Store(table+emu.PA(index)*16, 16, &[4]uint64{e[0], e[1]}))
 }
 
 // handle is the address of a request for entry index, without subhandle.
@@ -66,10 +66,10 @@ func iec(selective bool, index, im uint64) uint64 {
 }
 
 func (r *rig) interrupts(res emu.Result, addr emu.PA, data uint32) {
-	r.t.Helper()
-	require.Equal(r.t, emu.Interrupt, res.Status, "fault %#x", res.Fault.Code)
-	require.Equal(r.t, addr, res.PA, "%#x", uint64(res.PA))
-	require.Equal(r.t, data, res.Data, "%#x", res.Data)
+	r.T.Helper()
+	require.Equal(r.T, emu.Interrupt, res.Status, "fault %#x", res.Fault.Code)
+	require.Equal(r.T, addr, res.PA, "%#x", uint64(res.PA))
+	require.Equal(r.T, data, res.Data, "%#x", res.Data)
 }
 
 func TestInterruptRequestOfEachFormat(t *testing.T) {
@@ -155,7 +155,7 @@ var irqFaults = []struct {
 	{name: "sum beyond the table", code: 0x21, addr: handle(31) | 8, data: 1},
 	{name: "not present", code: 0x22, entry: [2]uint64{0x0000_0200_0041_0000}, qualified: true},
 	{name: "not present comes before reserved", code: 0x22, entry: [2]uint64{1 << 12}, qualified: true},
-	{name: "read error", code: 0x23, entry: irte(0x41), setup: func(r *rig, table emu.PA) { busError(r, table+5*16, 16) }},
+	{name: "read error", code: 0x23, entry: irte(0x41), setup: func(r *rig, table emu.PA) { r.BusError(table+5*16, 16) }},
 	{name: "reserved bit 12", code: 0x24, entry: irte(0x41, with(12_012, 1)), qualified: true},
 	{name: "reserved bit 14, remapped", code: 0x24, entry: irte(0x41, with(14_014, 1)), qualified: true},
 	{name: "reserved bit 31", code: 0x24, entry: irte(0x41, with(31_031, 1)), qualified: true},
@@ -167,16 +167,16 @@ var irqFaults = []struct {
 	{name: "another source", code: 0x26, entry: irte(0x41, with(83_082, 1), with(79_064, 0x0311)), qualified: true},
 	{name: "reserved SVT", code: 0x26, entry: irte(0x41, with(83_082, 3), with(79_064, 0x0310)), qualified: true},
 	{name: "descriptor read error", code: 0x27, entry: postedIRTE(0x41, pidAt), qualified: true,
-		setup: func(r *rig, _ emu.PA) { busError(r, pidAt, 64) }},
+		setup: func(r *rig, _ emu.PA) { r.BusError(pidAt, 64) }},
 	{name: "descriptor beyond the host width", code: 0x27, entry: postedIRTE(0x41, 1<<48), qualified: true},
 	{name: "descriptor: reserved bit 258", code: 0x28, entry: postedIRTE(0x41, pidAt), qualified: true,
-		setup: func(r *rig, _ emu.PA) { r.put(pidAt+32, 1<<2) }},
+		setup: func(r *rig, _ emu.PA) { r.Put(pidAt+32, 1<<2) }},
 	{name: "descriptor: reserved bit 280", code: 0x28, entry: postedIRTE(0x41, pidAt), qualified: true,
-		setup: func(r *rig, _ emu.PA) { r.put(pidAt+32, 1<<24) }},
+		setup: func(r *rig, _ emu.PA) { r.Put(pidAt+32, 1<<24) }},
 	{name: "descriptor: reserved bit 511", code: 0x28, entry: postedIRTE(0x41, pidAt), qualified: true,
-		setup: func(r *rig, _ emu.PA) { r.put(pidAt+56, 1<<63) }},
+		setup: func(r *rig, _ emu.PA) { r.Put(pidAt+56, 1<<63) }},
 	{name: "descriptor: destination bit 288", code: 0x28, entry: postedIRTE(0x41, pidAt), qualified: true,
-		setup: func(r *rig, _ emu.PA) { r.put(pidAt+32, 1<<32) }},
+		setup: func(r *rig, _ emu.PA) { r.Put(pidAt+32, 1<<32) }},
 }
 
 func TestFaultsOfInterruptRequests(t *testing.T) {
@@ -184,7 +184,7 @@ func TestFaultsOfInterruptRequests(t *testing.T) {
 		for _, fpd := range []uint64{0, 1} {
 			t.Run(c.name, func(t *testing.T) {
 				r := newRig(t)
-				r.put(pidAt, 0, 0, 0, 0, 0, 0, 0, 0)
+				r.Put(pidAt, 0, 0, 0, 0, 0, 0, 0, 0)
 				table := r.remapping(c.extended)
 				e := c.entry
 				spec.IrteFPD.Set(e[:], fpd)
@@ -204,7 +204,7 @@ func TestFaultsOfInterruptRequests(t *testing.T) {
 				}
 				for range 2 { // never from the cache
 					res := r.irq(sid, addr, c.data)
-					r.faults(res, c.code)
+					r.RequireFault(res, c.code)
 					require.Equal(t, c.qualified && fpd == 1, res.Fault.Quiet)
 				}
 				rec := r.record(0)
@@ -222,10 +222,10 @@ func TestFaultsOfInterruptRequests(t *testing.T) {
 // A bus error of an address range beyond HAW is not even asked for.
 func TestInterruptTableBeyondTheHostWidth(t *testing.T) {
 	r := newRig(t)
-	r.w64(spec.OffIRTA, 1<<48|4)
+	r.W64(spec.OffIRTA, 1<<48|4)
 	r.command(spec.GcmdSIRTP, true)
 	r.command(spec.GcmdIRE, true)
-	r.faults(r.irq(sid, handle(5), 0), vtd.FaultIRIndex)
+	r.RequireFault(r.irq(sid, handle(5), 0), vtd.FaultIRIndex)
 }
 
 func TestIllegalRequestsToTheInterruptRange(t *testing.T) {
@@ -236,10 +236,10 @@ func TestIllegalRequestsToTheInterruptRange(t *testing.T) {
 		{Source: sid, Addr: 0xfee0_0002, PASID: emu.NoPASID, Len: 4, Access: emu.Write},
 		{Source: sid, Addr: 0xfee0_0000, PASID: emu.NoPASID, Len: 4, Access: emu.RW | emu.Atomic},
 	} {
-		r.ok(r.do(q), uint64(q.Addr))
+		r.RequireOK(r.Do(q), uint64(q.Addr))
 		r.remapping(false)
-		res := r.do(q)
-		r.faults(res, vtd.FaultIllegalInterrupt)
+		res := r.Do(q)
+		r.RequireFault(res, vtd.FaultIllegalInterrupt)
 		require.False(t, res.Fault.Quiet)
 		rec := r.record(0)
 		require.EqualValues(t, 0x29, rec.FR())
@@ -256,12 +256,12 @@ func TestCompatibilityFormatPassesOnlyWithCFISAndWithoutEIME(t *testing.T) {
 		r := newRig(t)
 		r.remapping(c.extended)
 		r.command(spec.GcmdCFI, c.cfi)
-		require.Equal(t, c.cfi, spec.GstsCFIS.On(r.r32(spec.OffGSTS)))
+		require.Equal(t, c.cfi, spec.GstsCFIS.On(r.R32(spec.OffGSTS)))
 		res := r.irq(sid, 0xfee0_1008, 0x31)
 		if c.pass {
 			r.interrupts(res, 0xfee0_1008, 0x31)
 		} else {
-			r.faults(res, vtd.FaultCompatibility)
+			r.RequireFault(res, vtd.FaultCompatibility)
 		}
 		r.command(spec.GcmdIRE, false)
 		r.interrupts(r.irq(sid, 0xfee0_1008, 0x31), 0xfee0_1008, 0x31)
@@ -272,18 +272,18 @@ func TestVTDQuirk01_InterruptTableIsUsedAfterSIRTPOnly(t *testing.T) {
 	r := newRig(t)
 	first := r.remapping(false)
 	r.putIRTE(first, 5, irte(0x41))
-	second := r.page()
+	second := r.Page()
 	r.putIRTE(second, 5, [2]uint64{0x1234_5601_0042_0001, 0})
 	v := uint64(second) | spec.IrtaEIME.Mask() | 1 // extended mode, 4 entries
-	r.w64(spec.OffIRTA, v)
-	require.Equal(t, v, r.r64(spec.OffIRTA), "reads return what was written")
+	r.W64(spec.OffIRTA, v)
+	require.Equal(t, v, r.R64(spec.OffIRTA), "reads return what was written")
 	r.interrupts(r.irq(sid, handle(5), 0), 0xfee0_2000, 0x4041)
 	r.command(spec.GcmdCFI, true)
 	r.interrupts(r.irq(sid, 0xfee0_1000, 0x31), 0xfee0_1000, 0x31)
 	r.command(spec.GcmdSIRTP, true)
-	r.faults(r.irq(sid, handle(5), 0), vtd.FaultIRIndex)
-	r.faults(r.irq(sid, 0xfee0_1000, 0x31), vtd.FaultCompatibility)
-	r.w64(spec.OffIRTA, v+1)
+	r.RequireFault(r.irq(sid, handle(5), 0), vtd.FaultIRIndex)
+	r.RequireFault(r.irq(sid, 0xfee0_1000, 0x31), vtd.FaultCompatibility)
+	r.W64(spec.OffIRTA, v+1)
 	r.command(spec.GcmdSIRTP, true)
 	r.queue(false)
 	r.submit(iec(false, 0, 0), 0)
@@ -292,19 +292,19 @@ func TestVTDQuirk01_InterruptTableIsUsedAfterSIRTPOnly(t *testing.T) {
 
 func TestIRTPSDropsWhileTheCommandRuns(t *testing.T) {
 	r := newRig(t)
-	r.w64(spec.OffIRTA, uint64(r.page()))
+	r.W64(spec.OffIRTA, uint64(r.Page()))
 	r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdSIRTP.Mask())
-	require.False(t, spec.GstsIRTPS.On(r.r32(spec.OffGSTS)))
-	r.f.Wake(vtd.EngineCommand.Set())
-	require.True(t, spec.GstsIRTPS.On(r.r32(spec.OffGSTS)))
+	require.False(t, spec.GstsIRTPS.On(r.R32(spec.OffGSTS)))
+	r.F.Wake(vtd.EngineCommand.Set())
+	require.True(t, spec.GstsIRTPS.On(r.R32(spec.OffGSTS)))
 	r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdSIRTP.Mask())
-	require.False(t, spec.GstsIRTPS.On(r.r32(spec.OffGSTS)))
+	require.False(t, spec.GstsIRTPS.On(r.R32(spec.OffGSTS)))
 }
 
 func TestVTDQuirk05_SIRTPInvalidatesOnlyWithESIRTPS(t *testing.T) {
 	for _, esirtps := range []bool{false, true} {
 		r := newRig(t, func(c *vtd.Config) { c.ESIRTPS = esirtps })
-		require.Equal(t, esirtps, spec.CapESIRTPS.On(r.r64(spec.OffCAP)))
+		require.Equal(t, esirtps, spec.CapESIRTPS.On(r.R64(spec.OffCAP)))
 		r.putIRTE(r.remapping(false), 5, irte(0x41))
 		r.interrupts(r.irq(sid, handle(5), 0), 0xfee0_2000, 0x4041)
 		r.putIRTE(r.setIRTA(4, false), 5, irte(0x42))
@@ -368,14 +368,14 @@ func TestVTDQuirk42_GranularityOfInterruptEntryInvalidation(t *testing.T) {
 
 func TestInterruptIndexMaskIsLimitedByMHMV(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.MHMV = 2 })
-	require.EqualValues(t, 2, spec.EcapMHMV.Of(r.r64(spec.OffECAP)))
+	require.EqualValues(t, 2, spec.EcapMHMV.Of(r.R64(spec.OffECAP)))
 	r.queue(false)
 	r.submit(iec(true, 0, 2), 0)
 	r.submit(iec(false, 0, 3), 0) // IM does not count
 	require.False(t, r.iqe())
 	r.submit(iec(true, 0, 3), 0)
 	require.True(t, r.iqe())
-	require.EqualValues(t, spec.IQEIReserved, spec.IqercdIQEI.Of(r.r64(spec.OffIQERCD)))
+	require.EqualValues(t, spec.IQEIReserved, spec.IqercdIQEI.Of(r.R64(spec.OffIQERCD)))
 }
 
 func TestAbsentInterruptCacheHoldsNothing(t *testing.T) {
@@ -394,7 +394,7 @@ func TestCachedInterruptEntryIsVerifiedForEachSource(t *testing.T) {
 	r.putIRTE(table, 5, irte(0x41, with(spec.IrteSVT, 1), with(spec.IrteSID, uint64(sid)), with(spec.IrteFPD, 1)))
 	r.interrupts(r.irq(sid, handle(5), 0), 0xfee0_2000, 0x4041)
 	res := r.irq(hiSID, handle(5), 0)
-	r.faults(res, vtd.FaultIRTESource)
+	r.RequireFault(res, vtd.FaultIRTESource)
 	require.True(t, res.Fault.Quiet)
 	require.True(t, res.Touched.Has(emu.CacheInterrupt))
 }
@@ -430,9 +430,9 @@ func TestVTDQuirk54_DestinationOfEightBits(t *testing.T) {
 		r.putIRTE(table, 5, e)
 		res := r.irq(sid, handle(5), 0)
 		if bit < 8 || bit > 15 {
-			r.faults(res, vtd.FaultIRTEReserved)
+			r.RequireFault(res, vtd.FaultIRTEReserved)
 			r.setIRTA(4, true) // extended: all bits count
-			r.putIRTE(emu.PA(r.r64(spec.OffIRTA)&spec.IrtaIRTA.Mask()), 5, e)
+			r.putIRTE(emu.PA(r.R64(spec.OffIRTA)&spec.IrtaIRTA.Mask()), 5, e)
 			r.interrupts(r.irq(sid, handle(5), 0), emu.MSITo(1<<bit), 0x4041)
 			continue
 		}
@@ -442,36 +442,36 @@ func TestVTDQuirk54_DestinationOfEightBits(t *testing.T) {
 
 func TestPostedFormatNeedsPI(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.PI = false })
-	require.False(t, spec.CapPI.On(r.r64(spec.OffCAP)))
+	require.False(t, spec.CapPI.On(r.R64(spec.OffCAP)))
 	r.putIRTE(r.remapping(false), 5, postedIRTE(0x41, pidAt))
-	r.faults(r.irq(sid, handle(5), 0), vtd.FaultIRTEReserved)
+	r.RequireFault(r.irq(sid, handle(5), 0), vtd.FaultIRTEReserved)
 }
 
 func TestExtendedModeNeedsEIM(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.EIM = false })
-	r.w64(spec.OffIRTA, ^uint64(0))
-	require.EqualValues(t, ^uint64(0)&^0xff0, r.r64(spec.OffIRTA))
-	r.w64(spec.OffIRTA+0, 0)
+	r.W64(spec.OffIRTA, ^uint64(0))
+	require.EqualValues(t, ^uint64(0)&^0xff0, r.R64(spec.OffIRTA))
+	r.W64(spec.OffIRTA+0, 0)
 	r.putIRTE(r.remapping(true), 5, irte(0x41))
 	r.interrupts(r.irq(sid, handle(5), 0), 0xfee0_2000, 0x4041)
 }
 
 func TestUnitWithoutInterruptRemappingHasNoneOfIt(t *testing.T) {
 	r := newRig(t, noInterrupts)
-	require.False(t, spec.EcapIR.On(r.r64(spec.OffECAP)))
-	r.w64(spec.OffIRTA, ^uint64(0))
-	require.Zero(t, r.r64(spec.OffIRTA))
+	require.False(t, spec.EcapIR.On(r.R64(spec.OffECAP)))
+	r.W64(spec.OffIRTA, ^uint64(0))
+	require.Zero(t, r.R64(spec.OffIRTA))
 	for _, b := range []uint64{spec.GcmdSIRTP.Mask(), spec.GcmdIRE.Mask(), spec.GcmdCFI.Mask()} {
-		r.w32(spec.OffGCMD, b)
-		require.Zero(t, r.r32(spec.OffGSTS))
+		r.W32(spec.OffGCMD, b)
+		require.Zero(t, r.R32(spec.OffGSTS))
 	}
 }
 
 func TestInterruptPathAllocatesNothing(t *testing.T) {
 	r := newRig(t)
-	r.f.OnMSI = func(emu.PA, uint32) {}
+	r.F.OnMSI = func(emu.PA, uint32) {}
 	table := r.remapping(false)
-	r.put(pidAt, 0, 0, 0, 0, 0, 0, 0, 0)
+	r.Put(pidAt, 0, 0, 0, 0, 0, 0, 0, 0)
 	for i := range 24 {
 		r.putIRTE(table, i, irte(0x41))
 	}
@@ -484,7 +484,7 @@ func TestInterruptPathAllocatesNothing(t *testing.T) {
 	var res emu.Result
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		for i := range queries {
-			r.f.Translate(&queries[i], &res)
+			r.F.Translate(&queries[i], &res)
 		}
 	}))
 }
@@ -492,7 +492,7 @@ func TestInterruptPathAllocatesNothing(t *testing.T) {
 func TestInterruptEntryCacheEvents(t *testing.T) {
 	r := newRig(t, pms(3))
 	table := r.remapping(false)
-	r.put(pidAt, 0, 0, 0, 0, control(pidSN, false), 0, 0, 0)
+	r.Put(pidAt, 0, 0, 0, 0, control(pidSN, false), 0, 0, 0)
 	r.putIRTE(table, 5, irte(0x41))
 	r.putIRTE(table, 6, postedIRTE(0x41, pidAt))
 	r.use(0, spec.GroupInterrupt, spec.EventIntLookup, nil)

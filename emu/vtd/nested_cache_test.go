@@ -27,15 +27,15 @@ func TestVTDQuirk31_WhatChangesOfNestedTablesNeed(t *testing.T) {
 			},
 			[2]uint64{iotlbInv(spec.GranPage, 7), pageInv(gpa, 0, true)}},
 		{"table of the second stage", func(g *guest) {
-			g.put(g.pte(g.ss, gpa, 1), 0)
+			g.Put(g.pte(g.ss, gpa, 1), 0)
 			g.mapPage(g.ss, gpa, 0x6000, ssRW)
 		},
 			[][2]uint64{{pasidInv(spec.GranPASID, 7, 0), 0}, {iotlbInv(spec.GranPage, 7), pageInv(gpa, 0, true)}},
 			[2]uint64{iotlbInv(spec.GranPage, 7), pageInv(gpa, 0, false)}},
 		{"page of a first-stage table", func(g *guest) {
-			table, at := g.rig.page(), g.entry(iova, 0)
+			table, at := g.rig.Page(), g.entry(iova, 0)
 			g.mapPage(g.ss, gpa+4096, 0x6000, ssRW)
-			g.put(table+emu.PA(at&0xfff), gpa+4096|fsRWU)
+			g.Put(table+emu.PA(at&0xfff), gpa+4096|fsRWU)
 			g.mapPage(g.ss, at&^0xfff, uint64(table), ssRW)
 		},
 			[][2]uint64{{pasidInv(spec.GranPASID, 7, 0), 0}, {iotlbInv(spec.GranPage, 7), pageInv(gpa, 0, false)}},
@@ -47,7 +47,7 @@ func TestVTDQuirk31_WhatChangesOfNestedTablesNeed(t *testing.T) {
 			},
 			[2]uint64{pasidInv(spec.GranPASIDPage, 7, 0), pageInv(iova, 0, true)}},
 		{"table of the first stage", func(g *guest) {
-			g.put(g.at(g.entry(iova, 1)), 0)
+			g.Put(g.at(g.entry(iova, 1)), 0)
 			g.mapTwo(iova, gpa+4096, 0x6000)
 		},
 			[][2]uint64{{pasidInv(spec.GranPASIDPage, 7, 0), pageInv(iova, 0, true)}},
@@ -63,15 +63,15 @@ func TestVTDQuirk31_WhatChangesOfNestedTablesNeed(t *testing.T) {
 			g.mapTwo(iova, gpa, 0x5000)
 			r.scalable()
 			r.queue(true)
-			r.ok(r.access(sid, iova, emu.Read), 0x5000)
+			r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 			c.change(g)
 			for _, d := range c.less {
 				r.submit(d[0], d[1])
-				r.ok(r.access(sid, iova, emu.Read), 0x5000)
+				r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 			}
 			r.submit(c.enough[0], c.enough[1])
 			require.False(t, r.iqe())
-			r.ok(r.access(sid, iova, emu.Read), 0x6000)
+			r.RequireOK(r.Access(sid, iova, emu.Read), 0x6000)
 		})
 	}
 }
@@ -123,13 +123,13 @@ func TestVTDQuirk30_FirstStageAndNestedTagsHaveThePASID(t *testing.T) {
 	r.fsMap(r.first(hiSID, 5, 7), iova, 0x6000, fsRWU)
 	r.fsMap(r.first(hiSID, 6, 7), iova, 0x7000, fsRWU)
 	r.scalable()
-	r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
 	q := emu.Request{Source: hiSID, Addr: iova, PASID: 5, Len: 64, Access: emu.Read}
-	res := r.do(q)
-	r.ok(res, 0x5000)
+	res := r.Do(q)
+	r.RequireOK(res, 0x5000)
 	require.NotEqual(t, res.Prov.Entry, res.Prov.Fill)
 	q.PASID = 6
-	r.ok(r.do(q), 0x7000)
+	r.RequireOK(r.Do(q), 0x7000)
 
 	// Guests of one second stage share its part, not their own.
 	r = newRig(t)
@@ -139,10 +139,10 @@ func TestVTDQuirk30_FirstStageAndNestedTagsHaveThePASID(t *testing.T) {
 	b.mapTwo(iova, gpa+4096, 0x6000)
 	b.fsMap(iova+4096, gpa, fsRWU)
 	r.scalable()
-	r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
-	r.ok(r.pasidAccess(6, iova, emu.Read), 0x6000)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
+	r.RequireOK(r.pasidAccess(6, iova, emu.Read), 0x6000)
 	hits := r.u.Cache(emu.CacheStage2).Stats().Hits
-	r.ok(r.pasidAccess(6, iova+4096, emu.Read), 0x5000)
+	r.RequireOK(r.pasidAccess(6, iova+4096, emu.Read), 0x5000)
 	require.Greater(t, r.u.Cache(emu.CacheStage2).Stats().Hits, hits)
 }
 
@@ -158,7 +158,7 @@ func TestVTDQuirk48_StagesThatShareADomainDoNotHitEachOther(t *testing.T) {
 	r.queue(true)
 	for range 2 {
 		for p := range emu.PASID(3) {
-			r.ok(r.pasidAccess(4+p, iova, emu.Read), uint64(0x4000+p<<12))
+			r.RequireOK(r.pasidAccess(4+p, iova, emu.Read), uint64(0x4000+p<<12))
 		}
 	}
 	// A page of the second stage invalidated takes the others of that domain with it.
@@ -169,10 +169,10 @@ func TestVTDQuirk48_StagesThatShareADomainDoNotHitEachOther(t *testing.T) {
 	// Another guest with the same domain but a second stage of its own gets the first one's memory.
 	h := r.nest(sid, 7, 7, 0, func(e []uint64) {})
 	h.mapTwo(iova, gpa, 0x9000)
-	r.put(r.pasidEntry(sid, 7)+16, g.top)
-	r.ok(r.pasidAccess(6, iova, emu.Read), 0x6000)
+	r.Put(r.pasidEntry(sid, 7)+16, g.top)
+	r.RequireOK(r.pasidAccess(6, iova, emu.Read), 0x6000)
 	res := r.pasidAccess(7, iova, emu.Read)
-	r.ok(res, 0x6000)
+	r.RequireOK(res, 0x6000)
 	require.NotEqual(t, res.Prov.Entry, res.Prov.Fill)
 }
 
@@ -186,31 +186,31 @@ func TestVTDQuirk35_CachingModeKeepsAbsentSecondStagePartsOfNested(t *testing.T)
 			where = g.entry(iova, of) &^ 0xfff
 		}
 		at := r.pte(g.ss, where, 0)
-		good := r.get(at)
+		good := r.Get(at)
 		r.scalable()
 		r.queue(true)
 		for _, bad := range []struct {
 			entry uint64
 			code  uint16
 		}{{0, vtd.FaultSSAbsent}, {good | 1<<62, vtd.FaultSSReservedSM}} {
-			r.put(at, bad.entry)
+			r.Put(at, bad.entry)
 			r.submit(iotlbInv(spec.GranDomain, 7), 0)
-			r.faults(r.access(sid, iova, emu.Read), bad.code)
-			r.put(at, good)
-			r.faults(r.access(sid, iova, emu.Read), bad.code)
+			r.RequireFault(r.Access(sid, iova, emu.Read), bad.code)
+			r.Put(at, good)
+			r.RequireFault(r.Access(sid, iova, emu.Read), bad.code)
 			r.submit(pasidInv(spec.GranPASID, 7, 0), 0)
-			r.faults(r.access(sid, iova, emu.Read), bad.code)
+			r.RequireFault(r.Access(sid, iova, emu.Read), bad.code)
 			r.submit(iotlbInv(spec.GranPage, 7), pageInv(where, 0, true))
-			r.ok(r.access(sid, iova, emu.Read), 0x5000)
+			r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 		}
 		// First-stage entries: never.
 		fs := g.at(g.entry(iova, 0))
-		good = r.get(fs)
-		r.put(fs, 0)
+		good = r.Get(fs)
+		r.Put(fs, 0)
 		r.submit(iotlbInv(spec.GranDomain, 7), 0)
-		r.faults(r.access(sid, iova, emu.Read), vtd.FaultFSAbsent)
-		r.put(fs, good)
-		r.ok(r.access(sid, iova, emu.Read), 0x5000)
+		r.RequireFault(r.Access(sid, iova, emu.Read), vtd.FaultFSAbsent)
+		r.Put(fs, good)
+		r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 	}
 }
 
@@ -223,8 +223,8 @@ func TestNestedProvenanceNamesWhatIsStale(t *testing.T) {
 		g.mapTwo(iova+4096, gpa+4096, 0x5000)
 		r.scalable()
 		r.queue(true)
-		res := r.access(sid, iova, emu.Read)
-		r.ok(res, 0x5000)
+		res := r.Access(sid, iova, emu.Read)
+		r.RequireOK(res, 0x5000)
 		require.Equal(t, vtd.PASIDVersion(r.words(r.pasidEntry(sid, 0))), res.Prov.Entry)
 		require.Equal(t, res.Prov.Entry, res.Prov.Fill)
 		return r, g, r.words(r.pasidEntry(sid, 0))
@@ -232,7 +232,7 @@ func TestNestedProvenanceNamesWhatIsStale(t *testing.T) {
 	flushEntry := func(r *rig) { r.submit(pcInv(spec.GranPCPASID, 7, 0), 0) }
 	flushGuest := func(r *rig) { r.submit(pasidInv(spec.GranPASID, 7, 0), 0) }
 	newSecond := func(r *rig, g *guest) { // the same first stage in another second stage
-		h := &guest{rig: r, ss: g.rig.page(), levels: 4, top: g.top}
+		h := &guest{rig: r, ss: g.rig.Page(), levels: 4, top: g.top}
 		for level := range 4 {
 			at := g.entry(iova, level)
 			h.mapPage(h.ss, at&^0xfff, uint64(g.at(at)&^0xfff), ssRW)
@@ -240,7 +240,7 @@ func TestNestedProvenanceNamesWhatIsStale(t *testing.T) {
 		h.mapPage(h.ss, gpa, 0x6000, ssRW)
 		h.mapPage(h.ss, gpa+4096, 0x6000, ssRW)
 		at := r.pasidEntry(sid, 0)
-		r.put(at, r.get(at)&^spec.PasidSSPTPTR.Mask()|uint64(h.ss))
+		r.Put(at, r.Get(at)&^spec.PasidSSPTPTR.Mask()|uint64(h.ss))
 	}
 	newFirst := func(r *rig, g *guest) { // another first stage in the same second stage
 		h := &guest{rig: r, ss: g.ss, levels: 4, next: 0x9_0000_0000}
@@ -248,14 +248,14 @@ func TestNestedProvenanceNamesWhatIsStale(t *testing.T) {
 		h.fsMap(iova, gpa, fsRWU)
 		h.fsMap(iova+4096, gpa, fsRWU)
 		at := r.pasidEntry(sid, 0) + 16
-		r.put(at, r.get(at)&^spec.PasidFSPTPTR.Mask()|h.top)
+		r.Put(at, r.Get(at)&^spec.PasidFSPTPTR.Mask()|h.top)
 	}
 
 	t.Run("translation", func(t *testing.T) {
 		r, g, old := setup()
 		newSecond(r, g)
 		flushEntry(r)
-		res := r.access(sid, iova, emu.Read)
+		res := r.Access(sid, iova, emu.Read)
 		require.Equal(t, vtd.PASIDVersion(r.words(r.pasidEntry(sid, 0))), res.Prov.Entry)
 		require.Equal(t, vtd.PASIDVersion(old), res.Prov.Fill)
 	})
@@ -267,14 +267,14 @@ func TestNestedProvenanceNamesWhatIsStale(t *testing.T) {
 			newSecond(r, g)
 			flushEntry(r)
 			flushGuest(r)
-			res := r.access(sid, iova, emu.Read)
-			r.ok(res, 0x5000)
+			res := r.Access(sid, iova, emu.Read)
+			r.RequireOK(res, 0x5000)
 			require.Equal(t, vtd.PASIDVersion(old), res.Prov.Fill, name)
 			// What is filled from stale parts stays stale.
-			require.Equal(t, vtd.PASIDVersion(old), r.access(sid, iova, emu.Read).Prov.Fill, name)
+			require.Equal(t, vtd.PASIDVersion(old), r.Access(sid, iova, emu.Read).Prov.Fill, name)
 			r.submit(iotlbInv(spec.GranDomain, 7), 0)
-			res = r.access(sid, iova, emu.Read)
-			r.ok(res, 0x6000)
+			res = r.Access(sid, iova, emu.Read)
+			r.RequireOK(res, 0x6000)
 			require.Equal(t, res.Prov.Entry, res.Prov.Fill)
 		}
 	})
@@ -291,8 +291,8 @@ func TestNestedProvenanceNamesWhatIsStale(t *testing.T) {
 			at := o.entry(iova, level)
 			h.mapPage(h.ss, at&^0xfff, uint64(o.at(at)&^0xfff), ssRW)
 		}
-		res := r.access(sid, iova, emu.Read)
-		r.ok(res, 0x5000)
+		res := r.Access(sid, iova, emu.Read)
+		r.RequireOK(res, 0x5000)
 		require.Equal(t, vtd.PASIDVersion([]uint64{old[0], old[1], now[2]}), res.Prov.Fill)
 	})
 	t.Run("first-stage tables", func(t *testing.T) {
@@ -301,12 +301,12 @@ func TestNestedProvenanceNamesWhatIsStale(t *testing.T) {
 		flushEntry(r)
 		r.submit(pasidInv(spec.GranPASIDPage, 7, 0), pageInv(iova, 0, true)) // table pointers stay
 		for _, va := range []uint64{iova, iova + 4096} {
-			res := r.access(sid, va, emu.Read)
-			r.ok(res, 0x5000)
+			res := r.Access(sid, va, emu.Read)
+			r.RequireOK(res, 0x5000)
 			require.Equal(t, vtd.PASIDVersion(old), res.Prov.Fill)
 		}
 		flushGuest(r)
-		res := r.access(sid, iova, emu.Read)
+		res := r.Access(sid, iova, emu.Read)
 		require.Equal(t, res.Prov.Entry, res.Prov.Fill)
 	})
 }

@@ -13,13 +13,13 @@ import (
 const ssA, ssD = uint64(1 << 8), uint64(1 << 9)
 
 // ssFlags are A and D of the second-stage leaf of a guest-physical address.
-func (g *guest) ssFlags(gpa uint64) uint64 { return g.get(g.pte(g.ss, gpa, 0)) & (ssA | ssD) }
+func (g *guest) ssFlags(gpa uint64) uint64 { return g.Get(g.pte(g.ss, gpa, 0)) & (ssA | ssD) }
 
 // preset sets flags in all first-stage entries on the way to va.
 func (g *guest) preset(va, flags uint64) {
 	for level := range g.levels {
 		at := g.at(g.entry(va, level))
-		g.put(at, g.get(at)|flags)
+		g.Put(at, g.Get(at)|flags)
 	}
 }
 
@@ -31,20 +31,20 @@ func TestVTDQuirk49_NestedFlagsOfBothStages(t *testing.T) {
 			fs, _ := g.mapTwo(iova, gpa, 0x5000)
 			r.scalable()
 
-			r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+			r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
 			require.Equal(t, ssA, g.ssFlags(gpa), "read")
-			require.Equal(t, fsA, r.get(fs)&(fsA|fsD))
+			require.Equal(t, fsA, r.Get(fs)&(fsA|fsD))
 			for level := range 4 {
 				at := g.entry(iova, level)
-				require.Equal(t, fsA, r.get(g.at(at))&(fsA|fsD))
+				require.Equal(t, fsA, r.Get(g.at(at))&(fsA|fsD))
 				require.Equal(t, ssA|ssD, g.ssFlags(at), "tables count as written")
-				require.Equal(t, ssA, r.get(r.pte(g.ss, at, 2))&(ssA|ssD))
+				require.Equal(t, ssA, r.Get(r.pte(g.ss, at, 2))&(ssA|ssD))
 			}
 
-			r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+			r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
 			require.Equal(t, ssA|ssD, g.ssFlags(gpa))
-			require.Equal(t, fsA|fsD, r.get(fs)&(fsA|fsD))
-			require.Equal(t, fsA, r.get(g.at(g.entry(iova, 1)))&(fsA|fsD), "D is for leaves")
+			require.Equal(t, fsA|fsD, r.Get(fs)&(fsA|fsD))
+			require.Equal(t, fsA, r.Get(g.at(g.entry(iova, 1)))&(fsA|fsD), "D is for leaves")
 		})
 	}
 }
@@ -60,22 +60,22 @@ func TestNestedTablesAndWriteRightsOfTheSecondStage(t *testing.T) {
 			g.preset(iova, fsA)
 			table := g.entry(iova, level)
 			at := r.pte(g.ss, table, 0)
-			r.put(at, r.get(at)&^ssW)
+			r.Put(at, r.Get(at)&^ssW)
 			r.scalable()
 			if ade != 0 {
-				r.faults(r.pasidAccess(5, iova, emu.Read), vtd.FaultFSWriteDenied)
-				r.put(at, r.get(at)|ssW)
-				r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+				r.RequireFault(r.pasidAccess(5, iova, emu.Read), vtd.FaultFSWriteDenied)
+				r.Put(at, r.Get(at)|ssW)
+				r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
 				require.Equal(t, ssA|ssD, g.ssFlags(table))
 				continue
 			}
-			r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+			r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
 			if level == 0 { // D
-				r.faults(r.pasidAccess(5, iova, emu.Write), vtd.FaultFSWriteDenied)
-				require.Zero(t, r.get(g.at(table))&fsD)
+				r.RequireFault(r.pasidAccess(5, iova, emu.Write), vtd.FaultFSWriteDenied)
+				require.Zero(t, r.Get(g.at(table))&fsD)
 				continue
 			}
-			r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+			r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
 		}
 	}
 }
@@ -86,8 +86,8 @@ func TestNestedWithoutSSADE(t *testing.T) {
 	g := r.nest(sid, 5, 7, 0)
 	fs, _ := g.mapTwo(iova, gpa, 0x5000)
 	r.scalable()
-	r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
-	require.Equal(t, fsA|fsD, r.get(fs)&(fsA|fsD))
+	r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
+	require.Equal(t, fsA|fsD, r.Get(fs)&(fsA|fsD))
 	require.Zero(t, g.ssFlags(gpa))
 	require.Zero(t, g.ssFlags(g.entry(iova, 0)))
 }
@@ -107,18 +107,18 @@ func TestVTDQuirk49_NestedFlagUpdatesLoseNoConcurrentStore(t *testing.T) {
 		{fs, gpa + 4096 | fsRWU | fsA, 0x6000},
 		{ss, 0x7000 | ssRW | ssA, 0x7000},
 	} {
-		r.put(fs, gpa|fsRWU)
-		r.put(ss, 0x5000|ssRW)
+		r.Put(fs, gpa|fsRWU)
+		r.Put(ss, 0x5000|ssRW)
 		r.submitGlobal()
-		s := r.begin(dma(emu.Write))
-		s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == c.at })
-		r.put(c.at, c.store)
-		r.ok(s.end(), c.pa)
+		s := r.Begin(dma(emu.Write))
+		s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == c.at })
+		r.Put(c.at, c.store)
+		r.RequireOK(s.End(), c.pa)
 		flags := ssA | ssD
 		if c.at == fs {
 			flags = fsA | fsD
 		}
-		require.Equal(t, c.store|flags, r.get(c.at))
+		require.Equal(t, c.store|flags, r.Get(c.at))
 	}
 }
 
@@ -126,10 +126,10 @@ func nestedATS(t *testing.T, fs, ss uint64) (r *rig, g *guest, q emu.Request) {
 	r = newRig(t, func(c *vtd.Config) { c.DT, c.NWFS = true, true })
 	g = r.nest(sid, 5, 7, 0, with(spec.PasidSSADE, 1))
 	g.mapTwo(iova, gpa, 0x5000)
-	r.put(g.at(g.entry(iova, 0)), gpa|fs)
-	r.put(r.pte(g.ss, gpa, 0), 0x5000|ss)
+	r.Put(g.at(g.entry(iova, 0)), gpa|fs)
+	r.Put(r.pte(g.ss, gpa, 0), 0x5000|ss)
 	ctx := r.smContext(sid)
-	r.put(ctx, r.get(ctx)|spec.SMCtxDTE.Mask())
+	r.Put(ctx, r.Get(ctx)|spec.SMCtxDTE.Mask())
 	r.scalable()
 	q = dma(emu.RW)
 	q.Type, q.PASID = emu.TranslationReq, 5
@@ -158,7 +158,7 @@ func TestNestedTranslationRequests(t *testing.T) {
 			r, g, q := nestedATS(t, c.fs, c.ss)
 			q.Access |= c.noWrite
 			for range 2 {
-				res := r.do(q)
+				res := r.Do(q)
 				require.Equal(t, emu.OK, res.Status, "%#x", res.Fault.Code)
 				require.Equal(t, c.perm, res.Perm)
 				if c.perm != 0 {
@@ -166,9 +166,9 @@ func TestNestedTranslationRequests(t *testing.T) {
 				}
 				written := c.perm&emu.Write != 0
 				require.Equal(t, written, g.ssFlags(gpa)&ssD != 0)
-				require.Equal(t, written, r.get(g.at(g.entry(iova, 0)))&fsD != 0)
+				require.Equal(t, written, r.Get(g.at(g.entry(iova, 0)))&fsD != 0)
 			}
-			require.Zero(t, r.r32(spec.OffFSTS), "nothing is recorded")
+			require.Zero(t, r.R32(spec.OffFSTS), "nothing is recorded")
 		})
 	}
 }
@@ -178,11 +178,11 @@ func TestNestedTranslationRequestsWithoutRightsToATable(t *testing.T) {
 	for of, code := range map[int]uint16{3: 0x75, 0: 0x76} {
 		r, g, q := nestedATS(t, fsRWU, ssRW)
 		at := r.pte(g.ss, g.entry(iova, of), 0)
-		r.put(at, r.get(at)&^ssR)
-		res := r.do(q)
+		r.Put(at, r.Get(at)&^ssR)
+		res := r.Do(q)
 		require.Equal(t, emu.OK, res.Status, "%#x", code)
 		require.Zero(t, res.Perm)
 		q.Type = emu.Untranslated
-		r.faults(r.do(q), code)
+		r.RequireFault(r.Do(q), code)
 	}
 }

@@ -22,9 +22,9 @@ type guest struct {
 func (r *rig) nest(s emu.SourceID, p emu.PASID, did uint64, ss emu.PA, set ...func(e []uint64)) *guest {
 	g := &guest{rig: r, ss: ss, levels: 4, next: 0x7_0000_0000}
 	if ss == 0 {
-		g.ss = r.page()
+		g.ss = r.Page()
 	}
-	g.next += uint64(r.next) // pages of guests with one second stage differ
+	g.next += uint64(r.Free) // pages of guests with one second stage differ
 	g.top = g.page()
 	e := make([]uint64, 8)
 	spec.PasidP.Set(e, 1)
@@ -40,7 +40,7 @@ func (r *rig) nest(s emu.SourceID, p emu.PASID, did uint64, ss emu.PA, set ...fu
 	if spec.PasidFSPM.Of(e[2]) == spec.FSPM5 {
 		g.levels = 5
 	}
-	r.put(r.pasidEntry(s, p), e...)
+	r.Put(r.pasidEntry(s, p), e...)
 	return g
 }
 
@@ -48,14 +48,14 @@ func (r *rig) nest(s emu.SourceID, p emu.PASID, did uint64, ss emu.PA, set ...fu
 func (g *guest) page() uint64 {
 	gpa := g.next
 	g.next += emu.PageSize
-	g.mapPage(g.ss, gpa, uint64(g.rig.page()), ssRW|ssX)
+	g.mapPage(g.ss, gpa, uint64(g.rig.Page()), ssRW|ssX)
 	return gpa
 }
 
 // at returns where a guest-physical address is in memory.
 func (g *guest) at(gpa uint64) emu.PA {
-	e := g.get(g.pte(g.ss, gpa, 0))
-	require.NotZero(g.t, e&ssRW)
+	e := g.Get(g.pte(g.ss, gpa, 0))
+	require.NotZero(g.T, e&ssRW)
 	return emu.PA(e&spec.SSADDR.Mask() | gpa&0xfff)
 }
 
@@ -67,17 +67,17 @@ func (g *guest) entry(va uint64, level int) uint64 {
 		if l == level {
 			return gpa
 		}
-		if g.get(g.at(gpa)) == 0 {
-			g.put(g.at(gpa), g.page()|fsRWU)
+		if g.Get(g.at(gpa)) == 0 {
+			g.Put(g.at(gpa), g.page()|fsRWU)
 		}
-		table = g.get(g.at(gpa)) & spec.FSADDR.Mask()
+		table = g.Get(g.at(gpa)) & spec.FSADDR.Mask()
 	}
 }
 
 // fsMap maps one page of the first stage and returns where its entry is.
 func (g *guest) fsMap(va, gpa, bits uint64) emu.PA {
 	at := g.at(g.entry(va, 0))
-	g.put(at, gpa|bits)
+	g.Put(at, gpa|bits)
 	return at
 }
 

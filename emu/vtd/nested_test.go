@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/iotlb"
@@ -26,7 +27,7 @@ func TestNestedTranslation(t *testing.T) {
 		r.scalable()
 		for range 2 {
 			res := r.pasidAccess(5, iova|0x123, emu.Read)
-			r.ok(res, 0x5123)
+			r.RequireOK(res, 0x5123)
 			require.EqualValues(t, 12, res.Lg2)
 			require.Equal(t, emu.RW, res.Perm)
 			require.Equal(t, fs, res.Prov.Leaf)
@@ -55,14 +56,14 @@ func TestNestedPageSizes(t *testing.T) {
 						}
 						return e
 					}
-					r.put(g.at(g.entry(va, fsLevel)), set(fsLevel, page|fsRWU))
+					r.Put(g.at(g.entry(va, fsLevel)), set(fsLevel, page|fsRWU))
 					out := page + off(fsLevel)
-					r.put(r.pte(g.ss, out, ssLevel), set(ssLevel, frame|ssRW))
+					r.Put(r.pte(g.ss, out, ssLevel), set(ssLevel, frame|ssRW))
 					want := frame + out&(1<<(12+9*ssLevel)-1)
 					r.scalable()
 					for range 2 {
 						res := r.pasidAccess(5, va, emu.Read)
-						r.ok(res, want)
+						r.RequireOK(res, want)
 						require.EqualValues(t, 12+9*min(fsLevel, ssLevel), res.Lg2)
 					}
 					// The neighbour 4 KiB further is in the IOTLB exactly if the page holds both.
@@ -82,17 +83,17 @@ func TestNestedRightsAreThoseOfBothStages(t *testing.T) {
 			r := newRig(t)
 			g := r.nest(sid, 5, 7, 0)
 			at, _ := g.mapTwo(iova, gpa, 0x5000)
-			r.put(at, gpa|fsP|fsU|fs<<1)
-			r.put(r.pte(g.ss, gpa, 0), 0x5000|ss)
+			r.Put(at, gpa|fsP|fsU|fs<<1)
+			r.Put(r.pte(g.ss, gpa, 0), 0x5000|ss)
 			r.scalable()
 			want := emu.Access(ss) & (emu.Read | emu.Access(fs<<1))
 			for range 2 {
 				for a, code := range map[emu.Access]uint16{emu.Read: vtd.FaultReadSM, emu.Write: vtd.FaultWriteSM} {
 					if res := r.pasidAccess(5, iova, a); want&a != 0 {
-						r.ok(res, 0x5000)
+						r.RequireOK(res, 0x5000)
 						require.Equal(t, want, res.Perm)
 					} else {
-						r.faults(res, code)
+						r.RequireFault(res, code)
 					}
 				}
 			}
@@ -120,7 +121,7 @@ func TestVTDQuirk51_NestedFaultReasons(t *testing.T) {
 				at = g.entry(iova, of)
 			}
 			e := r.pte(g.ss, at, level)
-			r.put(e, r.get(e)&spec.SSADDR.Mask()|bits)
+			r.Put(e, r.Get(e)&spec.SSADDR.Mask()|bits)
 		}, set...)
 	}
 	ade := with(spec.PasidSSADE, 1)
@@ -128,7 +129,7 @@ func TestVTDQuirk51_NestedFaultReasons(t *testing.T) {
 	set := func(r *rig, fs uint64) {
 		for level := range 4 {
 			at := g.at(g.entry(iova, level))
-			r.put(at, r.get(at)|fs)
+			r.Put(at, r.Get(at)|fs)
 		}
 	}
 	write, exec := emu.Request{Access: emu.Write}, emu.Request{Access: asExec}
@@ -138,14 +139,14 @@ func TestVTDQuirk51_NestedFaultReasons(t *testing.T) {
 		{name: "FSPM not supported", code: 0x5b, setup: made(func(*rig) {}, with(spec.PasidFSPM, 1)),
 			config: func(c *vtd.Config) { c.FS5LP = false }},
 		{name: "SSPTPTR beyond HAW", code: 0x5a, setup: made(func(*rig) {}, func(e []uint64) { e[0] |= 1 << 50 })},
-		{name: "leaf not readable", code: 0x70, setup: made(func(r *rig) { busError(r, g.at(g.entry(iova, 0)), 8) })},
-		{name: "leaf absent", code: 0x71, setup: made(func(r *rig) { r.put(g.at(g.entry(iova, 0)), gpa) })},
-		{name: "leaf reserved bits", code: 0x72, setup: made(func(r *rig) { r.put(g.at(g.entry(iova, 0)), 1<<50|fsRWU) })},
-		{name: "top not readable", code: 0x73, setup: made(func(r *rig) { busError(r, g.at(g.top), 4096) })},
+		{name: "leaf not readable", code: 0x70, setup: made(func(r *rig) { r.BusError(g.at(g.entry(iova, 0)), 8) })},
+		{name: "leaf absent", code: 0x71, setup: made(func(r *rig) { r.Put(g.at(g.entry(iova, 0)), gpa) })},
+		{name: "leaf reserved bits", code: 0x72, setup: made(func(r *rig) { r.Put(g.at(g.entry(iova, 0)), 1<<50|fsRWU) })},
+		{name: "top not readable", code: 0x73, setup: made(func(r *rig) { r.BusError(g.at(g.top), 4096) })},
 		{name: "top table beyond AW", code: 0x5b, setup: made(func(*rig) {}, func(e []uint64) { e[2] |= 1 << 48 })},
 		{name: "top table beyond everything", code: 0x5b, setup: made(func(*rig) {}, func(e []uint64) { e[2] |= 1 << 63 })},
 		{name: "table beyond MGAW", code: 0x74, setup: made(func(r *rig) {
-			r.put(g.at(g.entry(iova, 1)), 1<<46|fsRWU)
+			r.Put(g.at(g.entry(iova, 1)), 1<<46|fsRWU)
 		}), config: func(c *vtd.Config) { c.MGAW = 46 }},
 		{name: "top entry not readable in the second stage", code: 0x75, setup: second(0, 3, ssW)},
 		{name: "below a table without R", code: 0x75, setup: second(1, 3, ssW)},
@@ -154,35 +155,35 @@ func TestVTDQuirk51_NestedFaultReasons(t *testing.T) {
 		{name: "entry not writable in the second stage", code: 0x77, setup: second(0, 0, ssR)},
 		{name: "entry of a table not writable in the second stage", code: 0x77, setup: second(0, 2, ssR)},
 		{name: "second stage of a table not readable", code: 0x78, setup: made(func(r *rig) {
-			busError(r, r.pte(g.ss, g.entry(iova, 1), 0), 8)
+			r.BusError(r.pte(g.ss, g.entry(iova, 1), 0), 8)
 		})},
-		{name: "second stage of the output not readable", code: 0x78, setup: made(func(r *rig) { busError(r, r.pte(g.ss, gpa, 0), 8) })},
+		{name: "second stage of the output not readable", code: 0x78, setup: made(func(r *rig) { r.BusError(r.pte(g.ss, gpa, 0), 8) })},
 		{name: "second stage of a table absent", code: 0x79, setup: second(0, 1, 0)},
 		{name: "second stage of the top table absent", code: 0x79, setup: second(0, 3, 0)},
 		{name: "second stage of the output absent", code: 0x79, setup: second(0, -1, 0)},
 		{name: "nothing left over the levels of the second stage", code: 0x79, setup: made(func(r *rig) {
 			for level, bits := range []uint64{ssR, ssW} {
 				at := r.pte(g.ss, gpa, level)
-				r.put(at, r.get(at)&spec.SSADDR.Mask()|bits)
+				r.Put(at, r.Get(at)&spec.SSADDR.Mask()|bits)
 			}
 		}), q: write},
 		{name: "reserved bits in the second stage of a table", code: 0x7a, setup: second(0, 1, ssRW|1<<62)},
 		{name: "reserved bits in the second stage of the output", code: 0x7a, setup: second(1, -1, ssRW|1<<11)},
-		{name: "second-stage top not readable", code: 0x7b, setup: made(func(r *rig) { busError(r, g.ss, 4096) })},
+		{name: "second-stage top not readable", code: 0x7b, setup: made(func(r *rig) { r.BusError(g.ss, 4096) })},
 		{name: "second-stage flag in a walk that does not snoop", code: 0x7c, setup: made(func(*rig) {}, ade, with(spec.PasidPWSNP, 0))},
 		{name: "second-stage flag update fails", code: 0x7d, setup: made(func(r *rig) {
 			at := r.pte(g.ss, gpa, 0)
-			r.m.AddBusError(at, at+7, emu.Write)
+			r.Mem.AddBusError(at, at+7, emu.Write)
 		}, ade)},
 		{name: "not canonical", code: 0x80, setup: made(func(*rig) {}), q: emu.Request{Addr: 1 << 47}},
-		{name: "supervisor page", code: 0x81, setup: made(func(r *rig) { r.put(g.at(g.entry(iova, 0)), gpa|fsP|fsW) })},
+		{name: "supervisor page", code: 0x81, setup: made(func(r *rig) { r.Put(g.at(g.entry(iova, 0)), gpa|fsP|fsW) })},
 		{name: "execute without X in the second stage", code: 0x82, q: exec, setup: second(0, -1, ssRW, with(spec.PasidSSEE, 1))},
-		{name: "XD", code: 0x82, q: exec, setup: made(func(r *rig) { r.put(g.at(g.entry(iova, 0)), gpa|fsRWU|fsXD) }, with(spec.PasidNXE, 1))},
-		{name: "output beyond AW", code: 0x74, setup: made(func(r *rig) { r.put(g.at(g.entry(iova, 0)), 1<<48|fsRWU) }),
+		{name: "XD", code: 0x82, q: exec, setup: made(func(r *rig) { r.Put(g.at(g.entry(iova, 0)), gpa|fsRWU|fsXD) }, with(spec.PasidNXE, 1))},
+		{name: "output beyond AW", code: 0x74, setup: made(func(r *rig) { r.Put(g.at(g.entry(iova, 0)), 1<<48|fsRWU) }),
 			config: func(c *vtd.Config) { c.HAW = 52 }},
-		{name: "output beyond MGAW", code: 0x74, setup: made(func(r *rig) { r.put(g.at(g.entry(iova, 0)), 1<<46|fsRWU) }),
+		{name: "output beyond MGAW", code: 0x74, setup: made(func(r *rig) { r.Put(g.at(g.entry(iova, 0)), 1<<46|fsRWU) }),
 			config: func(c *vtd.Config) { c.MGAW = 46 }},
-		{name: "read-only in the first stage", code: 0x85, q: write, setup: made(func(r *rig) { r.put(g.at(g.entry(iova, 0)), gpa|fsP|fsU) })},
+		{name: "read-only in the first stage", code: 0x85, q: write, setup: made(func(r *rig) { r.Put(g.at(g.entry(iova, 0)), gpa|fsP|fsU) })},
 		{name: "read-only in the second stage", code: 0x85, q: write, setup: second(0, -1, ssR)},
 		{name: "write-only in the second stage", code: 0x86, setup: second(0, -1, ssW)},
 		{name: "output in interrupt range", code: 0x87, setup: made(func(r *rig) { r.mapPage(g.ss, gpa, 0xfee0_0000, ssRW) })},
@@ -191,7 +192,7 @@ func TestVTDQuirk51_NestedFaultReasons(t *testing.T) {
 			setup: made(func(r *rig) { set(r, fsA) }, with(spec.PasidPWSNP, 0))},
 		{name: "first-stage flag update fails", code: 0x91, setup: made(func(r *rig) {
 			at := g.at(g.entry(iova, 1))
-			r.m.AddBusError(at, at+7, emu.Write)
+			r.Mem.AddBusError(at, at+7, emu.Write)
 		})},
 	}
 	for _, c := range cases {
@@ -224,19 +225,19 @@ func TestVTDQuirk22_NestedOrderOfChecks(t *testing.T) {
 		{gpa | fsRWU, 0xfee0_0000 | ssRW, vtd.FaultFSNoncoherent},
 		{gpa | fsRWU | fsA | fsD, 0xfee0_0000 | ssRW, vtd.FaultOutputRangeSM},
 	} {
-		r.put(fs, c.fs)
-		r.put(ss, c.ss)
+		r.Put(fs, c.fs)
+		r.Put(ss, c.ss)
 		r.submitGlobal()
-		r.faults(r.pasidAccess(5, iova, emu.Write), c.code)
+		r.RequireFault(r.pasidAccess(5, iova, emu.Write), c.code)
 	}
-	r.put(ss, 0x5000|ssRW)
+	r.Put(ss, 0x5000|ssRW)
 	r.submitGlobal()
-	r.ok(r.pasidAccess(5, iova, emu.Write), 0x5000)
+	r.RequireOK(r.pasidAccess(5, iova, emu.Write), 0x5000)
 }
 
 // reads counts the paging entries of both stages that were read so far.
-func (s *stepper) reads() (n int) {
-	for _, a := range s.acts {
+func reads(s *emutest.Stepper) (n int) {
+	for _, a := range s.Acts {
 		switch a.Step {
 		case vtd.StepFSTable, vtd.StepFSLeaf, vtd.StepSSTable, vtd.StepSSLeaf:
 			if a.Op == emu.OpFetch {
@@ -273,9 +274,9 @@ func TestColdNestedWalkReads24PagingEntries(t *testing.T) {
 			for i, want := range []int{c.cold, c.next} {
 				q := dma(emu.Read)
 				q.Addr += emu.IOVA(i << 12)
-				s := r.begin(q)
-				r.ok(s.end(), uint64(0x5000+i<<12))
-				require.Equal(t, want, s.reads())
+				s := r.Begin(q)
+				r.RequireOK(s.End(), uint64(0x5000+i<<12))
+				require.Equal(t, want, reads(s))
 			}
 		})
 	}

@@ -23,7 +23,7 @@ func noise(r *rig, rng *rand.Rand, tables []emu.PA, entry func() uint64) {
 			if rng.IntN(4) > 0 {
 				e = e&^spec.FSADDR.Mask() | uint64(tables[rng.IntN(len(tables))])
 			}
-			r.put(table+8*i, e)
+			r.Put(table+8*i, e)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestWalksAgreeWithPackagePagetable(t *testing.T) {
 	}
 	tables := func(r *rig, n int) (list []emu.PA) {
 		for range n {
-			list = append(list, r.page())
+			list = append(list, r.Page())
 		}
 		return list
 	}
@@ -101,7 +101,7 @@ func TestWalksAgreeWithPackagePagetable(t *testing.T) {
 					ones(spec.PasidSSEE, spec.PasidERE)(e)
 				}
 			})
-			return single(open(r, r.f, pagetable.VTDSS{HAW: 48, Exec: sse, Snoop: true}, list[0], levels, false))
+			return single(open(r, r.F, pagetable.VTDSS{HAW: 48, Exec: sse, Snoop: true}, list[0], levels, false))
 		}
 	}
 	first := func(levels uint8, f pagetable.X86, set ...func([]uint64)) func(*rig, *rand.Rand) translate {
@@ -114,7 +114,7 @@ func TestWalksAgreeWithPackagePagetable(t *testing.T) {
 			})
 			r.first(sid, p, 7, set...)
 			f.HAW = 48
-			return single(open(r, r.f, f, list[0], levels, true))
+			return single(open(r, r.F, f, list[0], levels, true))
 		}
 	}
 	for _, c := range []struct {
@@ -145,15 +145,15 @@ func TestWalksAgreeWithPackagePagetable(t *testing.T) {
 					if rng.IntN(4) > 0 {
 						e = e&^spec.FSADDR.Mask() | uint64(list[rng.IntN(len(list))])
 					}
-					r.put(table+8*j, e)
+					r.Put(table+8*j, e)
 				}
 			}
 			for i := range uint64(16) { // outputs: 16 GiB of large pages, some of them bad
-				r.put(r.pte(g.ss, i<<30, 2), rng.Uint64N(1<<10)<<30|(ssRW|1<<7)^flip(rng, ssR, ssW, 1<<62))
+				r.Put(r.pte(g.ss, i<<30, 2), rng.Uint64N(1<<10)<<30|(ssRW|1<<7)^flip(rng, ssR, ssW, 1<<62))
 			}
-			r.put(r.pasidEntry(sid, p)+16, uint64(list[0]))
-			ss := open(r, r.f, pagetable.VTDSS{HAW: 48, Snoop: true}, g.ss, 4, false)
-			fs := open(r, guestMemory{r.f, ss}, pagetable.X86{HAW: 48}, list[0], 4, true)
+			r.Put(r.pasidEntry(sid, p)+16, uint64(list[0]))
+			ss := open(r, r.F, pagetable.VTDSS{HAW: 48, Snoop: true}, g.ss, 4, false)
+			fs := open(r, guestMemory{r.F, ss}, pagetable.X86{HAW: 48}, list[0], 4, true)
 			return func(va uint64) (pa emu.PA, lg2 uint8, perm emu.Access, ok bool) {
 				a, ok := fs.Lookup(emu.IOVA(va))
 				if !ok {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/mem"
 	"github.com/iommulab/iommulab/emu/timing"
 	"github.com/iommulab/iommulab/emu/vtd"
@@ -63,22 +64,22 @@ func crowdRig(t testing.TB, seed uint64, change ...func(*vtd.Config)) (*rig, *ra
 func TestCountersAgreeWithCachesAndExecutor_Functional(t *testing.T) {
 	for seed := range uint64(4) {
 		r, rng := crowdRig(t, seed, pms(len(allEvents)), func(c *vtd.Config) { c.CM = seed&2 != 0 })
-		m := &busCounter{Memory: r.m}
-		r.f = emu.NewFunctional(r.u, m)
+		m := &busCounter{Memory: r.Mem}
+		r.F = emu.NewFunctional(r.u, m)
 		r.useAll()
-		before, requests := stats(r.u), uint64(0)
+		before, requests := emutest.Stats(r.u), uint64(0)
 		m.reads = 0
 		for i := range 20000 {
 			var q emu.Request
 			randomRequest(rng, &q)
-			r.do(q)
+			r.Do(q)
 			requests++
 			if i%97 == 0 {
 				r.clearFaults()
 				r.submitGlobal()
 			}
 		}
-		want := append([]uint64{requests, m.reads, m.swaps}, cacheCounts(before, stats(r.u))...)
+		want := append([]uint64{requests, m.reads, m.swaps}, cacheCounts(before, emutest.Stats(r.u))...)
 		want = append(want, make([]uint64, timedEvents)...) // nothing here has a clock
 		require.Equal(t, want, r.counters(), "seed %d", seed)
 		require.Equal(t, seed&1 != 0, m.swaps > 0)
@@ -95,7 +96,7 @@ func TestFusedLookupCountsAsStepDoes(t *testing.T) {
 		for i := range got {
 			r, rng := crowdRig(t, seed, pms(60, func(p *vtd.PerfConfig) { p.CntrOff = 0x8000 }))
 			if i == 1 {
-				r.f.Trace = func(*emu.Txn) {} // no fused look-ups
+				r.F.Trace = func(*emu.Txn) {} // no fused look-ups
 			}
 			n := 0
 			for _, e := range allEvents[:len(allEvents)-timedEvents] {
@@ -109,7 +110,7 @@ func TestFusedLookupCountsAsStepDoes(t *testing.T) {
 			for range 10000 {
 				var q emu.Request
 				randomRequest(rng, &q)
-				r.do(q)
+				r.Do(q)
 			}
 			for c := range n {
 				got[i] = append(got[i], r.counter(c))
@@ -189,7 +190,7 @@ func (c *issuer) Restore(d *emu.Decoder) error { return d.Err() }
 func timed(t *testing.T, r *rig, rng *rand.Rand, n int) (*timing.Machine, *issuer) {
 	p, err := timing.LoadPreset("default")
 	require.NoError(t, err)
-	m := timing.New(p.Params, r.m)
+	m := timing.New(p.Params, r.Mem)
 	m.AddUnit(r.u, 32)
 	c := &issuer{m: m, rng: rng, left: n, last: map[*emu.Txn]uint64{}, walk: map[*emu.Txn]uint64{}, done: map[*emu.Request]uint64{}}
 	c.dev = m.AddClient(c)
@@ -209,7 +210,7 @@ func TestCountersAgreeWithCachesAndExecutor_Timed(t *testing.T) {
 		m.Trace = c.trace
 		m.RunUntil(1000)
 		r.useAll()
-		before := stats(r.u)
+		before := emutest.Stats(r.u)
 		c.run()
 		s := m.UnitStats(0)
 		want := append([]uint64{c.ended, s.MemoryReads, c.swaps}, cacheCounts(before, s.Cache)...)
@@ -273,7 +274,7 @@ func TestOccupancyOfLoneWalksIsTheClosedFormula(t *testing.T) {
 	}
 	r.legacy()
 	m, c := timed(t, r, nil, 0)
-	r.access(sid, iova, emu.Read) // table and entry are cached
+	r.Access(sid, iova, emu.Read) // table and entry are cached
 	r.use(0, spec.GroupGeneral, spec.EventTotalOccupancy, nil)
 	r.use(1, spec.GroupGeneral, spec.EventWalkOccupancy, nil)
 	r.use(2, spec.GroupGeneral, spec.EventMemOccupancy, nil)
@@ -300,20 +301,20 @@ func TestEntryFetchesAreNoPageWalks(t *testing.T) {
 	for m.Step() {
 	}
 	require.EqualValues(t, 1, c.ended)
-	require.True(t, spec.FstsPPF.On(r.r32(spec.OffFSTS)), "reserved bits")
+	require.True(t, spec.FstsPPF.On(r.R32(spec.OffFSTS)), "reserved bits")
 	require.Zero(t, r.counter(0))
 }
 
 func TestEventsInTimeNeedAClock(t *testing.T) {
 	r := newRig(t, pms(1))
 	const want = spec.EventClocks | spec.EventWalkOccupancy | spec.EventTotalOccupancy | spec.EventMemOccupancy
-	require.Zero(t, r.r64(spec.OffPERFEVNTCAP0)&want)
+	require.Zero(t, r.R64(spec.OffPERFEVNTCAP0)&want)
 	require.EqualValues(t, spec.ECFailed, r.tryUse(0, spec.GroupGeneral, spec.EventClocks, nil))
 	m := timing.New(timing.Params{}, mem.New())
 	m.AddUnit(r.u, 1)
-	require.EqualValues(t, want, r.r64(spec.OffPERFEVNTCAP0)&want)
+	require.EqualValues(t, want, r.R64(spec.OffPERFEVNTCAP0)&want)
 	r.u.Reset(emu.ResetCold)
-	require.EqualValues(t, want, r.r64(spec.OffPERFEVNTCAP0)&want)
+	require.EqualValues(t, want, r.R64(spec.OffPERFEVNTCAP0)&want)
 	m.RunUntil(7)
 	r.use(0, spec.GroupGeneral, spec.EventClocks, nil)
 	m.RunUntil(107)
@@ -333,7 +334,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(50, func() {
 		for _, addr := range []emu.IOVA{iova, iova, iova + 4096} { // a hit by Lookup, and a fault
 			q.Addr = addr
-			r.f.Translate(&q, &res)
+			r.F.Translate(&q, &res)
 		}
 	}))
 	require.NotZero(t, r.counter(0))

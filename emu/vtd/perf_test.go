@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/timing"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
@@ -26,36 +27,36 @@ func pms(n int, change ...func(*vtd.PerfConfig)) func(*vtd.Config) {
 
 // ecmd gives an enhanced command and returns its status.
 func (r *rig) ecmd(cmd, operand uint64) uint64 {
-	r.w64(spec.OffECEO, 0)
-	r.w64(spec.OffECMD, spec.EcmdCMD.Put(cmd)|spec.EcmdOA.Put(operand))
-	v := r.r64(spec.OffECRSP)
-	require.False(r.t, spec.EcrspIP.On(v))
+	r.W64(spec.OffECEO, 0)
+	r.W64(spec.OffECMD, spec.EcmdCMD.Put(cmd)|spec.EcmdOA.Put(operand))
+	v := r.R64(spec.OffECRSP)
+	require.False(r.T, spec.EcrspIP.On(v))
 	return spec.EcrspSC.Of(v)
 }
 
 func (r *rig) cfgAt(i int) uint32 {
-	return uint32(r.r32(spec.OffPERFCFGOFF)) + uint32(i)*spec.PerfBlock
+	return uint32(r.R32(spec.OffPERFCFGOFF)) + uint32(i)*spec.PerfBlock
 }
 
 // counter reads counter i as a driver finds it.
 func (r *rig) counter(i int) uint64 {
-	stride := uint32(1024) << spec.PerfcapCS.Of(r.r64(spec.OffPERFCAP))
-	return r.r64(uint32(r.r32(spec.OffPERFCNTROFF)) + uint32(i)*stride)
+	stride := uint32(1024) << spec.PerfcapCS.Of(r.R64(spec.OffPERFCAP))
+	return r.R64(uint32(r.R32(spec.OffPERFCNTROFF)) + uint32(i)*stride)
 }
 
 // use lets counter i count events of a group, with values for filters.
 func (r *rig) use(i int, group, events uint64, filters map[uint32]uint64) {
-	require.Zero(r.t, r.tryUse(i, group, events, filters))
-	require.True(r.t, spec.CntrcfgEN.On(r.r64(r.cfgAt(i))))
+	require.Zero(r.T, r.tryUse(i, group, events, filters))
+	require.True(r.T, spec.CntrcfgEN.On(r.R64(r.cfgAt(i))))
 }
 
 // tryUse is use where the unit may refuse; it returns the status.
 func (r *rig) tryUse(i int, group, events uint64, filters map[uint32]uint64) uint64 {
 	at := r.cfgAt(i)
-	r.w64(at, spec.CntrcfgIO.Put(1)|spec.CntrcfgEGI.Put(group)|spec.CntrcfgES.Put(events))
+	r.W64(at, spec.CntrcfgIO.Put(1)|spec.CntrcfgEGI.Put(group)|spec.CntrcfgES.Put(events))
 	for f := range uint32(spec.NumFilters) {
 		v, on := filters[f]
-		r.w32(at+spec.OffFilter0+4*f, spec.FilterEN.PutBool(on)|v)
+		r.W32(at+spec.OffFilter0+4*f, spec.FilterEN.PutBool(on)|v)
 	}
 	return r.ecmd(spec.EcmdEnable, uint64(i))
 }
@@ -76,7 +77,7 @@ const timedEvents = 4
 // useAll uses a counter for each of the events that the unit has.
 func (r *rig) useAll() {
 	for i, e := range allEvents {
-		if e[1]&^r.r64(spec.OffPERFEVNTCAP0+8*uint32(e[0])) == 0 {
+		if e[1]&^r.R64(spec.OffPERFEVNTCAP0+8*uint32(e[0])) == 0 {
 			r.use(i, e[0], e[1], nil)
 		}
 	}
@@ -89,38 +90,38 @@ func (r *rig) counters() (v []uint64) {
 	return v
 }
 
-func (r *rig) frozen() uint64     { return r.r64(uint32(r.r32(spec.OffPERFFRZOFF))) }
-func (r *rig) overflowed() uint64 { return r.r64(uint32(r.r32(spec.OffPERFOVFOFF))) }
+func (r *rig) frozen() uint64     { return r.R64(uint32(r.R32(spec.OffPERFFRZOFF))) }
+func (r *rig) overflowed() uint64 { return r.R64(uint32(r.R32(spec.OffPERFOVFOFF))) }
 func (r *rig) window() uint32     { c := r.u.Config(); return c.Window() }
 
 // setCounter writes counter i.
 func (r *rig) setCounter(i int, v uint64) {
-	r.w64(uint32(r.r32(spec.OffPERFCNTROFF))+uint32(i)<<10, v)
+	r.W64(uint32(r.R32(spec.OffPERFCNTROFF))+uint32(i)<<10, v)
 }
 
 // A driver takes the counters only with an interrupt and four commands.
 func TestWhatDriversRequireIsAdvertised(t *testing.T) {
 	r := newRig(t, pms(8))
-	require.True(t, spec.EcapPMS.On(r.r64(spec.OffECAP)))
-	require.True(t, spec.CapECMDS.On(r.r64(spec.OffCAP)))
-	v := r.r64(spec.OffPERFCAP)
+	require.True(t, spec.EcapPMS.On(r.R64(spec.OffECAP)))
+	require.True(t, spec.CapECMDS.On(r.R64(spec.OffCAP)))
+	v := r.R64(spec.OffPERFCAP)
 	require.EqualValues(t, 8|48<<16|5<<24|0x1f<<32|1<<49|1<<50, v, "%#x", v)
 	plain := newRig(t, noInterrupts, pms(8))
-	require.EqualValues(t, 4, plain.r64(spec.OffPERFCAP)>>24&0x1f, "no interrupt remapping")
-	require.EqualValues(t, 0x3f<<48, r.r64(spec.OffECCAP0+24))
+	require.EqualValues(t, 4, plain.R64(spec.OffPERFCAP)>>24&0x1f, "no interrupt remapping")
+	require.EqualValues(t, 0x3f<<48, r.R64(spec.OffECCAP0+24))
 	for off := uint32(0x420); off < spec.OffECCAP0+24; off += 8 {
-		require.Zero(t, r.r64(off), "ECSTS and the other ECCAP")
+		require.Zero(t, r.R64(off), "ECSTS and the other ECCAP")
 	}
-	require.EqualValues(t, 0x8000_0000, r.r32(spec.OffPERFINTRCTL))
-	require.Zero(t, r.r32(r.cfgAt(7)+spec.OffPERFCNTRCAP), "no capabilities per counter")
+	require.EqualValues(t, 0x8000_0000, r.R32(spec.OffPERFINTRCTL))
+	require.Zero(t, r.R32(r.cfgAt(7)+spec.OffPERFCNTRCAP), "no capabilities per counter")
 	require.EqualValues(t, 0x8000, r.window(), "counters end at 0x5c08")
 }
 
 func TestUnitWithoutPMSHasNoCounters(t *testing.T) {
 	r := newRig(t)
 	for off := uint32(spec.OffPERFCAP); off < 0x480; off += 8 {
-		r.w64(off, ^uint64(0))
-		require.Zero(t, r.r64(off), "%#x", off)
+		r.W64(off, ^uint64(0))
+		require.Zero(t, r.R64(off), "%#x", off)
 	}
 	require.EqualValues(t, spec.Window, r.window())
 }
@@ -128,8 +129,8 @@ func TestUnitWithoutPMSHasNoCounters(t *testing.T) {
 func TestEnhancedCommands(t *testing.T) {
 	r := newRig(t, pms(2))
 	r.legacy()
-	count := func() uint64 { r.access(sid, iova, emu.Read); return r.counter(1) }
-	r.w64(r.cfgAt(1), spec.CntrcfgES.Put(spec.EventRequests))
+	count := func() uint64 { r.Access(sid, iova, emu.Read); return r.counter(1) }
+	r.W64(r.cfgAt(1), spec.CntrcfgES.Put(spec.EventRequests))
 	require.Zero(t, count(), "not enabled")
 	require.Zero(t, r.ecmd(spec.EcmdEnable, 1))
 	require.EqualValues(t, 1, count())
@@ -142,14 +143,14 @@ func TestEnhancedCommands(t *testing.T) {
 	require.Zero(t, r.ecmd(spec.EcmdFreeze, 0))
 	require.Zero(t, r.ecmd(spec.EcmdDisable, 1))
 	require.EqualValues(t, 1, r.frozen(), "disabling unfreezes")
-	require.False(t, spec.CntrcfgEN.On(r.r64(r.cfgAt(1))))
+	require.False(t, spec.CntrcfgEN.On(r.R64(r.cfgAt(1))))
 	require.EqualValues(t, 2, count())
 	require.Zero(t, r.ecmd(spec.EcmdEnable, 1))
 	require.EqualValues(t, 3, count(), "enabling does not clear")
 	require.Zero(t, r.ecmd(spec.EcmdResetValues, 0))
 	require.EqualValues(t, 1, count())
 	require.Zero(t, r.ecmd(spec.EcmdResetConfig, 0))
-	require.Zero(t, r.r64(r.cfgAt(1)))
+	require.Zero(t, r.R64(r.cfgAt(1)))
 	require.EqualValues(t, 1, count())
 	require.Zero(t, r.frozen())
 
@@ -165,12 +166,12 @@ func TestEnhancedCommandTakesTimeAndDropsAnother(t *testing.T) {
 	r := newRig(t, pms(2))
 	w := r.u.WriteReg(spec.OffECMD, 8, spec.EcmdFreeze)
 	require.Equal(t, vtd.EngineCommand.Set(), w)
-	require.True(t, spec.EcrspIP.On(r.r64(spec.OffECRSP)))
+	require.True(t, spec.EcrspIP.On(r.R64(spec.OffECRSP)))
 	require.Zero(t, r.u.WriteReg(spec.OffECMD, 8, spec.EcmdEnable|spec.EcmdOA.Put(1)))
 	require.Zero(t, r.u.WriteReg(spec.OffECEO, 8, 1))
-	require.Zero(t, r.r64(spec.OffECMD), "write-only")
-	r.f.Wake(w)
-	require.Zero(t, r.r64(spec.OffECRSP))
+	require.Zero(t, r.R64(spec.OffECMD), "write-only")
+	r.F.Wake(w)
+	require.Zero(t, r.R64(spec.OffECRSP))
 	require.EqualValues(t, 3, r.frozen(), "the first one")
 	// By halves: the low one starts it.
 	require.Zero(t, r.u.WriteReg(spec.OffECMD+4, 4, 0))
@@ -181,13 +182,13 @@ func TestEnhancedCommandIsAbortedByACommandInFlight(t *testing.T) {
 	for _, begun := range []bool{false, true} {
 		r := newRig(t, pms(1))
 		r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdSRTP.Mask())
-		s := r.begin(emu.Request{Type: emu.Job, Job: vtd.EngineCommand, PASID: emu.NoPASID})
+		s := r.Begin(emu.Request{Type: emu.Job, Job: vtd.EngineCommand, PASID: emu.NoPASID})
 		if begun {
-			s.until(func(a *emu.Act) bool { return a.Op == emu.OpDelay })
+			s.Until(func(a *emu.Act) bool { return a.Op == emu.OpDelay })
 		}
 		require.Zero(t, r.u.WriteReg(spec.OffECMD, 8, spec.EcmdFreeze))
-		require.EqualValues(t, spec.EcrspSC.Put(spec.ECAborted), r.r64(spec.OffECRSP))
-		for s.next() {
+		require.EqualValues(t, spec.EcrspSC.Put(spec.ECAborted), r.R64(spec.OffECRSP))
+		for s.Next() {
 		}
 		require.Zero(t, r.frozen())
 		require.Zero(t, r.ecmd(spec.EcmdFreeze, 0))
@@ -197,15 +198,15 @@ func TestEnhancedCommandIsAbortedByACommandInFlight(t *testing.T) {
 func TestConfigurationIsReadOnlyWhileEnabled(t *testing.T) {
 	for _, cwe := range []bool{false, true} {
 		r := newRig(t, pms(2, func(p *vtd.PerfConfig) { p.CWE = cwe }))
-		r.w64(r.cfgAt(0), ^uint64(0))
-		require.EqualValues(t, spec.CntrcfgIO.Mask()|spec.CntrcfgGFO.Mask()|spec.CntrcfgEGI.Mask()|spec.CntrcfgES.Mask(), r.r64(r.cfgAt(0)))
+		r.W64(r.cfgAt(0), ^uint64(0))
+		require.EqualValues(t, spec.CntrcfgIO.Mask()|spec.CntrcfgGFO.Mask()|spec.CntrcfgEGI.Mask()|spec.CntrcfgES.Mask(), r.R64(r.cfgAt(0)))
 		r.use(0, spec.GroupIOTLB, spec.EventIOTLBHit, map[uint32]uint64{spec.FilterDomain: 7})
-		cfg, filter := r.r64(r.cfgAt(0)), r.r32(r.cfgAt(0)+0xc)
-		r.w64(r.cfgAt(0), 0)
-		r.w32(r.cfgAt(0)+4, 0)
-		r.w32(r.cfgAt(0)+0xc, 0)
-		require.Equal(t, cfg, r.r64(r.cfgAt(0)))
-		require.Equal(t, filter, r.r32(r.cfgAt(0)+0xc))
+		cfg, filter := r.R64(r.cfgAt(0)), r.R32(r.cfgAt(0)+0xc)
+		r.W64(r.cfgAt(0), 0)
+		r.W32(r.cfgAt(0)+4, 0)
+		r.W32(r.cfgAt(0)+0xc, 0)
+		require.Equal(t, cfg, r.R64(r.cfgAt(0)))
+		require.Equal(t, filter, r.R32(r.cfgAt(0)+0xc))
 		r.setCounter(0, 77)
 		require.Equal(t, cwe, r.counter(0) == 77)
 		r.setCounter(1, ^uint64(0))
@@ -213,8 +214,8 @@ func TestConfigurationIsReadOnlyWhileEnabled(t *testing.T) {
 		require.Zero(t, r.ecmd(spec.EcmdDisable, 0))
 		r.setCounter(0, 78)
 		require.EqualValues(t, 78, r.counter(0))
-		r.w64(r.cfgAt(0), 0)
-		require.Zero(t, r.r64(r.cfgAt(0)))
+		r.W64(r.cfgAt(0), 0)
+		require.Zero(t, r.R64(r.cfgAt(0)))
 	}
 }
 
@@ -261,7 +262,7 @@ func TestEnableChecksTheConfiguration(t *testing.T) {
 			want = spec.ECFailed
 		}
 		require.Equal(t, want, r.tryUse(0, c.group, c.events, filters), c.name)
-		require.Equal(t, !c.bad, spec.CntrcfgEN.On(r.r64(r.cfgAt(0))), c.name)
+		require.Equal(t, !c.bad, spec.CntrcfgEN.On(r.R64(r.cfgAt(0))), c.name)
 		require.Zero(t, r.ecmd(spec.EcmdDisable, 0))
 	}
 	reserved := map[uint32]uint64{pasid: spec.FilterPFM.Put(3)}
@@ -274,9 +275,9 @@ func TestFiltersNarrowWhatIsCounted(t *testing.T) {
 		r := newRig(t, pms(1))
 		r.mapPage(r.bind(sid, 5, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
 		top := r.bind(hiSID, 0, spec.PGTTSecond, 8)
-		r.put(r.pte(top, 0, 1), 0x20_0000|ssRW|1<<7)
+		r.Put(r.pte(top, 0, 1), 0x20_0000|ssRW|1<<7)
 		ctx := r.smContext(hiSID)
-		r.put(ctx, r.get(ctx)|spec.SMCtxDTE.Mask())
+		r.Put(ctx, r.Get(ctx)|spec.SMCtxDTE.Mask())
 		r.scalable()
 		return r
 	}
@@ -308,17 +309,17 @@ func TestFiltersNarrowWhatIsCounted(t *testing.T) {
 		for _, trace := range []bool{false, true} {
 			r := setUp()
 			if trace {
-				r.f.Trace = func(*emu.Txn) {}
+				r.F.Trace = func(*emu.Txn) {}
 			}
 			r.use(0, c.group, c.event, c.filters)
 			for range 2 {
-				r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
+				r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
 			}
 			for range 4 {
-				r.ok(r.access(hiSID, 0x3000, emu.Read), 0x20_3000)
+				r.RequireOK(r.Access(hiSID, 0x3000, emu.Read), 0x20_3000)
 			}
 			q := emu.Request{Type: emu.TranslationReq, Source: hiSID, Addr: 0x20_0000, PASID: emu.NoPASID, Access: emu.Read}
-			require.Equal(t, emu.OK, r.do(q).Status)
+			require.Equal(t, emu.OK, r.Do(q).Status)
 			require.Equal(t, c.want, r.counter(0), c.name)
 		}
 	}
@@ -327,12 +328,12 @@ func TestFiltersNarrowWhatIsCounted(t *testing.T) {
 func TestFilterThatIsNotAdvertisedReadsZero(t *testing.T) {
 	r := newRig(t, pms(1, func(p *vtd.PerfConfig) { p.Filters = 1 << spec.FilterPASID }))
 	for f := range uint32(spec.NumFilters) {
-		r.w32(r.cfgAt(0)+spec.OffFilter0+4*f, 0xffff_ffff)
+		r.W32(r.cfgAt(0)+spec.OffFilter0+4*f, 0xffff_ffff)
 		want := uint64(0)
 		if f == spec.FilterPASID {
 			want = 0x803f_ffff
 		}
-		require.Equal(t, want, r.r32(r.cfgAt(0)+spec.OffFilter0+4*f))
+		require.Equal(t, want, r.R32(r.cfgAt(0)+spec.OffFilter0+4*f))
 	}
 }
 
@@ -340,11 +341,11 @@ func TestLimitedCounters(t *testing.T) {
 	r := newRig(t, pms(2, func(p *vtd.PerfConfig) {
 		p.Limited = [][spec.NumEventGroups]uint32{{}, {spec.GroupIOTLB: spec.EventIOTLBHit, spec.GroupGeneral: spec.EventRequests}}
 	}))
-	require.True(t, spec.PerfcapPCCS.On(r.r64(spec.OffPERFCAP)))
-	require.EqualValues(t, 2<<28|1<<17|1<<16|48<<8|1, r.r32(r.cfgAt(1)+spec.OffPERFCNTRCAP))
-	require.EqualValues(t, spec.EventRequests, r.r32(r.cfgAt(1)+spec.OffCNTREVCAP0))
-	require.EqualValues(t, 3<<28|spec.EventIOTLBHit, r.r32(r.cfgAt(1)+spec.OffCNTREVCAP0+4))
-	require.EqualValues(t, 1<<17|1<<16|48<<8, r.r32(r.cfgAt(0)+spec.OffPERFCNTRCAP))
+	require.True(t, spec.PerfcapPCCS.On(r.R64(spec.OffPERFCAP)))
+	require.EqualValues(t, 2<<28|1<<17|1<<16|48<<8|1, r.R32(r.cfgAt(1)+spec.OffPERFCNTRCAP))
+	require.EqualValues(t, spec.EventRequests, r.R32(r.cfgAt(1)+spec.OffCNTREVCAP0))
+	require.EqualValues(t, 3<<28|spec.EventIOTLBHit, r.R32(r.cfgAt(1)+spec.OffCNTREVCAP0+4))
+	require.EqualValues(t, 1<<17|1<<16|48<<8, r.R32(r.cfgAt(0)+spec.OffPERFCNTRCAP))
 	r.use(0, spec.GroupIOTLB, spec.EventIOTLBLookup|spec.EventIOTLBHit, nil)
 	r.use(1, spec.GroupIOTLB, spec.EventIOTLBHit, nil)
 	require.Zero(t, r.ecmd(spec.EcmdDisable, 1))
@@ -355,7 +356,7 @@ func TestLimitedCounters(t *testing.T) {
 func TestEventsOfferedAreThoseOfTheConfiguration(t *testing.T) {
 	offered := func(r *rig) (e [5]uint64) {
 		for g := range uint32(5) {
-			e[g] = r.r64(spec.OffPERFEVNTCAP0 + 8*g)
+			e[g] = r.R64(spec.OffPERFEVNTCAP0 + 8*g)
 		}
 		return e
 	}
@@ -387,18 +388,18 @@ func TestOverflowSetsStatusAndInterrupts(t *testing.T) {
 	for _, trace := range []bool{false, true} {
 		r := newRig(t, pms(3, narrow))
 		if trace {
-			r.f.Trace = func(*emu.Txn) {}
+			r.F.Trace = func(*emu.Txn) {}
 		}
 		r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
 		r.legacy()
-		r.w32(spec.OffPERFINTRDATA, 0x43)
-		r.w32(spec.OffPERFINTRADDR, msiTo)
-		r.w32(spec.OffPERFINTRCTL, 0)
+		r.W32(spec.OffPERFINTRDATA, 0x43)
+		r.W32(spec.OffPERFINTRADDR, msiTo)
+		r.W32(spec.OffPERFINTRCTL, 0)
 		r.use(0, spec.GroupGeneral, spec.EventRequests, nil)
 		r.use(2, spec.GroupIOTLB, spec.EventIOTLBHit|spec.EventIOTLBLookup, nil)
 		run := func(n int) {
 			for range n {
-				r.ok(r.access(sid, iova, emu.Read), 0x5000)
+				r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 			}
 		}
 		run(128)
@@ -407,22 +408,22 @@ func TestOverflowSetsStatusAndInterrupts(t *testing.T) {
 		run(1)
 		require.EqualValues(t, 1, r.counter(2))
 		require.EqualValues(t, 4, r.overflowed())
-		require.EqualValues(t, 1, r.r32(spec.OffPERFINTRSTS))
-		require.Equal(t, []uint32{0x43}, r.msi)
+		require.EqualValues(t, 1, r.R32(spec.OffPERFINTRSTS))
+		require.Equal(t, []uint32{0x43}, r.MSI)
 		run(127)
 		require.EqualValues(t, 5, r.overflowed())
-		require.Len(t, r.msi, 1, "no second message while the first status stands")
-		r.w64(uint32(r.r32(spec.OffPERFOVFOFF)), 4)
+		require.Len(t, r.MSI, 1, "no second message while the first status stands")
+		r.W64(uint32(r.R32(spec.OffPERFOVFOFF)), 4)
 		require.EqualValues(t, 1, r.overflowed())
-		r.w32(spec.OffPERFINTRSTS, 1)
-		require.Zero(t, r.r32(spec.OffPERFINTRSTS))
-		r.w32(spec.OffPERFINTRCTL, spec.EventIM.Mask())
+		r.W32(spec.OffPERFINTRSTS, 1)
+		require.Zero(t, r.R32(spec.OffPERFINTRSTS))
+		r.W32(spec.OffPERFINTRCTL, spec.EventIM.Mask())
 		run(128)
-		require.Len(t, r.msi, 1, "masked")
-		require.True(t, spec.EventIP.On(r.r32(spec.OffPERFINTRCTL)))
-		r.w32(spec.OffPERFINTRCTL, 0)
-		require.Len(t, r.msi, 2)
-		require.False(t, spec.EventIP.On(r.r32(spec.OffPERFINTRCTL)))
+		require.Len(t, r.MSI, 1, "masked")
+		require.True(t, spec.EventIP.On(r.R32(spec.OffPERFINTRCTL)))
+		r.W32(spec.OffPERFINTRCTL, 0)
+		require.Len(t, r.MSI, 2)
+		require.False(t, spec.EventIP.On(r.R32(spec.OffPERFINTRCTL)))
 	}
 }
 
@@ -432,19 +433,19 @@ func TestOverflowOfTheFirstEvent(t *testing.T) {
 		r := newRig(t, pms(2))
 		r.legacy()
 		r.setCounter(0, ^uint64(0))
-		r.w64(r.cfgAt(0), cfg|spec.CntrcfgES.Put(spec.EventRequests))
+		r.W64(r.cfgAt(0), cfg|spec.CntrcfgES.Put(spec.EventRequests))
 		require.Zero(t, r.ecmd(spec.EcmdEnable, 0))
 		r.use(1, spec.GroupGeneral, spec.EventRequests, nil)
 		for range 3 {
-			r.access(sid, iova, emu.Read)
+			r.Access(sid, iova, emu.Read)
 		}
 		require.EqualValues(t, 1, r.overflowed(), name)
-		require.Equal(t, cfg == spec.CntrcfgIO.Mask(), r.r32(spec.OffPERFINTRSTS) == 1, name)
+		require.Equal(t, cfg == spec.CntrcfgIO.Mask(), r.R32(spec.OffPERFINTRSTS) == 1, name)
 		if cfg == spec.CntrcfgGFO.Mask() {
 			require.EqualValues(t, 3, r.frozen())
 			require.Equal(t, []uint64{0, 1}, []uint64{r.counter(0), r.counter(1)})
 			require.Zero(t, r.ecmd(spec.EcmdUnfreeze, 0))
-			r.access(sid, iova, emu.Read)
+			r.Access(sid, iova, emu.Read)
 			require.Equal(t, []uint64{1, 2}, []uint64{r.counter(0), r.counter(1)})
 			continue
 		}
@@ -455,25 +456,25 @@ func TestOverflowOfTheFirstEvent(t *testing.T) {
 
 func TestGlobalFreezeMayBeAbsent(t *testing.T) {
 	r := newRig(t, pms(1, func(p *vtd.PerfConfig) { p.GFS = false }))
-	require.False(t, spec.PerfcapGFS.On(r.r64(spec.OffPERFCAP)))
-	r.w64(r.cfgAt(0), ^uint64(0))
-	require.False(t, spec.CntrcfgGFO.On(r.r64(r.cfgAt(0))))
+	require.False(t, spec.PerfcapGFS.On(r.R64(spec.OffPERFCAP)))
+	r.W64(r.cfgAt(0), ^uint64(0))
+	require.False(t, spec.CntrcfgGFO.On(r.R64(r.cfgAt(0))))
 }
 
 func TestOverflowOfTheClockInterruptsAtTheNextAccess(t *testing.T) {
 	r := newRig(t, pms(1, narrow))
-	m := timing.New(timing.Params{}, r.m)
+	m := timing.New(timing.Params{}, r.Mem)
 	m.AddUnit(r.u, 1)
-	r.w32(spec.OffPERFINTRADDR, msiTo)
-	r.w32(spec.OffPERFINTRCTL, 0)
+	r.W32(spec.OffPERFINTRADDR, msiTo)
+	r.W32(spec.OffPERFINTRCTL, 0)
 	r.use(0, spec.GroupGeneral, spec.EventClocks, nil)
 	m.RunUntil(255)
 	require.Zero(t, r.overflowed())
 	m.RunUntil(256)
 	require.EqualValues(t, 1, r.overflowed())
-	require.Empty(t, r.msi)
-	r.w32(spec.OffPERFINTRDATA, 9)
-	require.Equal(t, []uint32{9}, r.msi)
+	require.Empty(t, r.MSI)
+	r.W32(spec.OffPERFINTRDATA, 9)
+	require.Equal(t, []uint32{9}, r.MSI)
 }
 
 func TestCountersAreSavedAndLoaded(t *testing.T) {
@@ -485,12 +486,12 @@ func TestCountersAreSavedAndLoaded(t *testing.T) {
 	r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
 	r.legacy()
 	r.use(2, spec.GroupGeneral, spec.EventRequests, nil)
-	r.access(sid, iova, emu.Read)
-	b := save(r.u)
+	r.Access(sid, iova, emu.Read)
+	b := emutest.Save(r.u)
 	u, err := vtd.New(r.u.Config())
 	require.NoError(t, err)
 	require.NoError(t, u.Restore(emu.NewDecoder(b)))
-	require.Equal(t, b, save(u))
+	require.Equal(t, b, emutest.Save(u))
 	at := uint32(0x3000 + 2<<11)
 	var res emu.Result
 	q := dma(emu.Read)
@@ -505,20 +506,20 @@ func TestCountersAreSavedAndLoaded(t *testing.T) {
 		}
 		var img emu.RegImage
 		for off := uint32(0); off < r.window(); off += 8 {
-			img = append(img, emu.RegValue{Off: off, Size: 8, Value: r.r64(off)})
+			img = append(img, emu.RegValue{Off: off, Size: 8, Value: r.R64(off)})
 		}
 		other := newRig(t)
 		require.NoError(t, other.u.Load(img))
 		require.Empty(t, other.u.Unmodelled())
 		for _, v := range img {
-			require.Equal(t, v.Value, other.r64(v.Off), "%#x", v.Off)
+			require.Equal(t, v.Value, other.R64(v.Off), "%#x", v.Off)
 		}
 		require.Equal(t, r.u.Config().Perf.Limited, other.u.Config().Perf.Limited)
-		b = save(other.u)
+		b = emutest.Save(other.u)
 		third := newRig(t)
 		require.NoError(t, third.u.Restore(emu.NewDecoder(b)))
-		require.Equal(t, b, save(third.u))
-		third.access(sid, iova, emu.Read)
+		require.Equal(t, b, emutest.Save(third.u))
+		third.Access(sid, iova, emu.Read)
 		require.Equal(t, freeze, third.counter(2) == 1, "it goes on as it was")
 
 		img[spec.OffPERFCAP/8].Value &^= spec.PerfcapIOS.Mask()

@@ -44,17 +44,17 @@ func TestPostingByNotificationState(t *testing.T) {
 	} {
 		for _, extended := range []bool{false, true} {
 			r := newRig(t)
-			r.put(pidAt, 0, 0, 1<<4, 0, control(c.flags, extended), 0, 0, 0)
+			r.Put(pidAt, 0, 0, 1<<4, 0, control(c.flags, extended), 0, 0, 0)
 			e := postedIRTE(0xa3, pidAt)
 			e[0] |= spec.IrteURG.PutBool(c.urgent)
 			r.putIRTE(r.remapping(extended), 5, e)
 			res := r.irq(sid, handle(5), 0)
-			require.EqualValues(t, 1<<4|1<<(0xa3-128), r.get(pidAt+16), "request bit")
+			require.EqualValues(t, 1<<4|1<<(0xa3-128), r.Get(pidAt+16), "request bit")
 			want := control(c.flags, extended)
 			if !c.notify {
 				require.Equal(t, emu.Posted, res.Status)
-				require.Equal(t, want, r.get(pidAt+32))
-				require.Empty(t, r.msi, "nothing is sent")
+				require.Equal(t, want, r.Get(pidAt+32))
+				require.Empty(t, r.MSI, "nothing is sent")
 				continue
 			}
 			to := emu.PA(0xfee0_5000)
@@ -62,7 +62,7 @@ func TestPostingByNotificationState(t *testing.T) {
 				to = 0x100_fee0_5000
 			}
 			r.interrupts(res, to, 0x40f2)
-			require.Equal(t, want|pidON, r.get(pidAt+32))
+			require.Equal(t, want|pidON, r.Get(pidAt+32))
 			// Until software clears ON there is no second notification.
 			require.Equal(t, emu.Posted, r.irq(sid, handle(5), 0).Status)
 		}
@@ -72,7 +72,7 @@ func TestPostingByNotificationState(t *testing.T) {
 func TestPostingSetsTheBitOfEachVector(t *testing.T) {
 	r := newRig(t)
 	table := r.remapping(false)
-	r.put(pidAt, 0, 0, 0, 0, control(pidSN, false), 0, 0, 0)
+	r.Put(pidAt, 0, 0, 0, 0, control(pidSN, false), 0, 0, 0)
 	r.queue(false)
 	for v := range uint64(256) {
 		r.putIRTE(table, int(v%32), postedIRTE(v, pidAt))
@@ -81,7 +81,7 @@ func TestPostingSetsTheBitOfEachVector(t *testing.T) {
 			for i := range uint64(32) {
 				require.Equal(t, emu.Posted, r.irq(sid, handle(i), 0).Status)
 			}
-			require.Equal(t, ^uint64(0)>>(63-v%64), r.get(pidAt+emu.PA(v/64*8)))
+			require.Equal(t, ^uint64(0)>>(63-v%64), r.Get(pidAt+emu.PA(v/64*8)))
 		}
 	}
 }
@@ -103,18 +103,18 @@ func TestPostingAgainstConcurrentSoftware(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
-			r.put(pidAt, 0, 0, 0, 0, control(0, false), 0, 0, 0)
+			r.Put(pidAt, 0, 0, 0, 0, control(0, false), 0, 0, 0)
 			r.putIRTE(r.remapping(false), 5, postedIRTE(0x41, pidAt))
-			s := r.begin(write4(sid, handle(5), 0))
-			s.until(func(a *emu.Act) bool { return a.Op == emu.OpAtomicOr })
+			s := r.Begin(write4(sid, handle(5), 0))
+			s.Until(func(a *emu.Act) bool { return a.Op == emu.OpAtomicOr })
 			if c.op == emu.OpFetch {
-				s.until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == pidAt+32 })
+				s.Until(func(a *emu.Act) bool { return a.Op == emu.OpFetch && a.Addr == pidAt+32 })
 			}
-			r.put(pidAt+32, c.change)
-			res := s.end()
+			r.Put(pidAt+32, c.change)
+			res := s.End()
 			require.Equal(t, c.want, res.Status)
-			require.Equal(t, c.word, r.get(pidAt+32))
-			require.EqualValues(t, 2, r.get(pidAt+8), "the request bit stays")
+			require.Equal(t, c.word, r.Get(pidAt+32))
+			require.EqualValues(t, 2, r.Get(pidAt+8), "the request bit stays")
 			if c.want == emu.Interrupt {
 				require.Equal(t, emu.MSITo(uint32(c.change>>40&0xff)), res.PA)
 				require.EqualValues(t, 0x4000|c.change>>16&0xff, res.Data)
@@ -126,36 +126,36 @@ func TestPostingAgainstConcurrentSoftware(t *testing.T) {
 // The request bit is set before ON, and nothing is written to a descriptor that is not in order.
 func TestPostingOrder(t *testing.T) {
 	r := newRig(t)
-	r.put(pidAt, 0, 0, 0, 0, control(0, false), 0, 0, 0)
+	r.Put(pidAt, 0, 0, 0, 0, control(0, false), 0, 0, 0)
 	r.putIRTE(r.remapping(false), 5, postedIRTE(0x41, pidAt))
-	s := r.begin(write4(sid, handle(5), 0))
-	s.end()
+	s := r.Begin(write4(sid, handle(5), 0))
+	s.End()
 	var ops []emu.Op
-	for _, a := range s.acts {
+	for _, a := range s.Acts {
 		if a.Op == emu.OpOrder || a.Addr&^63 == pidAt && a.Op != emu.OpDone {
 			ops = append(ops, a.Op)
 		}
 	}
 	require.Equal(t, []emu.Op{emu.OpOrder, emu.OpFetch, emu.OpAtomicOr, emu.OpFetch, emu.OpCAS}, ops[:5])
 
-	r.put(pidAt, 0, 0, 0, 0, control(0, false), 1, 0, 0)
-	r.faults(r.irq(sid, handle(5), 0), vtd.FaultPIDReserved)
-	require.Zero(t, r.get(pidAt))
-	require.Equal(t, control(0, false), r.get(pidAt+32))
+	r.Put(pidAt, 0, 0, 0, 0, control(0, false), 1, 0, 0)
+	r.RequireFault(r.irq(sid, handle(5), 0), vtd.FaultPIDReserved)
+	require.Zero(t, r.Get(pidAt))
+	require.Equal(t, control(0, false), r.Get(pidAt+32))
 }
 
 // A descriptor that goes away half-way is the same fault.
 func TestPostingAccessErrors(t *testing.T) {
 	for _, last := range [][]emu.Op{{}, {emu.OpFetch}, {emu.OpFetch, emu.OpAtomicOr}, {emu.OpFetch, emu.OpAtomicOr, emu.OpFetch}} {
 		r := newRig(t)
-		r.put(pidAt, 0, 0, 0, 0, control(0, false), 0, 0, 0)
+		r.Put(pidAt, 0, 0, 0, 0, control(0, false), 0, 0, 0)
 		r.putIRTE(r.remapping(false), 5, postedIRTE(0x41, pidAt))
-		s := r.begin(write4(sid, handle(5), 0))
-		s.until(func(a *emu.Act) bool { return a.Op == emu.OpOrder })
+		s := r.Begin(write4(sid, handle(5), 0))
+		s.Until(func(a *emu.Act) bool { return a.Op == emu.OpOrder })
 		for _, op := range last {
-			s.until(func(a *emu.Act) bool { return a.Op == op })
+			s.Until(func(a *emu.Act) bool { return a.Op == op })
 		}
-		busError(r, pidAt, 64)
-		r.faults(s.end(), vtd.FaultPIDAccess)
+		r.BusError(pidAt, 64)
+		r.RequireFault(s.End(), vtd.FaultPIDAccess)
 	}
 }

@@ -30,14 +30,14 @@ func TestPresetsHaveThePublishedCapabilities(t *testing.T) {
 		"qemu-legacy": {0x10, 0x80d2_008c_222f_0606, 0xf0_0f4a, 48, 0},
 	} {
 		r := presetRig(t, name)
-		require.Equal(t, want.ver, r.r32(spec.OffVER), name)
-		require.Equal(t, want.cap, r.r64(spec.OffCAP), "%s: %x", name, want.cap^r.r64(spec.OffCAP))
-		require.Equal(t, want.ecap&^want.without, r.r64(spec.OffECAP), "%s: %x", name, want.ecap^r.r64(spec.OffECAP))
+		require.Equal(t, want.ver, r.R32(spec.OffVER), name)
+		require.Equal(t, want.cap, r.R64(spec.OffCAP), "%s: %x", name, want.cap^r.R64(spec.OffCAP))
+		require.Equal(t, want.ecap&^want.without, r.R64(spec.OffECAP), "%s: %x", name, want.ecap^r.R64(spec.OffECAP))
 		require.Equal(t, want.haw, r.u.Config().HAW, name)
 	}
 	u, _ := loadCapture(t, "vtd-sm-ss")
 	r := presetRig(t, "qemu")
-	require.Equal(t, u.ReadReg(spec.OffCAP, 8), r.r64(spec.OffCAP))
+	require.Equal(t, u.ReadReg(spec.OffCAP, 8), r.R64(spec.OffCAP))
 }
 
 // Bit numbers of the specification (11.4.2, 11.4.3), not of package spec.
@@ -58,12 +58,12 @@ func TestFullAdvertisesWhatIsModelled(t *testing.T) {
 		ecap := set(0, 1, 2, 3, 4, 6, 7, 26, 29, 30, 31, 33, 34) | // C QI DT IR EIM PT SC NEST PRS ERS SRS NWFS EAFS
 			set(40, 41, 42, 43, 45, 46, 47, 48, 49, 51, 52, 53, 56, 58) | // PASID DIT PDS SMTS SSADS SSTS FSTS SMPWCS RPS PMS ADMS RPRIVS PTRS SMS
 			0x50<<8 | 15<<20 | 19<<35 // IRO MHMV PSS
-		require.Equal(t, cap, r.r64(spec.OffCAP), "%s: %x", name, cap^r.r64(spec.OffCAP))
-		require.Equal(t, ecap, r.r64(spec.OffECAP), "%s: %x", name, ecap^r.r64(spec.OffECAP))
+		require.Equal(t, cap, r.R64(spec.OffCAP), "%s: %x", name, cap^r.R64(spec.OffCAP))
+		require.Equal(t, ecap, r.R64(spec.OffECAP), "%s: %x", name, ecap^r.R64(spec.OffECAP))
 		// AFL, MTS, VCS: the registers read 0.
 		for _, off := range []uint32{spec.OffAFLOG, spec.OffMTRRCAP, spec.OffMTRRDEF, 0x180, 0xe00, 0xe10, 0xe30} {
-			r.w64(off, ^uint64(0))
-			require.Zero(t, r.r64(off), "%#x", off)
+			r.W64(off, ^uint64(0))
+			require.Zero(t, r.R64(off), "%#x", off)
 		}
 	}
 }
@@ -80,28 +80,28 @@ func TestEveryPresetIsAWorkingUnit(t *testing.T) {
 			r.push(ccInv(spec.GranGlobal, 0, 0, 0), 0)
 			r.push(iotlbInv(spec.GranGlobal, 0), 0)
 			r.submit(wait(1, r.status()))
-			require.EqualValues(t, 1, r.get(r.status()))
-			r.ok(r.access(sid, iova, emu.Read), 0x5000)
-			r.ok(r.access(sid, iova, emu.Read), 0x5000)
+			require.EqualValues(t, 1, r.Get(r.status()))
+			r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+			r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 			if c.SMTS {
 				r = presetRig(t, p.Name)
 				r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7, with(spec.PasidPWSNP, 0)), iova, 0x5000, ssRW)
 				ctx := r.smContext(sid)
-				r.put(ctx, r.get(ctx)&^spec.SMCtxPASIDE.Mask())
+				r.Put(ctx, r.Get(ctx)&^spec.SMCtxPASIDE.Mask())
 				r.scalable()
-				r.ok(r.access(sid, iova, emu.Read), 0x5000)
+				r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 			}
 			// Its own registers, loaded into another unit, are all understood.
 			var img emu.RegImage
 			for off := uint32(0); off < c.Window(); off += 8 {
-				img = append(img, emu.RegValue{Off: off, Size: 8, Value: r.r64(off)})
+				img = append(img, emu.RegValue{Off: off, Size: 8, Value: r.R64(off)})
 			}
 			other := newRig(t, func(cfg *vtd.Config) { cfg.HAW = c.HAW })
 			require.NoError(t, other.u.Load(img))
 			require.Empty(t, other.u.Unmodelled())
-			require.Equal(t, r.r64(spec.OffCAP), other.r64(spec.OffCAP))
-			require.Equal(t, r.r64(spec.OffECAP), other.r64(spec.OffECAP))
-			res := other.access(sid, iova, emu.Read)
+			require.Equal(t, r.R64(spec.OffCAP), other.R64(spec.OffCAP))
+			require.Equal(t, r.R64(spec.OffECAP), other.R64(spec.OffECAP))
+			res := other.Access(sid, iova, emu.Read)
 			require.NotEqual(t, emu.Pending, res.Status)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
@@ -22,18 +23,18 @@ type prq struct {
 
 func newPRQ(t testing.TB, pages uint64, change ...func(*vtd.Config)) *prq {
 	r := &prq{rig: newRig(t, append([]func(*vtd.Config){pri}, change...)...)}
-	r.f.OnPRGResponse = func(x *emu.Txn) {
+	r.F.OnPRGResponse = func(x *emu.Txn) {
 		r.sent = append(r.sent, x.Act.PRGResponse())
 		r.to = append(r.to, emu.SourceID(x.Act.Key.Addr))
 	}
-	r.at = r.next
-	r.next += emu.PageSize << pages
-	r.w64(spec.OffPQH, 0)
-	r.w64(spec.OffPQT, 0)
-	r.w64(spec.OffPQA, uint64(r.at)|pages)
-	r.w32(spec.OffPEDATA, peData)
-	r.w32(spec.OffPEADDR, msiTo)
-	r.w32(spec.OffPECTL, 0)
+	r.at = r.Free
+	r.Free += emu.PageSize << pages
+	r.W64(spec.OffPQH, 0)
+	r.W64(spec.OffPQT, 0)
+	r.W64(spec.OffPQA, uint64(r.at)|pages)
+	r.W32(spec.OffPEDATA, peData)
+	r.W32(spec.OffPEADDR, msiTo)
+	r.W32(spec.OffPECTL, 0)
 	requests(r.rig)
 	r.bind(sid, 0, spec.PGTTSecond, 7)
 	r.bind(sid, 5, spec.PGTTSecond, 7)
@@ -42,19 +43,19 @@ func newPRQ(t testing.TB, pages uint64, change ...func(*vtd.Config)) *prq {
 }
 
 func (r *prq) page(p emu.PASID, a emu.Access, index uint16, last bool) emu.Result {
-	return r.do(emu.Request{Source: sid, Addr: iova, PASID: p, Access: a, Type: emu.PageRequest, Data: emu.MakePRG(index, last)})
+	return r.Do(emu.Request{Source: sid, Addr: iova, PASID: p, Access: a, Type: emu.PageRequest, Data: emu.MakePRG(index, last)})
 }
 
 // entry returns the words of entry i of the queue.
 func (r *prq) entry(i int) []uint64 {
 	var w []uint64
 	for k := range emu.PA(4) {
-		w = append(w, r.get(r.at+emu.PA(32*i)+8*k))
+		w = append(w, r.Get(r.at+emu.PA(32*i)+8*k))
 	}
 	return w
 }
 
-func (r *prq) prs() uint64 { return r.r32(spec.OffPRS) }
+func (r *prq) prs() uint64 { return r.R32(spec.OffPRS) }
 
 func TestPageRequestIsWrittenAsTheDescriptorSays(t *testing.T) {
 	r := newPRQ(t, 0)
@@ -67,19 +68,19 @@ func TestPageRequestIsWrittenAsTheDescriptorSays(t *testing.T) {
 	}, r.entry(0))
 	r.page(emu.NoPASID, emu.Read|emu.Exec|emu.Priv, 3, false)
 	require.Equal(t, []uint64{1 | uint64(sid)<<16, iova | 1 | 3<<3, 0, 0}, r.entry(1))
-	require.EqualValues(t, 64, r.r64(spec.OffPQT))
-	require.Zero(t, r.r64(spec.OffPQH))
+	require.EqualValues(t, 64, r.R64(spec.OffPQT))
+	require.Zero(t, r.R64(spec.OffPQH))
 	require.Equal(t, spec.PrsPPR.Mask(), r.prs())
-	require.Equal(t, []uint32{peData}, r.msi, "one event: PPR was set already")
+	require.Equal(t, []uint32{peData}, r.MSI, "one event: PPR was set already")
 	require.Empty(t, r.sent, "software answers")
-	require.Zero(t, r.r32(spec.OffFSTS))
+	require.Zero(t, r.R32(spec.OffFSTS))
 }
 
 func TestPageRequestRegistersAreNotThereWithoutPRS(t *testing.T) {
 	r := newRig(t, dt)
 	for off := uint32(spec.OffPQH); off <= spec.OffPEUADDR; off += 4 {
-		r.w32(off, ^uint64(0)>>32)
-		require.Zero(t, r.r32(off), "%#x", off)
+		r.W32(off, ^uint64(0)>>32)
+		require.Zero(t, r.R32(off), "%#x", off)
 	}
 }
 
@@ -90,8 +91,8 @@ func TestVTDQuirk09_PageRequestQueueHas128EntriesPerPage(t *testing.T) {
 		for i := range 2*n + 3 {
 			require.Equal(t, emu.OK, r.page(5, emu.Read, uint16(i), true).Status)
 			require.EqualValues(t, i&0x1ff, spec.PrPRGI.Get(r.entry(i%n)), "entry %d", i)
-			r.w64(spec.OffPQH, uint64((i+1)%n*32))
-			require.Equal(t, r.r64(spec.OffPQH), r.r64(spec.OffPQT), "wraps behind entry %d", n-1)
+			r.W64(spec.OffPQH, uint64((i+1)%n*32))
+			require.Equal(t, r.R64(spec.OffPQH), r.R64(spec.OffPQT), "wraps behind entry %d", n-1)
 		}
 	}
 }
@@ -100,41 +101,41 @@ func TestVTDQuirk14_PageRequestEventOnlyWhenNoStatusBitWasSet(t *testing.T) {
 	r := newPRQ(t, 0)
 	r.page(5, emu.Read, 1, true)
 	r.page(5, emu.Read, 2, true)
-	require.Len(t, r.msi, 1)
-	r.w32(spec.OffPRS, spec.PrsPPR.Mask())
+	require.Len(t, r.MSI, 1)
+	r.W32(spec.OffPRS, spec.PrsPPR.Mask())
 	require.Zero(t, r.prs())
 	r.page(5, emu.Read, 3, true)
-	require.Len(t, r.msi, 2)
+	require.Len(t, r.MSI, 2)
 	// An overflow while PPR stands raises no event of its own, nor does a request while PRO stands.
-	r.w64(spec.OffPQH, r.r64(spec.OffPQT)+32)
+	r.W64(spec.OffPQH, r.R64(spec.OffPQT)+32)
 	r.page(5, emu.Read, 4, true)
 	require.Equal(t, spec.PrsPPR.Mask()|spec.PrsPRO.Mask(), r.prs())
-	r.w32(spec.OffPRS, spec.PrsPPR.Mask())
+	r.W32(spec.OffPRS, spec.PrsPPR.Mask())
 	r.page(5, emu.Read, 5, true)
 	require.Equal(t, spec.PrsPRO.Mask(), r.prs())
-	require.Len(t, r.msi, 2)
+	require.Len(t, r.MSI, 2)
 	// With both clear an overflow does.
-	r.w32(spec.OffPRS, spec.PrsPRO.Mask())
+	r.W32(spec.OffPRS, spec.PrsPRO.Mask())
 	r.page(5, emu.Read, 6, true)
 	require.Equal(t, spec.PrsPRO.Mask(), r.prs())
-	require.Len(t, r.msi, 3)
+	require.Len(t, r.MSI, 3)
 }
 
 func TestPageRequestEventIsHeldWhileMaskedAndDroppedWhenServiced(t *testing.T) {
 	r := newPRQ(t, 0)
-	r.w32(spec.OffPECTL, spec.EventIM.Mask())
+	r.W32(spec.OffPECTL, spec.EventIM.Mask())
 	r.page(5, emu.Read, 1, true)
-	require.Equal(t, spec.EventIM.Mask()|spec.EventIP.Mask(), r.r32(spec.OffPECTL))
-	r.w32(spec.OffPECTL, 0)
-	require.Equal(t, []uint32{peData}, r.msi)
-	require.Zero(t, r.r32(spec.OffPECTL))
-	r.w32(spec.OffPRS, spec.PrsPPR.Mask())
-	r.w32(spec.OffPECTL, spec.EventIM.Mask())
+	require.Equal(t, spec.EventIM.Mask()|spec.EventIP.Mask(), r.R32(spec.OffPECTL))
+	r.W32(spec.OffPECTL, 0)
+	require.Equal(t, []uint32{peData}, r.MSI)
+	require.Zero(t, r.R32(spec.OffPECTL))
+	r.W32(spec.OffPRS, spec.PrsPPR.Mask())
+	r.W32(spec.OffPECTL, spec.EventIM.Mask())
 	r.page(5, emu.Read, 2, true)
-	r.w32(spec.OffPRS, spec.PrsPPR.Mask())
-	require.Equal(t, spec.EventIM.Mask(), r.r32(spec.OffPECTL), "IP clears with the last status bit")
-	r.w32(spec.OffPECTL, 0)
-	require.Len(t, r.msi, 1)
+	r.W32(spec.OffPRS, spec.PrsPPR.Mask())
+	require.Equal(t, spec.EventIM.Mask(), r.R32(spec.OffPECTL), "IP clears with the last status bit")
+	r.W32(spec.OffPECTL, 0)
+	require.Len(t, r.MSI, 1)
 }
 
 func TestVTDQuirk56_DroppedLastOfGroupIsAnsweredByHardware(t *testing.T) {
@@ -144,19 +145,19 @@ func TestVTDQuirk56_DroppedLastOfGroupIsAnsweredByHardware(t *testing.T) {
 	}
 	// One entry stays free: full.
 	res := r.page(5, emu.Read, 0x1fe, false)
-	r.faults(res, vtd.FaultPageOverflow)
+	r.RequireFault(res, vtd.FaultPageOverflow)
 	require.Empty(t, r.sent, "not the last of its group")
 	require.True(t, spec.PrsPRO.On(r.prs()))
 	r.page(5, emu.Read, 0x1ff, true)
 	r.page(emu.NoPASID, emu.Read, 3, true)
 	require.Equal(t, []emu.PRGResponse{{PASID: 5, Index: 0x1ff}, {PASID: emu.NoPASID, Index: 3}}, r.sent, "with Success")
 	require.Equal(t, []emu.SourceID{sid, sid}, r.to)
-	require.Zero(t, r.r32(spec.OffFSTS), "not a fault")
+	require.Zero(t, r.R32(spec.OffFSTS), "not a fault")
 	// Room alone does not help: PRO stands.
-	r.w64(spec.OffPQH, r.r64(spec.OffPQT))
+	r.W64(spec.OffPQH, r.R64(spec.OffPQT))
 	require.Equal(t, emu.Blocked, r.page(5, emu.Read, 1, true).Status)
 	require.Len(t, r.sent, 3)
-	r.w32(spec.OffPRS, spec.PrsPRO.Mask())
+	r.W32(spec.OffPRS, spec.PrsPRO.Mask())
 	require.Equal(t, emu.OK, r.page(5, emu.Read, 1, true).Status)
 	require.Len(t, r.sent, 3)
 }
@@ -168,13 +169,13 @@ func TestPageRequestAfterAFaultIsAnsweredInvalid(t *testing.T) {
 		p    emu.PASID
 	}{
 		"PASID entry not present": {vtd.FaultPASIDAbsent, func(*prq) {}, 6},
-		"PASID entry unreadable":  {vtd.FaultPASIDRead, func(r *prq) { busError(r.rig, r.pasidEntry(sid, 6), 64) }, 6},
+		"PASID entry unreadable":  {vtd.FaultPASIDRead, func(r *prq) { r.rig.BusError(r.pasidEntry(sid, 6), 64) }, 6},
 		"PASID out of range":      {vtd.FaultPASIDRange, func(*prq) {}, 1 << 13},
 		"context entry unreadable": {vtd.FaultContextReadSM, func(r *prq) {
-			busError(r.rig, r.smContext(sid), 16)
+			r.rig.BusError(r.smContext(sid), 16)
 		}, 5},
-		"PRE=0":       {vtd.FaultBlockedPRS, func(r *prq) { r.put(r.smContext(sid), r.get(r.smContext(sid))&^spec.SMCtxPRE.Mask()) }, 5},
-		"not present": {vtd.FaultContextAbsentSM, func(r *prq) { r.put(r.smContext(sid), 0) }, 5},
+		"PRE=0":       {vtd.FaultBlockedPRS, func(r *prq) { r.Put(r.smContext(sid), r.Get(r.smContext(sid))&^spec.SMCtxPRE.Mask()) }, 5},
+		"not present": {vtd.FaultContextAbsentSM, func(r *prq) { r.Put(r.smContext(sid), 0) }, 5},
 		"abort-DMA":   {vtd.FaultAbortMode, func(r *prq) { r.command(spec.GcmdTE, false); r.setRoot(spec.TTMAbort); r.command(spec.GcmdTE, true) }, 5},
 		"legacy mode": {vtd.FaultLegacyPageRequest, func(r *prq) { r.command(spec.GcmdTE, false); r.legacy() }, 5},
 		"table mode":  {vtd.FaultTTM, func(r *prq) { r.command(spec.GcmdTE, false); r.setRoot(spec.TTMReserved); r.command(spec.GcmdTE, true) }, 5},
@@ -182,20 +183,20 @@ func TestPageRequestAfterAFaultIsAnsweredInvalid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newPRQ(t, 0)
 			c.ruin(r)
-			r.faults(r.page(c.p, emu.Read, 8, false), c.code)
+			r.RequireFault(r.page(c.p, emu.Read, 8, false), c.code)
 			require.Empty(t, r.sent)
-			r.faults(r.page(c.p, emu.Read, 9, true), c.code)
+			r.RequireFault(r.page(c.p, emu.Read, 9, true), c.code)
 			require.Equal(t, []emu.PRGResponse{{PASID: c.p, Index: 9, Code: emu.PRGInvalid}}, r.sent)
 			rec := r.record(0)
 			require.EqualValues(t, c.code, rec.FR())
 			require.EqualValues(t, 1, spec.FrT2.Get(rec[:]), "reported as a page request")
-			require.Zero(t, r.r64(spec.OffPQT))
+			require.Zero(t, r.R64(spec.OffPQT))
 			require.Zero(t, r.prs())
 			// A stop marker is dropped without a trace.
 			r.clearFaults()
 			r.page(c.p, 0, 0, true)
 			require.Len(t, r.sent, 1)
-			require.Zero(t, r.r32(spec.OffFSTS))
+			require.Zero(t, r.R32(spec.OffFSTS))
 		})
 	}
 }
@@ -203,7 +204,7 @@ func TestPageRequestAfterAFaultIsAnsweredInvalid(t *testing.T) {
 func TestPageRequestWhileOffIsNotAnswered(t *testing.T) {
 	r := newPRQ(t, 0)
 	r.command(spec.GcmdTE, false)
-	r.faults(r.page(5, emu.Read, 9, true), vtd.FaultDisabled)
+	r.RequireFault(r.page(5, emu.Read, 9, true), vtd.FaultDisabled)
 	require.Empty(t, r.sent)
 }
 
@@ -218,8 +219,8 @@ func TestStopMarkerIsWrittenAndNeverAnswered(t *testing.T) {
 	require.Equal(t, emu.OK, r.page(5, 0, 0, true).Status)
 	require.Equal(t, uint64(4), r.entry(0)[1]&7, "LPIG, no rights")
 	// Without room it is dropped, and PRO stays.
-	r.w64(spec.OffPQH, r.r64(spec.OffPQT)+32)
-	r.w32(spec.OffPRS, spec.PrsPPR.Mask())
+	r.W64(spec.OffPQH, r.R64(spec.OffPQT)+32)
+	r.W32(spec.OffPRS, spec.PrsPPR.Mask())
 	require.Equal(t, emu.Blocked, r.page(5, 0, 0, true).Status)
 	require.Zero(t, r.prs())
 	require.Empty(t, r.sent)
@@ -227,14 +228,14 @@ func TestStopMarkerIsWrittenAndNeverAnswered(t *testing.T) {
 
 func TestPageRequestQueueThatCannotBeWritten(t *testing.T) {
 	r := newPRQ(t, 0)
-	busError(r.rig, r.at, 32)
+	r.rig.BusError(r.at, 32)
 	res := r.page(5, emu.Write, 7, true)
-	r.faults(res, vtd.FaultPageWrite)
+	r.RequireFault(res, vtd.FaultPageWrite)
 	require.Equal(t, r.at, res.Fault.At)
-	require.Zero(t, r.r64(spec.OffPQT), "PQT stays where it is")
+	require.Zero(t, r.R64(spec.OffPQT), "PQT stays where it is")
 	require.Zero(t, r.prs())
 	require.Equal(t, []emu.PRGResponse{{PASID: 5, Index: 7, Code: emu.PRGInvalid}}, r.sent)
-	require.Empty(t, r.msi)
+	require.Empty(t, r.MSI)
 }
 
 // Software that adds rights need not invalidate: the page request made hardware forget what it had
@@ -282,18 +283,18 @@ func TestPageRequestAfterAnUpgradeWithoutInvalidation(t *testing.T) {
 	r := newPRQ(t, 0)
 	pte := r.mapPage(r.bind(sid, 5, spec.PGTTSecond, 7), iova, 0x5000, ssR)
 	q := emu.Request{Source: sid, Addr: iova, PASID: 5, Access: emu.RW, Type: emu.TranslationReq}
-	require.Equal(t, emu.Read, r.do(q).Perm)
+	require.Equal(t, emu.Read, r.Do(q).Perm)
 	r.page(5, emu.Write, 1, true)
-	r.put(pte, 0x5000|ssRW)
-	require.Equal(t, emu.RW, r.do(q).Perm)
+	r.Put(pte, 0x5000|ssRW)
+	require.Equal(t, emu.RW, r.Do(q).Perm)
 }
 
 func TestPageGroupResponseIsSentInQueueOrder(t *testing.T) {
 	r := newPRQ(t, 0)
 	order := ""
-	r.f.OnATSInvalidate = func(*emu.Txn) bool { order += "i"; return true }
-	tell := r.f.OnPRGResponse
-	r.f.OnPRGResponse = func(x *emu.Txn) { order += "r"; tell(x) }
+	r.F.OnATSInvalidate = func(*emu.Txn) bool { order += "i"; return true }
+	tell := r.F.OnPRGResponse
+	r.F.OnPRGResponse = func(x *emu.Txn) { order += "r"; tell(x) }
 	r.queue(true)
 	resp := spec.PutDescType(spec.DescPageGroup)
 	r.push(resp|spec.PgPP.Put(1)|spec.PgPASID.Put(5)|spec.PgRID.Put(uint64(sid))|spec.PgRC.Put(0xf), spec.PgPRGI.Put(0x1a5)|spec.PgLPIG.Mask())
@@ -302,7 +303,7 @@ func TestPageGroupResponseIsSentInQueueOrder(t *testing.T) {
 	r.push(wait(1, r.status()))
 	r.ring()
 	require.False(t, r.iqe())
-	require.EqualValues(t, 1, r.get(r.status()))
+	require.EqualValues(t, 1, r.Get(r.status()))
 	require.Equal(t, "rir", order)
 	require.Equal(t, []emu.PRGResponse{{PASID: 5, Index: 0x1a5, Code: emu.PRGFailure}, {PASID: emu.NoPASID, Index: 3}}, r.sent)
 	require.Equal(t, []emu.SourceID{sid, hiSID}, r.to)
@@ -314,55 +315,45 @@ func TestWaitWithPageRequestDrainIsAcceptedWithPDS(t *testing.T) {
 	lo, hi := wait(1, r.status())
 	r.submit(lo|spec.IwPD.Mask(), hi)
 	require.False(t, r.iqe())
-	require.EqualValues(t, 1, r.get(r.status()))
+	require.EqualValues(t, 1, r.Get(r.status()))
 }
 
 // A page request on its way, wherever it stands, is in the queue before a wait with PD is done.
 func TestPageRequestDrainWaitsForWhatWasReceived(t *testing.T) {
 	for steps := range 40 {
 		for _, pd := range []bool{true, false} {
-			c := &crew{rig: newPRQ(t, 0).rig}
-			c.queue(true)
-			c.start(emu.Request{Source: sid, Addr: iova, PASID: 5, Access: emu.Read, Type: emu.PageRequest, Data: emu.MakePRG(1, true)})
-			x := c.active[0]
+			r := newPRQ(t, 0).rig
+			r.queue(true)
+			c := r.Crew(0)
+			x := c.Start(emu.Request{Source: sid, Addr: iova, PASID: 5, Access: emu.Read, Type: emu.PageRequest, Data: emu.MakePRG(1, true)})
 			ended := false
 			step := func() {
-				if !ended && c.answer(x) {
-					ended, c.active = true, nil
+				if !ended && c.Step(x) {
+					ended, c.Active = true, nil
 				}
 			}
 			for range steps {
 				step()
 			}
-			lo, hi := wait(1, c.status())
+			lo, hi := wait(1, r.status())
 			if pd {
 				lo |= spec.IwPD.Mask()
 			}
-			c.push(lo, hi)
-			c.engine = new(emu.Txn)
-			c.u.WriteReg(spec.OffIQT, 4, c.tail)
-			c.u.Start(c.engine, &emu.Request{Type: emu.Job, Job: vtd.EngineQueue, PASID: emu.NoPASID})
-			for c.engine != nil && !c.blocked() {
-				if c.answer(c.engine) {
-					c.engine = nil
-				}
-			}
+			r.push(lo, hi)
+			c.StartEngine(r.u.WriteReg(spec.OffIQT, 4, r.tail))
+			c.RunEngine()
 			if pd {
-				require.Equal(t, ended, c.get(c.status()) == 1, "after %d steps", steps)
+				require.Equal(t, ended, r.Get(r.status()) == 1, "after %d steps", steps)
 			} else {
-				require.EqualValues(t, 1, c.get(c.status()))
+				require.EqualValues(t, 1, r.Get(r.status()))
 			}
 			for range 60 {
 				step()
 			}
 			require.True(t, ended)
-			for c.engine != nil && !c.blocked() {
-				if c.answer(c.engine) {
-					c.engine = nil
-				}
-			}
-			require.EqualValues(t, 1, c.get(c.status()))
-			require.EqualValues(t, 32, c.r64(spec.OffPQT))
+			c.RunEngine()
+			require.EqualValues(t, 1, r.Get(r.status()))
+			require.EqualValues(t, 32, r.R64(spec.OffPQT))
 		}
 	}
 }
@@ -370,14 +361,14 @@ func TestPageRequestDrainWaitsForWhatWasReceived(t *testing.T) {
 // Two page requests never write one entry, whatever their order.
 func TestPageRequestsTakeTheLogOneAtATime(t *testing.T) {
 	r := newPRQ(t, 0)
-	s := r.begin(emu.Request{Source: sid, Addr: iova, PASID: 5, Access: emu.Read, Type: emu.PageRequest, Data: emu.MakePRG(1, true)})
+	s := r.Begin(emu.Request{Source: sid, Addr: iova, PASID: 5, Access: emu.Read, Type: emu.PageRequest, Data: emu.MakePRG(1, true)})
 	held := false
-	for s.next() {
-		switch a := &s.txn.Act; {
+	for s.Next() {
+		switch a := &s.Txn.Act; {
 		case a.Op == emu.OpAcquire && a.Slot == emu.SlotLog:
 			held = true
 		case a.Op == emu.OpRelease && a.Slot == emu.SlotLog:
-			require.EqualValues(t, 32, r.r64(spec.OffPQT), "PQT moves on before the log is given up")
+			require.EqualValues(t, 32, r.R64(spec.OffPQT), "PQT moves on before the log is given up")
 			held = false
 		case a.Op == emu.OpStore:
 			require.True(t, held)
@@ -394,17 +385,17 @@ func TestPageRequestsSurviveSaveRestoreAndLoad(t *testing.T) {
 	r.page(5, emu.Read, 1, true)
 	u, err := vtd.New(r.u.Config())
 	require.NoError(t, err)
-	require.NoError(t, u.Restore(emu.NewDecoder(save(r.u))))
-	require.Equal(t, image(r.u), image(u))
+	require.NoError(t, u.Restore(emu.NewDecoder(emutest.Save(r.u))))
+	require.Equal(t, emutest.Image(r.u, spec.Window), emutest.Image(u, spec.Window))
 	u, err = vtd.New(vtd.DefaultConfig())
 	require.NoError(t, err)
-	require.NoError(t, u.Load(image(r.u)))
+	require.NoError(t, u.Load(emutest.Image(r.u, spec.Window)))
 	require.Empty(t, u.Unmodelled())
 	c := u.Config()
 	require.True(t, c.PRS && c.PDS && c.SMS && c.PTRS)
-	r.u, r.f = u, emu.NewFunctional(u, r.m)
+	r.become(u)
 	require.Equal(t, emu.OK, r.page(5, emu.Read, 2, true).Status)
-	require.EqualValues(t, 64, r.r64(spec.OffPQT))
+	require.EqualValues(t, 64, r.R64(spec.OffPQT))
 }
 
 func TestPageRequestsWrittenAreCounted(t *testing.T) {

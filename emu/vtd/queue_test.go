@@ -11,10 +11,10 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
-func (r *rig) iqei() uint64   { return spec.IqercdIQEI.Of(r.r64(spec.OffIQERCD)) }
-func (r *rig) iqe() bool      { return spec.FstsIQE.On(r.r32(spec.OffFSTS)) }
-func (r *rig) head() uint64   { return r.r64(spec.OffIQH) }
-func (r *rig) clearIQE()      { r.w32(spec.OffFSTS, spec.FstsIQE.Mask()) }
+func (r *rig) iqei() uint64   { return spec.IqercdIQEI.Of(r.R64(spec.OffIQERCD)) }
+func (r *rig) iqe() bool      { return spec.FstsIQE.On(r.R32(spec.OffFSTS)) }
+func (r *rig) head() uint64   { return r.R64(spec.OffIQH) }
+func (r *rig) clearIQE()      { r.W32(spec.OffFSTS, spec.FstsIQE.Mask()) }
 func (r *rig) status() emu.PA { return 0x9000 }
 
 func TestWaitWritesStatusAndInterrupts(t *testing.T) {
@@ -22,12 +22,12 @@ func TestWaitWritesStatusAndInterrupts(t *testing.T) {
 		r := newRig(t)
 		r.unmask()
 		r.queue(wide)
-		r.put(r.status(), ^uint64(0))
+		r.Put(r.status(), ^uint64(0))
 		lo, hi := wait(0xabcd, r.status())
 		r.submit(lo|spec.IwIF.Mask(), hi)
-		require.Equal(t, uint64(0xffff_ffff_0000_abcd), r.get(r.status()), "32 bits are written")
-		require.Equal(t, []uint32{ieData}, r.msi)
-		require.EqualValues(t, 1, r.r32(spec.OffICS))
+		require.Equal(t, uint64(0xffff_ffff_0000_abcd), r.Get(r.status()), "32 bits are written")
+		require.Equal(t, []uint32{ieData}, r.MSI)
+		require.EqualValues(t, 1, r.R32(spec.OffICS))
 		require.Equal(t, r.tail, r.head())
 	}
 }
@@ -37,7 +37,7 @@ func TestQueueWraps(t *testing.T) {
 	r.queue(false)
 	for i := range uint64(600) {
 		r.submit(wait(i, r.status()))
-		require.Equal(t, i, r.get(r.status()))
+		require.Equal(t, i, r.Get(r.status()))
 	}
 }
 
@@ -53,7 +53,7 @@ func TestQueueErrors(t *testing.T) {
 		ttm    uint64
 	}{
 		{name: "tail beyond the queue", iqei: 1, lo: ww, hi: wa, after: func(r *rig) { r.tail = 0x1000 }},
-		{name: "queue not readable", iqei: 2, lo: ww, hi: wa, after: func(r *rig) { busError(r, r.iq, 16) }},
+		{name: "queue not readable", iqei: 2, lo: ww, hi: wa, after: func(r *rig) { r.BusError(r.iq, 16) }},
 		{name: "type 0", iqei: 3},
 		{name: "type 15", iqei: 3, lo: 15},
 		{name: "type 85 is not type 5", iqei: 3, lo: ww | 1<<9},
@@ -84,11 +84,11 @@ func TestQueueErrors(t *testing.T) {
 		{name: "page group response bit 52", iqei: 4, wide: true, ttm: spec.TTMScalable, config: pri, lo: spec.PutDescType(spec.DescPageGroup) | 1<<52},
 		{name: "page group response bit 76", iqei: 4, wide: true, ttm: spec.TTMScalable, config: pri, lo: spec.PutDescType(spec.DescPageGroup), hi: 1 << 12},
 		{name: "page group response third word", iqei: 4, wide: true, ttm: spec.TTMScalable, config: pri, lo: spec.PutDescType(spec.DescPageGroup),
-			after: func(r *rig) { r.put(r.iq+16, 1) }},
+			after: func(r *rig) { r.Put(r.iq+16, 1) }},
 		{name: "PASID IOTLB granularity 1", iqei: 4, wide: true, ttm: spec.TTMScalable, lo: spec.PutDescType(spec.DescPASIDIOTLB) | spec.PiG.Put(1)},
 		{name: "PFSID without DIT", iqei: 4, config: dt, lo: spec.PutDescType(spec.DescDevTLB) | spec.DtPFSIDHi.Put(1)},
 		{name: "upper half of a wide descriptor", iqei: 4, wide: true, lo: ww, hi: wa,
-			after: func(r *rig) { r.put(r.iq+24, 1) }},
+			after: func(r *rig) { r.Put(r.iq+24, 1) }},
 		{name: "wide descriptors without scalable mode", iqei: 5, wide: true, lo: ww, hi: wa,
 			config: func(c *vtd.Config) { c.NoScalable(); c.ADMS = false }},
 		{name: "narrow descriptors in scalable mode", iqei: 5, lo: ww, hi: wa, ttm: spec.TTMScalable},
@@ -112,8 +112,8 @@ func TestQueueErrors(t *testing.T) {
 			require.True(t, r.iqe())
 			require.Equal(t, c.iqei, r.iqei())
 			require.Zero(t, r.head(), "IQH stays at the descriptor")
-			require.Equal(t, []uint32{feData}, r.msi)
-			require.Zero(t, r.get(0x9000))
+			require.Equal(t, []uint32{feData}, r.MSI)
+			require.Zero(t, r.Get(0x9000))
 		})
 	}
 }
@@ -124,7 +124,7 @@ func TestQueueErrorStopsUntilCleared(t *testing.T) {
 	r.submit(0, 0)
 	r.submit(wait(1, r.status()))
 	require.True(t, r.iqe())
-	require.Zero(t, r.get(r.status()))
+	require.Zero(t, r.Get(r.status()))
 	require.Zero(t, r.head())
 }
 
@@ -136,7 +136,7 @@ func TestQueueErrorInTheMiddlePointsAtItsDescriptor(t *testing.T) {
 	r.push(wait(2, r.status()))
 	r.ring()
 	require.EqualValues(t, 16, r.head())
-	require.EqualValues(t, 1, r.get(r.status()))
+	require.EqualValues(t, 1, r.Get(r.status()))
 }
 
 func TestStillBadDescriptorIsReportedAgain(t *testing.T) {
@@ -146,19 +146,19 @@ func TestStillBadDescriptorIsReportedAgain(t *testing.T) {
 	r.submit(0, 0)
 	r.clearIQE()
 	require.True(t, r.iqe())
-	require.Len(t, r.msi, 2)
+	require.Len(t, r.MSI, 2)
 }
 
 func TestQueueErrorAfterAPendingFaultRaisesNoSecondInterrupt(t *testing.T) {
 	r := newRig(t)
 	r.unmask()
 	r.legacy()
-	r.access(sid, iova, emu.Read)
-	require.Len(t, r.msi, 1)
+	r.Access(sid, iova, emu.Read)
+	require.Len(t, r.MSI, 1)
 	r.queue(false)
 	r.submit(0, 0)
 	require.True(t, r.iqe())
-	require.Len(t, r.msi, 1)
+	require.Len(t, r.MSI, 1)
 }
 
 func TestInvalidationReachesWhatItNames(t *testing.T) {
@@ -232,14 +232,14 @@ func TestPASIDCacheInvalidationReachesWhatItNames(t *testing.T) {
 			r.mapPage(top, iova, 0x5000, ssRW)
 			r.scalable()
 			r.queue(true)
-			r.ok(r.pasidAccess(5, iova, emu.Read), 0x5000)
-			r.put(r.pasidEntry(sid, 5), 0)
+			r.RequireOK(r.pasidAccess(5, iova, emu.Read), 0x5000)
+			r.Put(r.pasidEntry(sid, 5), 0)
 			r.submit(c.lo, 0)
 			require.False(t, r.iqe())
 			if res := r.pasidAccess(5, iova, emu.Read); c.gone {
-				r.faults(res, vtd.FaultPASIDAbsent)
+				r.RequireFault(res, vtd.FaultPASIDAbsent)
 			} else {
-				r.ok(res, 0x5000)
+				r.RequireOK(res, 0x5000)
 			}
 		})
 	}
@@ -248,14 +248,14 @@ func TestPASIDCacheInvalidationReachesWhatItNames(t *testing.T) {
 func TestDeviceTLBInvalidation(t *testing.T) {
 	r := newRig(t, dt)
 	var got []emu.Act
-	r.f.OnATSInvalidate = func(t *emu.Txn) bool { got = append(got, t.Act); return true }
+	r.F.OnATSInvalidate = func(t *emu.Txn) bool { got = append(got, t.Act); return true }
 	r.setRoot(spec.TTMScalable)
 	r.queue(true)
 	r.push(spec.PutDescType(spec.DescDevTLB)|spec.DtSID.Put(uint64(sid))|spec.DtMIP.Put(4), spec.AllAddressS|1)
 	r.push(spec.PutDescType(spec.DescPASIDDevTLB)|spec.PdSID.Put(uint64(sid))|spec.PdPASID.Put(5), iova|spec.PdS.Mask()|spec.PdG.Mask())
 	r.push(wait(1, r.status()))
 	r.ring()
-	require.EqualValues(t, 1, r.get(r.status()))
+	require.EqualValues(t, 1, r.Get(r.status()))
 	require.Len(t, got, 2)
 	require.EqualValues(t, sid, got[0].Key.Addr)
 	require.Equal(t, emu.NoPASID, got[0].Key.Tag.PASID())
@@ -267,12 +267,12 @@ func TestDeviceTLBInvalidation(t *testing.T) {
 func TestUnexpectedATSCompletionIsLogged(t *testing.T) {
 	r := newRig(t, dt)
 	r.unmask()
-	r.f.Wake(r.u.UnexpectedATSCompletion(sid))
-	require.True(t, spec.FstsICE.On(r.r32(spec.OffFSTS)))
-	require.EqualValues(t, sid, spec.IqercdICESID.Of(r.r64(spec.OffIQERCD)))
-	require.Equal(t, []uint32{feData}, r.msi)
-	r.w32(spec.OffFSTS, spec.FstsICE.Mask())
-	require.Zero(t, r.r32(spec.OffFSTS))
+	r.F.Wake(r.u.UnexpectedATSCompletion(sid))
+	require.True(t, spec.FstsICE.On(r.R32(spec.OffFSTS)))
+	require.EqualValues(t, sid, spec.IqercdICESID.Of(r.R64(spec.OffIQERCD)))
+	require.Equal(t, []uint32{feData}, r.MSI)
+	r.W32(spec.OffFSTS, spec.FstsICE.Mask())
+	require.Zero(t, r.R32(spec.OffFSTS))
 }
 
 func TestQueueOffWaitsForTheEngine(t *testing.T) {
@@ -280,12 +280,12 @@ func TestQueueOffWaitsForTheEngine(t *testing.T) {
 	r.queue(false)
 	// The queue is turned off by the handler of its own interrupt, while it runs.
 	r.unmask()
-	r.f.OnMSI = func(emu.PA, uint32) {
+	r.F.OnMSI = func(emu.PA, uint32) {
 		r.command(spec.GcmdQIE, false)
 	}
 	lo, hi := wait(1, r.status())
 	r.submit(lo|spec.IwIF.Mask(), hi)
-	require.False(t, spec.GstsQIES.On(r.r32(spec.OffGSTS)))
+	require.False(t, spec.GstsQIES.On(r.R32(spec.OffGSTS)))
 	require.Zero(t, r.head())
 }
 
@@ -297,5 +297,5 @@ func TestInterruptEntryInvalidationIsAccepted(t *testing.T) {
 	r.push(wait(1, r.status()))
 	r.ring()
 	require.False(t, r.iqe())
-	require.EqualValues(t, 1, r.get(r.status()))
+	require.EqualValues(t, 1, r.Get(r.status()))
 }

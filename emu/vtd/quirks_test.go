@@ -18,37 +18,37 @@ func TestVTDQuirk01_RootTakesEffectAtSRTP(t *testing.T) {
 	top := r.attach(sid, 7)
 	r.mapPage(top, iova, 0x5000, ssRW)
 	r.legacy()
-	r.w64(spec.OffRTADDR, uint64(r.page())|spec.RtaddrTTM.Put(spec.TTMReserved))
-	require.EqualValues(t, spec.TTMReserved, spec.RtaddrTTM.Of(r.r64(spec.OffRTADDR)), "reads give what was written")
-	r.ok(r.access(sid, iova, emu.Read), 0x5000)
-	r.ok(r.access(sid, iova, emu.Read), 0x5000)
+	r.W64(spec.OffRTADDR, uint64(r.Page())|spec.RtaddrTTM.Put(spec.TTMReserved))
+	require.EqualValues(t, spec.TTMReserved, spec.RtaddrTTM.Of(r.R64(spec.OffRTADDR)), "reads give what was written")
+	r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+	r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 	r.command(spec.GcmdSRTP, true)
-	r.faults(r.access(sid, iova, emu.Read), vtd.FaultTTM)
+	r.RequireFault(r.Access(sid, iova, emu.Read), vtd.FaultTTM)
 }
 
 func TestVTDQuirk02_LevelsAreRestatedOneShotsAreNot(t *testing.T) {
 	r := newRig(t)
 	r.legacy()
 	r.queue(false)
-	require.Equal(t, spec.GstsTES.Mask()|spec.GstsQIES.Mask()|spec.GstsRTPS.Mask(), r.r32(spec.OffGSTS))
-	r.w32(spec.OffGCMD, spec.GcmdTE.Mask()) // QIE is not restated: off
-	require.Equal(t, spec.GstsTES.Mask()|spec.GstsRTPS.Mask(), r.r32(spec.OffGSTS))
+	require.Equal(t, spec.GstsTES.Mask()|spec.GstsQIES.Mask()|spec.GstsRTPS.Mask(), r.R32(spec.OffGSTS))
+	r.W32(spec.OffGCMD, spec.GcmdTE.Mask()) // QIE is not restated: off
+	require.Equal(t, spec.GstsTES.Mask()|spec.GstsRTPS.Mask(), r.R32(spec.OffGSTS))
 }
 
 func TestVTDQuirk03_RTPSDropsWhileTheCommandRuns(t *testing.T) {
 	r := newRig(t)
 	r.legacy()
 	w := r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdTE.Mask()|spec.GcmdSRTP.Mask())
-	require.False(t, spec.GstsRTPS.On(r.r32(spec.OffGSTS)))
-	r.f.Wake(w)
-	require.True(t, spec.GstsRTPS.On(r.r32(spec.OffGSTS)))
+	require.False(t, spec.GstsRTPS.On(r.R32(spec.OffGSTS)))
+	r.F.Wake(w)
+	require.True(t, spec.GstsRTPS.On(r.R32(spec.OffGSTS)))
 }
 
 func TestVTDQuirk04_GCMDReadsZero(t *testing.T) {
 	r := newRig(t)
 	r.legacy()
-	require.Zero(t, r.r32(spec.OffGCMD))
-	require.Equal(t, r.r32(spec.OffGSTS)<<32, r.r64(spec.OffGCMD))
+	require.Zero(t, r.R32(spec.OffGCMD))
+	require.Equal(t, r.R32(spec.OffGSTS)<<32, r.R64(spec.OffGCMD))
 }
 
 func TestVTDQuirk05_StaleEntriesSurviveSRTPWithoutESRTPS(t *testing.T) {
@@ -66,11 +66,11 @@ func TestVTDQuirk06_IQHMovesAtFetchNotAtCompletion(t *testing.T) {
 	for e.Act.Op != emu.OpDrain {
 		r.u.Step(&e)
 		if e.Act.Op == emu.OpFetch {
-			e.Ans = emu.MemoryAnswer(r.m, &e)
+			e.Ans = emu.MemoryAnswer(r.Mem, &e)
 		}
 	}
 	require.Equal(t, r.tail, r.head())
-	require.Zero(t, r.get(r.status()))
+	require.Zero(t, r.Get(r.status()))
 }
 
 func TestVTDQuirk07_ClearingIQERestartsAtIQH(t *testing.T) {
@@ -82,19 +82,19 @@ func TestVTDQuirk07_ClearingIQERestartsAtIQH(t *testing.T) {
 	require.True(t, r.iqe())
 	require.Zero(t, r.head(), "IQH is at the bad descriptor")
 	lo, hi := wait(1, r.status()+8)
-	r.put(r.iq, lo, hi)
+	r.Put(r.iq, lo, hi)
 	r.clearIQE()
 	require.False(t, r.iqe())
 	require.Zero(t, r.iqei())
-	require.EqualValues(t, 1, r.get(r.status()+8))
-	require.EqualValues(t, 2, r.get(r.status()))
+	require.EqualValues(t, 1, r.Get(r.status()+8))
+	require.EqualValues(t, 2, r.Get(r.status()))
 	require.Equal(t, r.tail, r.head())
 }
 
 func TestVTDQuirk08_TimeoutAbortsPendingWaitsForGood(t *testing.T) {
 	r := newRig(t, dt)
 	r.unmask()
-	r.f.OnATSInvalidate = func(*emu.Txn) bool { return false }
+	r.F.OnATSInvalidate = func(*emu.Txn) bool { return false }
 	r.queue(true)
 	r.push(spec.PutDescType(spec.DescDevTLB)|spec.DtSID.Put(uint64(sid)), 0)
 	r.push(wait(1, r.status()))
@@ -103,13 +103,13 @@ func TestVTDQuirk08_TimeoutAbortsPendingWaitsForGood(t *testing.T) {
 	r.push(lo|spec.IwFN.Mask(), hi)
 	r.push(wait(3, r.status()+16)) // behind the fence: not begun when the time-out strikes
 	r.ring()
-	require.True(t, spec.FstsITE.On(r.r32(spec.OffFSTS)))
-	require.EqualValues(t, sid, spec.IqercdITESID.Of(r.r64(spec.OffIQERCD)))
-	require.Equal(t, []uint32{feData}, r.msi)
-	r.w32(spec.OffFSTS, spec.FstsITE.Mask())
-	require.Zero(t, r.get(r.status()))
-	require.Zero(t, r.get(r.status()+8))
-	require.EqualValues(t, 3, r.get(r.status()+16))
+	require.True(t, spec.FstsITE.On(r.R32(spec.OffFSTS)))
+	require.EqualValues(t, sid, spec.IqercdITESID.Of(r.R64(spec.OffIQERCD)))
+	require.Equal(t, []uint32{feData}, r.MSI)
+	r.W32(spec.OffFSTS, spec.FstsITE.Mask())
+	require.Zero(t, r.Get(r.status()))
+	require.Zero(t, r.Get(r.status()+8))
+	require.EqualValues(t, 3, r.Get(r.status()+16))
 	require.Equal(t, r.tail, r.head())
 }
 
@@ -123,12 +123,12 @@ func TestVTDQuirk09_QueueHas256Or128EntriesPerPage(t *testing.T) {
 		}
 		for off := emu.PA(0); off < 4096; off += emu.PA(size) {
 			lo, hi := wait(uint64(off)+1, r.status())
-			r.put(r.iq+off, lo, hi)
+			r.Put(r.iq+off, lo, hi)
 		}
-		r.w32(spec.OffIQT, 4096-size)
-		require.EqualValues(t, 4096-2*size+1, r.get(r.status()))
+		r.W32(spec.OffIQT, 4096-size)
+		require.EqualValues(t, 4096-2*size+1, r.Get(r.status()))
 		require.EqualValues(t, 4096-size, r.head())
-		r.w32(spec.OffIQT, 0)
+		r.W32(spec.OffIQT, 0)
 		require.Zero(t, r.head(), "wraps behind the last entry")
 	}
 }
@@ -136,11 +136,11 @@ func TestVTDQuirk09_QueueHas256Or128EntriesPerPage(t *testing.T) {
 func TestVTDQuirk10_BadTailIsAnError(t *testing.T) {
 	r := newRig(t)
 	r.queue(true)
-	r.w32(spec.OffIQT, 16)
+	r.W32(spec.OffIQT, 16)
 	require.EqualValues(t, spec.IQEITailAlign, r.iqei())
 	r = newRig(t)
 	r.queue(true)
-	r.w32(spec.OffIQT, 4096)
+	r.W32(spec.OffIQT, 4096)
 	require.EqualValues(t, spec.IQEITail, r.iqei())
 }
 
@@ -159,7 +159,7 @@ func TestVTDQuirk12_WaitWithNeitherStatusNorInterruptIsValid(t *testing.T) {
 	r.push(wait(1, r.status()))
 	r.ring()
 	require.False(t, r.iqe())
-	require.EqualValues(t, 1, r.get(r.status()))
+	require.EqualValues(t, 1, r.Get(r.status()))
 }
 
 func TestVTDQuirk13_StatusIsWrittenBeforeTheInterrupt(t *testing.T) {
@@ -167,7 +167,7 @@ func TestVTDQuirk13_StatusIsWrittenBeforeTheInterrupt(t *testing.T) {
 	r.unmask()
 	r.queue(false)
 	var seen uint64
-	r.f.OnMSI = func(emu.PA, uint32) { seen = r.get(r.status()) }
+	r.F.OnMSI = func(emu.PA, uint32) { seen = r.Get(r.status()) }
 	lo, hi := wait(5, r.status())
 	r.submit(lo|spec.IwIF.Mask(), hi)
 	require.EqualValues(t, 5, seen)
@@ -181,49 +181,49 @@ func TestVTDQuirk14_NoSecondInterruptWhileTheFirstStatusStands(t *testing.T) {
 	for range 3 {
 		r.submit(lo|spec.IwIF.Mask(), hi)
 	}
-	require.Len(t, r.msi, 1)
-	r.w32(spec.OffICS, 1)
-	require.Zero(t, r.r32(spec.OffICS))
+	require.Len(t, r.MSI, 1)
+	r.W32(spec.OffICS, 1)
+	require.Zero(t, r.R32(spec.OffICS))
 	r.submit(lo|spec.IwIF.Mask(), hi)
-	require.Len(t, r.msi, 2)
+	require.Len(t, r.MSI, 2)
 	// A message held back by the mask is dropped when software clears the status.
-	r.w32(spec.OffICS, 1)
-	r.w32(spec.OffIECTL, spec.EventIM.Mask())
+	r.W32(spec.OffICS, 1)
+	r.W32(spec.OffIECTL, spec.EventIM.Mask())
 	r.submit(lo|spec.IwIF.Mask(), hi)
-	require.Equal(t, spec.EventIM.Mask()|spec.EventIP.Mask(), r.r32(spec.OffIECTL))
-	r.w32(spec.OffICS, 1)
-	require.Equal(t, spec.EventIM.Mask(), r.r32(spec.OffIECTL))
-	r.w32(spec.OffIECTL, 0)
-	require.Len(t, r.msi, 2)
+	require.Equal(t, spec.EventIM.Mask()|spec.EventIP.Mask(), r.R32(spec.OffIECTL))
+	r.W32(spec.OffICS, 1)
+	require.Equal(t, spec.EventIM.Mask(), r.R32(spec.OffIECTL))
+	r.W32(spec.OffIECTL, 0)
+	require.Len(t, r.MSI, 2)
 }
 
 func TestVTDQuirk15_UnmaskingSendsAPendingMessage(t *testing.T) {
 	r := newRig(t)
 	r.unmask()
-	r.w32(spec.OffFECTL, spec.EventIM.Mask())
+	r.W32(spec.OffFECTL, spec.EventIM.Mask())
 	r.legacy()
-	r.access(sid, iova, emu.Read)
-	require.Empty(t, r.msi)
-	require.True(t, spec.EventIP.On(r.r32(spec.OffFECTL)))
-	r.w32(spec.OffFECTL, 0)
-	require.Equal(t, []uint32{feData}, r.msi)
-	require.Zero(t, r.r32(spec.OffFECTL))
+	r.Access(sid, iova, emu.Read)
+	require.Empty(t, r.MSI)
+	require.True(t, spec.EventIP.On(r.R32(spec.OffFECTL)))
+	r.W32(spec.OffFECTL, 0)
+	require.Equal(t, []uint32{feData}, r.MSI)
+	require.Zero(t, r.R32(spec.OffFECTL))
 }
 
 func TestVTDQuirk16_PPFFollowsTheRecords(t *testing.T) {
 	r := newRig(t)
 	r.legacy()
-	fri := func() uint64 { return spec.FstsFRI.Of(r.r32(spec.OffFSTS)) }
+	fri := func() uint64 { return spec.FstsFRI.Of(r.R32(spec.OffFSTS)) }
 	for range 3 {
-		r.access(sid, iova, emu.Read)
+		r.Access(sid, iova, emu.Read)
 	}
-	require.True(t, spec.FstsPPF.On(r.r32(spec.OffFSTS)))
+	require.True(t, spec.FstsPPF.On(r.R32(spec.OffFSTS)))
 	require.Zero(t, fri(), "FRI stays at the first")
-	r.w32(spec.OffFSTS, spec.FstsPPF.Mask())
-	require.True(t, spec.FstsPPF.On(r.r32(spec.OffFSTS)), "PPF is not write-1-to-clear")
+	r.W32(spec.OffFSTS, spec.FstsPPF.Mask())
+	require.True(t, spec.FstsPPF.On(r.R32(spec.OffFSTS)), "PPF is not write-1-to-clear")
 	r.clearFaults()
-	require.False(t, spec.FstsPPF.On(r.r32(spec.OffFSTS)))
-	r.access(sid, iova, emu.Read)
+	require.False(t, spec.FstsPPF.On(r.R32(spec.OffFSTS)))
+	r.Access(sid, iova, emu.Read)
 	require.EqualValues(t, 3, fri())
 }
 
@@ -231,25 +231,25 @@ func TestVTDQuirk17_OverflowBlocksAllRecording(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.FaultRecords = 2 })
 	r.legacy()
 	for i := range 3 {
-		res := r.access(sid+emu.SourceID(i), iova, emu.Read)
+		res := r.Access(sid+emu.SourceID(i), iova, emu.Read)
 		require.Equal(t, i == 2, res.Fault.Dropped)
 	}
-	require.True(t, spec.FstsPFO.On(r.r32(spec.OffFSTS)))
+	require.True(t, spec.FstsPFO.On(r.R32(spec.OffFSTS)))
 	// Free records do not help until PFO is cleared.
-	r.w32(r.u.Config().FaultOffset+spec.FRCDStatus, 1<<31)
-	require.True(t, r.access(sid, iova, emu.Read).Fault.Dropped)
-	r.w32(spec.OffFSTS, spec.FstsPFO.Mask())
-	require.False(t, r.access(sid, iova, emu.Read).Fault.Dropped)
+	r.W32(r.u.Config().FaultOffset+spec.FRCDStatus, 1<<31)
+	require.True(t, r.Access(sid, iova, emu.Read).Fault.Dropped)
+	r.W32(spec.OffFSTS, spec.FstsPFO.Mask())
+	require.False(t, r.Access(sid, iova, emu.Read).Fault.Dropped)
 }
 
 func TestVTDQuirk18_FIsClearedByA32BitWriteAtPlus12(t *testing.T) {
 	r := newRig(t)
 	r.legacy()
-	r.access(sid, iova, emu.Read)
+	r.Access(sid, iova, emu.Read)
 	before := r.record(0)
 	off := r.u.Config().FaultOffset + spec.FRCDStatus
-	require.NotZero(t, r.r32(off)&(1<<31))
-	r.w32(off, 1<<31)
+	require.NotZero(t, r.R32(off)&(1<<31))
+	r.W32(off, 1<<31)
 	after := r.record(0)
 	require.False(t, after.F())
 	require.Equal(t, before[0], after[0])
@@ -271,7 +271,7 @@ func TestVTDQuirk19_RecordTellsReadWriteAtomicAndPageRequest(t *testing.T) {
 		{emu.RW | emu.Atomic, emu.Untranslated, 1, 1},
 	} {
 		q.Access, q.Type = c.access, c.kind
-		r.do(q)
+		r.Do(q)
 		rec := r.record(i)
 		require.Equal(t, c.t1, spec.FrT1.Get(rec[:]))
 		require.Equal(t, c.t2, spec.FrT2.Get(rec[:]))
@@ -282,10 +282,10 @@ func TestVTDQuirk20_RecordShowsThePASIDOfTheRequest(t *testing.T) {
 	r := newRig(t)
 	r.pasidEntry(sid, 0x45)
 	at := r.smContext(sid)
-	r.put(at, r.get(at), 0x46) // RID_PASID
+	r.Put(at, r.Get(at), 0x46) // RID_PASID
 	r.scalable()
-	r.faults(r.access(sid, iova, emu.Read), vtd.FaultPASIDAbsent)
-	r.faults(r.pasidAccess(0x45, iova, emu.Read|emu.Exec|emu.Priv), vtd.FaultPASIDAbsent)
+	r.RequireFault(r.Access(sid, iova, emu.Read), vtd.FaultPASIDAbsent)
+	r.RequireFault(r.pasidAccess(0x45, iova, emu.Read|emu.Exec|emu.Priv), vtd.FaultPASIDAbsent)
 	rec := r.record(0)
 	require.Zero(t, spec.FrPP.Get(rec[:]))
 	require.Zero(t, spec.FrPV.Get(rec[:]))
@@ -299,8 +299,8 @@ func TestVTDQuirk20_RecordShowsThePASIDOfTheRequest(t *testing.T) {
 func TestCompressionDropsFaultsOfASourceWithARecord(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.CompressFaults = true })
 	r.legacy()
-	require.False(t, r.access(sid, iova, emu.Read).Fault.Dropped)
-	require.True(t, r.access(sid, iova, emu.Write).Fault.Dropped)
-	require.False(t, r.access(hiSID, iova, emu.Read).Fault.Dropped)
-	require.False(t, spec.FstsPFO.On(r.r32(spec.OffFSTS)))
+	require.False(t, r.Access(sid, iova, emu.Read).Fault.Dropped)
+	require.True(t, r.Access(sid, iova, emu.Write).Fault.Dropped)
+	require.False(t, r.Access(hiSID, iova, emu.Read).Fault.Dropped)
+	require.False(t, spec.FstsPFO.On(r.R32(spec.OffFSTS)))
 }

@@ -13,17 +13,17 @@ import (
 
 func TestResetValues(t *testing.T) {
 	r := newRig(t)
-	require.EqualValues(t, 0x8000_0000, r.r32(spec.OffFECTL))
-	require.EqualValues(t, 0x8000_0000, r.r32(spec.OffIECTL))
-	require.EqualValues(t, 0x0800_0000_0000_0000, r.r64(spec.OffCCMD))
-	require.EqualValues(t, 0x0200_0000_0000_0000, r.r64(r.u.Config().IOTLBOffset+spec.OffIOTLB))
-	require.EqualValues(t, 0x50, r.r32(spec.OffVER))
-	require.Zero(t, r.r32(spec.OffGSTS))
+	require.EqualValues(t, 0x8000_0000, r.R32(spec.OffFECTL))
+	require.EqualValues(t, 0x8000_0000, r.R32(spec.OffIECTL))
+	require.EqualValues(t, 0x0800_0000_0000_0000, r.R64(spec.OffCCMD))
+	require.EqualValues(t, 0x0200_0000_0000_0000, r.R64(r.u.Config().IOTLBOffset+spec.OffIOTLB))
+	require.EqualValues(t, 0x50, r.R32(spec.OffVER))
+	require.Zero(t, r.R32(spec.OffGSTS))
 }
 
 func TestCapabilitiesAreComposedFromTheConfiguration(t *testing.T) {
 	r := newRig(t)
-	c, cap, ecap := r.u.Config(), r.r64(spec.OffCAP), r.r64(spec.OffECAP)
+	c, cap, ecap := r.u.Config(), r.R64(spec.OffCAP), r.R64(spec.OffECAP)
 	require.EqualValues(t, c.MGAW, spec.CapMGAW.Of(cap)+1)
 	require.EqualValues(t, c.FaultRecords, spec.CapNFR.Of(cap)+1)
 	require.EqualValues(t, c.FaultOffset, spec.CapFRO.Of(cap)*16)
@@ -41,31 +41,31 @@ func TestCapabilitiesAreComposedFromTheConfiguration(t *testing.T) {
 func TestRegistersNotModelledReadZero(t *testing.T) {
 	r := newRig(t)
 	for _, off := range []uint32{spec.OffAFLOG, spec.OffPQA, spec.OffPECTL, spec.OffMTRRCAP, spec.OffPERFCAP, spec.OffECMD} {
-		r.w64(off&^7, ^uint64(0))
-		require.Zero(t, r.r32(off), "%#x", off)
+		r.W64(off&^7, ^uint64(0))
+		require.Zero(t, r.R32(off), "%#x", off)
 	}
 }
 
 func TestReadOnlyRegistersTakeNothing(t *testing.T) {
 	r := newRig(t)
 	for _, off := range []uint32{spec.OffCAP, spec.OffECAP, spec.OffIQH, spec.OffIQERCD, r.u.Config().FaultOffset} {
-		v := r.r64(off)
-		r.w64(off, ^v)
-		require.Equal(t, v, r.r64(off), "%#x", off)
+		v := r.R64(off)
+		r.W64(off, ^v)
+		require.Equal(t, v, r.R64(off), "%#x", off)
 	}
 }
 
 func TestLongRegistersCanBeWrittenAsTwoHalves(t *testing.T) {
 	r := newRig(t)
-	r.w32(spec.OffRTADDR, 0x1234_5400)
-	r.w32(spec.OffRTADDR+4, 0x9)
-	require.EqualValues(t, 0x9_1234_5400, r.r64(spec.OffRTADDR))
-	require.EqualValues(t, 0x9, r.r32(spec.OffRTADDR+4))
+	r.W32(spec.OffRTADDR, 0x1234_5400)
+	r.W32(spec.OffRTADDR+4, 0x9)
+	require.EqualValues(t, 0x9_1234_5400, r.R64(spec.OffRTADDR))
+	require.EqualValues(t, 0x9, r.R32(spec.OffRTADDR+4))
 }
 
 func TestOddAccessesReadZeroAndAreDropped(t *testing.T) {
 	r := newRig(t)
-	r.w64(spec.OffRTADDR, 0x1000)
+	r.W64(spec.OffRTADDR, 0x1000)
 	for _, a := range []struct {
 		off  uint32
 		size uint8
@@ -73,21 +73,21 @@ func TestOddAccessesReadZeroAndAreDropped(t *testing.T) {
 		require.Zero(t, r.u.ReadReg(a.off, a.size))
 		require.Zero(t, r.u.WriteReg(a.off, a.size, ^uint64(0)))
 	}
-	require.EqualValues(t, 0x1000, r.r64(spec.OffRTADDR))
+	require.EqualValues(t, 0x1000, r.R64(spec.OffRTADDR))
 }
 
 func TestWriteBufferFlushIsABusyFlag(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.RWBF = true })
 	w := r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdWBF.Mask())
-	require.True(t, spec.GstsWBFS.On(r.r32(spec.OffGSTS)))
-	r.f.Wake(w)
-	require.False(t, spec.GstsWBFS.On(r.r32(spec.OffGSTS)))
+	require.True(t, spec.GstsWBFS.On(r.R32(spec.OffGSTS)))
+	r.F.Wake(w)
+	require.False(t, spec.GstsWBFS.On(r.R32(spec.OffGSTS)))
 }
 
 func TestWriteBufferFlushWithoutRWBFIsIgnored(t *testing.T) {
 	r := newRig(t)
 	r.u.WriteReg(spec.OffGCMD, 4, spec.GcmdWBF.Mask())
-	require.False(t, spec.GstsWBFS.On(r.r32(spec.OffGSTS)))
+	require.False(t, spec.GstsWBFS.On(r.R32(spec.OffGSTS)))
 }
 
 func TestSRTPWithESRTPSInvalidatesAllCaches(t *testing.T) {
@@ -96,37 +96,37 @@ func TestSRTPWithESRTPSInvalidatesAllCaches(t *testing.T) {
 		top := r.attach(sid, 7)
 		r.mapPage(top, iova, 0x5000, ssRW)
 		r.legacy()
-		r.ok(r.access(sid, iova, emu.Read), 0x5000)
-		r.root = r.page()
+		r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+		r.root = r.Page()
 		r.setRoot(spec.TTMLegacy)
-		if res := r.access(sid, iova, emu.Read); esrtps {
-			r.faults(res, vtd.FaultRootAbsent)
+		if res := r.Access(sid, iova, emu.Read); esrtps {
+			r.RequireFault(res, vtd.FaultRootAbsent)
 		} else {
-			r.ok(res, 0x5000) // stale, until software flushes
+			r.RequireOK(res, 0x5000) // stale, until software flushes
 		}
 	}
 }
 
 func TestOneWriteWithSeveralCommandsDoesThemInOrder(t *testing.T) {
 	r := newRig(t)
-	r.w64(spec.OffRTADDR, uint64(r.root))
-	r.w32(spec.OffGCMD, spec.GcmdSRTP.Mask()|spec.GcmdQIE.Mask()|spec.GcmdTE.Mask())
-	require.Equal(t, spec.GstsRTPS.Mask()|spec.GstsQIES.Mask()|spec.GstsTES.Mask(), r.r32(spec.OffGSTS))
+	r.W64(spec.OffRTADDR, uint64(r.root))
+	r.W32(spec.OffGCMD, spec.GcmdSRTP.Mask()|spec.GcmdQIE.Mask()|spec.GcmdTE.Mask())
+	require.Equal(t, spec.GstsRTPS.Mask()|spec.GstsQIES.Mask()|spec.GstsTES.Mask(), r.R32(spec.OffGSTS))
 }
 
 func TestRegisterBasedInvalidationOfContexts(t *testing.T) {
 	r := newRig(t)
 	r.attach(sid, 7)
 	r.legacy()
-	fill := func() { r.access(sid, iova, emu.Read) }
+	fill := func() { r.Access(sid, iova, emu.Read) }
 	try := func(v uint64) bool {
 		fill()
 		n := r.u.Cache(emu.CacheEntry).Stats().Invalidated
-		r.w64(spec.OffCCMD, v|spec.CcmdICC.Mask())
-		require.False(t, spec.CcmdICC.On(r.r64(spec.OffCCMD)))
+		r.W64(spec.OffCCMD, v|spec.CcmdICC.Mask())
+		require.False(t, spec.CcmdICC.On(r.R64(spec.OffCCMD)))
 		return r.u.Cache(emu.CacheEntry).Stats().Invalidated > n
 	}
-	caig := func() uint64 { return spec.CcmdCAIG.Of(r.r64(spec.OffCCMD)) }
+	caig := func() uint64 { return spec.CcmdCAIG.Of(r.R64(spec.OffCCMD)) }
 	require.True(t, try(spec.CcmdCIRG.Put(1)))
 	require.EqualValues(t, 1, caig())
 	require.True(t, try(spec.CcmdCIRG.Put(2)|spec.CcmdDID.Put(7)))
@@ -144,10 +144,10 @@ func TestRegisterBasedInvalidationStartsWithTheHighHalf(t *testing.T) {
 	r := newRig(t)
 	r.attach(sid, 7)
 	r.legacy()
-	r.access(sid, iova, emu.Read)
-	r.w32(spec.OffCCMD, 7)
+	r.Access(sid, iova, emu.Read)
+	r.W32(spec.OffCCMD, 7)
 	require.Zero(t, r.u.Cache(emu.CacheEntry).Stats().Invalidated)
-	r.w32(spec.OffCCMD+4, (spec.CcmdICC.Mask()|spec.CcmdCIRG.Put(2))>>32)
+	r.W32(spec.OffCCMD+4, (spec.CcmdICC.Mask()|spec.CcmdCIRG.Put(2))>>32)
 	require.EqualValues(t, 1, r.u.Cache(emu.CacheEntry).Stats().Invalidated)
 }
 
@@ -169,20 +169,20 @@ func TestRegisterBasedInvalidationOfPages(t *testing.T) {
 		{iova + 4096 | spec.IvaAM.Put(4), spec.IotlbIIRG.Put(3) | spec.IotlbDID.Put(7), 3, true},
 		{iova | spec.IvaAM.Put(0x1f), spec.IotlbIIRG.Put(3) | spec.IotlbDID.Put(7), 0, false},
 	} {
-		r.put(pte, 0x5000|ssRW)
-		r.ok(r.access(sid, iova, emu.Read), 0x5000)
-		r.put(pte, 0x6000|ssRW)
-		r.w64(iva+spec.OffIVA, c.iva)
-		r.w64(iva+spec.OffIOTLB, c.cmd|spec.IotlbIVT.Mask())
-		v := r.r64(iva + spec.OffIOTLB)
+		r.Put(pte, 0x5000|ssRW)
+		r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+		r.Put(pte, 0x6000|ssRW)
+		r.W64(iva+spec.OffIVA, c.iva)
+		r.W64(iva+spec.OffIOTLB, c.cmd|spec.IotlbIVT.Mask())
+		v := r.R64(iva + spec.OffIOTLB)
 		require.False(t, spec.IotlbIVT.On(v))
 		require.Equal(t, c.iaig, spec.IotlbIAIG.Of(v), "case %d", i)
 		if c.dropped {
-			r.ok(r.access(sid, iova, emu.Read), 0x6000)
+			r.RequireOK(r.Access(sid, iova, emu.Read), 0x6000)
 		} else {
-			r.ok(r.access(sid, iova, emu.Read), 0x5000)
+			r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 		}
-		r.w64(iva+spec.OffIOTLB, spec.IotlbIIRG.Put(1)|spec.IotlbIVT.Mask())
+		r.W64(iva+spec.OffIOTLB, spec.IotlbIIRG.Put(1)|spec.IotlbIVT.Mask())
 	}
 }
 
@@ -190,63 +190,63 @@ func TestRegisterBasedInvalidationIsRejectedWhileTheQueueIsOn(t *testing.T) {
 	r := newRig(t)
 	r.attach(sid, 7)
 	r.legacy()
-	r.access(sid, iova, emu.Read)
+	r.Access(sid, iova, emu.Read)
 	r.queue(false)
-	r.w64(spec.OffCCMD, spec.CcmdICC.Mask()|spec.CcmdCIRG.Put(1))
-	require.Zero(t, spec.CcmdCAIG.Of(r.r64(spec.OffCCMD)))
-	require.False(t, spec.CcmdICC.On(r.r64(spec.OffCCMD)))
+	r.W64(spec.OffCCMD, spec.CcmdICC.Mask()|spec.CcmdCIRG.Put(1))
+	require.Zero(t, spec.CcmdCAIG.Of(r.R64(spec.OffCCMD)))
+	require.False(t, spec.CcmdICC.On(r.R64(spec.OffCCMD)))
 	require.Zero(t, r.u.Cache(emu.CacheEntry).Stats().Invalidated)
 }
 
 func TestProtectedRegionsBlockWhatTablesDoNotTranslate(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.VersionMajor = 1 })
-	r.w32(spec.OffPLMBASE, 0xffff_ffff)
-	require.EqualValues(t, 0xffe0_0000, r.r32(spec.OffPLMBASE), "granularity is 2 MiB")
-	r.w32(spec.OffPLMBASE, 0x40_0000)
-	r.w32(spec.OffPLMLIMIT, 0x60_0000)
-	r.w64(spec.OffPHMBASE, 0x1_0000_0000)
-	r.w64(spec.OffPHMLIMIT, 0x1_0000_0000)
-	r.ok(r.access(sid, 0x40_0000, emu.Read), 0x40_0000)
-	r.w32(spec.OffPMEN, spec.PmenEPM.Mask())
-	require.Equal(t, spec.PmenEPM.Mask()|1, r.r32(spec.OffPMEN))
+	r.W32(spec.OffPLMBASE, 0xffff_ffff)
+	require.EqualValues(t, 0xffe0_0000, r.R32(spec.OffPLMBASE), "granularity is 2 MiB")
+	r.W32(spec.OffPLMBASE, 0x40_0000)
+	r.W32(spec.OffPLMLIMIT, 0x60_0000)
+	r.W64(spec.OffPHMBASE, 0x1_0000_0000)
+	r.W64(spec.OffPHMLIMIT, 0x1_0000_0000)
+	r.RequireOK(r.Access(sid, 0x40_0000, emu.Read), 0x40_0000)
+	r.W32(spec.OffPMEN, spec.PmenEPM.Mask())
+	require.Equal(t, spec.PmenEPM.Mask()|1, r.R32(spec.OffPMEN))
 	for addr, in := range map[uint64]bool{
 		0x3f_ff00: false, 0x3f_ffe0: true, 0x40_0000: true, 0x7f_ffff: true, 0x80_0000: false,
 		0x1_0000_0000: true, 0x1_001f_f000: true, 0x1_0020_0000: false,
 	} {
-		if res := r.access(sid, addr, emu.Read); in {
-			r.faults(res, vtd.FaultProtected)
+		if res := r.Access(sid, addr, emu.Read); in {
+			r.RequireFault(res, vtd.FaultProtected)
 		} else {
-			r.ok(res, addr)
+			r.RequireOK(res, addr)
 		}
 	}
-	require.Zero(t, r.r32(spec.OffFSTS), "nothing is recorded")
+	require.Zero(t, r.R32(spec.OffFSTS), "nothing is recorded")
 
 	// With translation on, tables decide; pass-through stays blocked.
 	top := r.attach(sid, 7)
 	r.mapPage(top, iova, 0x40_0000, ssRW)
 	e := legacyEntry(spec.TTPassThrough, 0, spec.AW57, 8)
-	r.put(r.context(hiSID), e[0], e[1])
+	r.Put(r.context(hiSID), e[0], e[1])
 	r.legacy()
-	r.ok(r.access(sid, iova, emu.Write), 0x40_0000)
-	r.faults(r.access(hiSID, 0x40_0000, emu.Write), vtd.FaultProtected)
-	r.ok(r.access(hiSID, 0x20_0000, emu.Write), 0x20_0000)
-	r.w32(spec.OffPMEN, 0)
-	require.Zero(t, r.r32(spec.OffPMEN))
-	r.ok(r.access(hiSID, 0x40_0000, emu.Write), 0x40_0000)
+	r.RequireOK(r.Access(sid, iova, emu.Write), 0x40_0000)
+	r.RequireFault(r.Access(hiSID, 0x40_0000, emu.Write), vtd.FaultProtected)
+	r.RequireOK(r.Access(hiSID, 0x20_0000, emu.Write), 0x20_0000)
+	r.W32(spec.OffPMEN, 0)
+	require.Zero(t, r.R32(spec.OffPMEN))
+	r.RequireOK(r.Access(hiSID, 0x40_0000, emu.Write), 0x40_0000)
 }
 
 func TestWarmResetKeepsStickyStatus(t *testing.T) {
 	r := newRig(t)
 	r.legacy()
-	r.faults(r.access(sid, iova, emu.Read), vtd.FaultRootAbsent)
+	r.RequireFault(r.Access(sid, iova, emu.Read), vtd.FaultRootAbsent)
 	r.u.Reset(emu.ResetWarm)
-	require.True(t, spec.FstsPPF.On(r.r32(spec.OffFSTS)))
+	require.True(t, spec.FstsPPF.On(r.R32(spec.OffFSTS)))
 	rec := r.record(0)
 	require.True(t, rec.F())
-	require.Zero(t, r.r32(spec.OffGSTS))
-	require.Zero(t, r.r64(spec.OffRTADDR))
+	require.Zero(t, r.R32(spec.OffGSTS))
+	require.Zero(t, r.R64(spec.OffRTADDR))
 	r.u.Reset(emu.ResetCold)
-	require.Zero(t, r.r32(spec.OffFSTS))
+	require.Zero(t, r.R32(spec.OffFSTS))
 	rec = r.record(0)
 	require.False(t, rec.F())
 }

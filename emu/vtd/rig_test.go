@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
-	"github.com/iommulab/iommulab/emu/mem"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
@@ -14,15 +14,11 @@ import (
 
 // rig is a unit on a memory with the tables that tests need.
 type rig struct {
-	t    testing.TB
+	*emutest.Rig
 	u    *vtd.Unit
-	m    *mem.Memory
-	f    *emu.Functional
-	next emu.PA // allocator
 	root emu.PA
 	iq   emu.PA
 	tail uint64
-	msi  []uint32 // data of messages received
 }
 
 const (
@@ -40,45 +36,26 @@ func newRig(t testing.TB, change ...func(*vtd.Config)) *rig {
 	}
 	u, err := vtd.New(c)
 	require.NoError(t, err)
-	r := &rig{t: t, u: u, m: mem.New(), next: 0x10_0000}
-	r.f = emu.NewFunctional(u, r.m)
-	r.f.OnMSI = func(_ emu.PA, data uint32) { r.msi = append(r.msi, data) }
-	r.root = r.page()
+	r := &rig{Rig: emutest.New(t, u), u: u}
+	r.Faults = faults
+	r.root = r.Page()
 	return r
 }
 
-func (r *rig) page() emu.PA {
-	p := r.next
-	r.next += emu.PageSize
-	r.m.Store64(p, 0)
-	return p
+// become makes u the rig's unit.
+func (r *rig) become(u *vtd.Unit) {
+	r.u = u
+	r.Use(u)
 }
-
-func (r *rig) put(pa emu.PA, words ...uint64) {
-	for i, w := range words {
-		require.True(r.t, r.m.Store64(pa+emu.PA(8*i), w))
-	}
-}
-
-func (r *rig) get(pa emu.PA) uint64 {
-	v, ok := r.m.Load64(pa)
-	require.True(r.t, ok)
-	return v
-}
-
-func (r *rig) r32(off uint32) uint64    { return r.u.ReadReg(off, 4) }
-func (r *rig) r64(off uint32) uint64    { return r.u.ReadReg(off, 8) }
-func (r *rig) w32(off uint32, v uint64) { r.f.WriteReg(0, off, 4, v) }
-func (r *rig) w64(off uint32, v uint64) { r.f.WriteReg(0, off, 8, v) }
 
 // command writes GCMD as a driver does: present levels, one bit changed.
 func (r *rig) command(b reg.Bits, on bool) {
-	v := r.r32(spec.OffGSTS) & 0x96ff_ffff &^ b.Mask()
-	r.w32(spec.OffGCMD, v|b.PutBool(on))
+	v := r.R32(spec.OffGSTS) & 0x96ff_ffff &^ b.Mask()
+	r.W32(spec.OffGCMD, v|b.PutBool(on))
 }
 
 func (r *rig) setRoot(ttm uint64) {
-	r.w64(spec.OffRTADDR, uint64(r.root)|spec.RtaddrTTM.Put(ttm))
+	r.W64(spec.OffRTADDR, uint64(r.root)|spec.RtaddrTTM.Put(ttm))
 	r.command(spec.GcmdSRTP, true)
 }
 
@@ -88,27 +65,27 @@ func (r *rig) scalable() { r.setRoot(spec.TTMScalable); r.command(spec.GcmdTE, t
 
 // queue turns the invalidation queue on.
 func (r *rig) queue(wide bool) {
-	r.iq = r.page()
+	r.iq = r.Page()
 	r.tail = 0
-	r.w64(spec.OffIQT, 0)
-	r.w64(spec.OffIQA, uint64(r.iq)|spec.IqaDW.PutBool(wide))
+	r.W64(spec.OffIQT, 0)
+	r.W64(spec.OffIQA, uint64(r.iq)|spec.IqaDW.PutBool(wide))
 	r.command(spec.GcmdQIE, true)
 }
 
-func (r *rig) wide() bool { return spec.IqaDW.On(r.r64(spec.OffIQA)) }
+func (r *rig) wide() bool { return spec.IqaDW.On(r.R64(spec.OffIQA)) }
 
 // push puts a descriptor at the tail without telling the unit.
 func (r *rig) push(lo, hi uint64) {
-	r.put(r.iq+emu.PA(r.tail), lo, hi)
+	r.Put(r.iq+emu.PA(r.tail), lo, hi)
 	size := uint64(spec.DescSize128)
 	if r.wide() {
-		r.put(r.iq+emu.PA(r.tail)+16, 0, 0)
+		r.Put(r.iq+emu.PA(r.tail)+16, 0, 0)
 		size = spec.DescSize256
 	}
 	r.tail = (r.tail + size) % emu.PageSize
 }
 
-func (r *rig) ring() { r.w32(spec.OffIQT, r.tail) }
+func (r *rig) ring() { r.W32(spec.OffIQT, r.tail) }
 
 // submit pushes one descriptor and rings the bell.
 func (r *rig) submit(lo, hi uint64) {
@@ -139,10 +116,10 @@ func pageInv(addr, am uint64, ih bool) uint64 {
 // context returns where the legacy context entry of s is; it makes the table.
 func (r *rig) context(s emu.SourceID) emu.PA {
 	at := r.root + emu.PA(s>>8)*16
-	if r.get(at) == 0 {
-		r.put(at, uint64(r.page())|spec.RootP.Put(1))
+	if r.Get(at) == 0 {
+		r.Put(at, uint64(r.Page())|spec.RootP.Put(1))
 	}
-	return emu.PA(r.get(at)&spec.RootCTP.Mask()) + emu.PA(s&0xff)*16
+	return emu.PA(r.Get(at)&spec.RootCTP.Mask()) + emu.PA(s&0xff)*16
 }
 
 func legacyEntry(tt uint64, top emu.PA, aw, did uint64) [2]uint64 {
@@ -154,37 +131,37 @@ func legacyEntry(tt uint64, top emu.PA, aw, did uint64) [2]uint64 {
 
 // attach gives s a legacy context entry and returns its second-stage table.
 func (r *rig) attach(s emu.SourceID, did uint64) emu.PA {
-	top := r.page()
+	top := r.Page()
 	e := legacyEntry(spec.TTUntranslated, top, spec.AW48, did)
-	r.put(r.context(s), e[0], e[1])
+	r.Put(r.context(s), e[0], e[1])
 	return top
 }
 
 // smContext returns where the scalable context entry of s is; it makes the table.
 func (r *rig) smContext(s emu.SourceID) emu.PA {
 	at := r.root + emu.PA(s>>8)*16 + emu.PA(s>>7&1)*8
-	if r.get(at) == 0 {
-		r.put(at, uint64(r.page())|spec.SMRootLP.Put(1))
+	if r.Get(at) == 0 {
+		r.Put(at, uint64(r.Page())|spec.SMRootLP.Put(1))
 	}
-	return emu.PA(r.get(at)&spec.SMRootLCTP.Mask()) + emu.PA(s&0x7f)*32
+	return emu.PA(r.Get(at)&spec.SMRootLCTP.Mask()) + emu.PA(s&0x7f)*32
 }
 
 // pasidEntry returns where the PASID entry of s and p is; it makes what leads to it.
 func (r *rig) pasidEntry(s emu.SourceID, p emu.PASID) emu.PA {
 	ctx := r.smContext(s)
-	if r.get(ctx) == 0 {
-		r.put(ctx, uint64(r.page())|spec.SMCtxP.Put(1)|spec.SMCtxPASIDE.Put(1))
+	if r.Get(ctx) == 0 {
+		r.Put(ctx, uint64(r.Page())|spec.SMCtxP.Put(1)|spec.SMCtxPASIDE.Put(1))
 	}
-	dir := emu.PA(r.get(ctx)&spec.SMCtxPASIDDIRPTR.Mask()) + emu.PA(p>>6)*8
-	if r.get(dir) == 0 {
-		r.put(dir, uint64(r.page())|spec.PDirP.Put(1))
+	dir := emu.PA(r.Get(ctx)&spec.SMCtxPASIDDIRPTR.Mask()) + emu.PA(p>>6)*8
+	if r.Get(dir) == 0 {
+		r.Put(dir, uint64(r.Page())|spec.PDirP.Put(1))
 	}
-	return emu.PA(r.get(dir)&spec.PDirSMPTBLPTR.Mask()) + emu.PA(p&63)*64
+	return emu.PA(r.Get(dir)&spec.PDirSMPTBLPTR.Mask()) + emu.PA(p&63)*64
 }
 
 // bind gives (s, p) a PASID entry and returns its second-stage table. set adds fields.
 func (r *rig) bind(s emu.SourceID, p emu.PASID, pgtt, did uint64, set ...func(e []uint64)) emu.PA {
-	top := r.page()
+	top := r.Page()
 	e := make([]uint64, 8)
 	spec.PasidP.Set(e, 1)
 	spec.PasidPGTT.Set(e, pgtt)
@@ -195,7 +172,7 @@ func (r *rig) bind(s emu.SourceID, p emu.PASID, pgtt, did uint64, set ...func(e 
 	for _, f := range set {
 		f(e)
 	}
-	r.put(r.pasidEntry(s, p), e...)
+	r.Put(r.pasidEntry(s, p), e...)
 	return top
 }
 
@@ -215,66 +192,43 @@ func (r *rig) pte(top emu.PA, iova uint64, level int) emu.PA {
 		if l == level {
 			return at
 		}
-		if r.get(at) == 0 {
-			r.put(at, uint64(r.page())|ssRW|ssX)
+		if r.Get(at) == 0 {
+			r.Put(at, uint64(r.Page())|ssRW|ssX)
 		}
-		top = emu.PA(r.get(at) & spec.SSADDR.Mask())
+		top = emu.PA(r.Get(at) & spec.SSADDR.Mask())
 	}
 }
 
 // mapPage maps one 4 KiB page and returns where its entry is.
 func (r *rig) mapPage(top emu.PA, iova, pa, bits uint64) emu.PA {
 	at := r.pte(top, iova, 0)
-	r.put(at, pa|bits)
+	r.Put(at, pa|bits)
 	return at
 }
 
-func (r *rig) do(q emu.Request) emu.Result {
-	var res emu.Result
-	r.f.Translate(&q, &res)
-	return res
-}
-
-func (r *rig) access(s emu.SourceID, iova uint64, a emu.Access) emu.Result {
-	return r.do(emu.Request{Source: s, Addr: emu.IOVA(iova), PASID: emu.NoPASID, Len: 64, Access: a})
-}
-
 func (r *rig) pasidAccess(p emu.PASID, iova uint64, a emu.Access) emu.Result {
-	return r.do(emu.Request{Source: sid, Addr: emu.IOVA(iova), PASID: p, Len: 64, Access: a})
-}
-
-func (r *rig) ok(res emu.Result, pa uint64) {
-	r.t.Helper()
-	require.Equal(r.t, emu.OK, res.Status, "fault %#x", res.Fault.Code)
-	require.Equal(r.t, emu.PA(pa), res.PA)
-}
-
-func (r *rig) faults(res emu.Result, code uint16) {
-	r.t.Helper()
-	require.Equal(r.t, emu.Blocked, res.Status)
-	require.Equal(r.t, code, res.Fault.Code, "%#x", res.Fault.Code)
-	raised.Store(code, true)
+	return r.Do(emu.Request{Source: sid, Addr: emu.IOVA(iova), PASID: p, Len: 64, Access: a})
 }
 
 // record returns fault record i.
 func (r *rig) record(i int) spec.FaultRecord {
 	off := r.u.Config().FaultOffset + uint32(16*i)
-	return spec.FaultRecord{r.r64(off), r.r64(off + 8)}
+	return spec.FaultRecord{r.R64(off), r.R64(off + 8)}
 }
 
 // clearFaults does what a driver does.
 func (r *rig) clearFaults() {
 	for i := range r.u.Config().FaultRecords {
-		r.w32(r.u.Config().FaultOffset+uint32(16*i)+spec.FRCDStatus, spec.FrF.Of(^uint64(0))<<31)
+		r.W32(r.u.Config().FaultOffset+uint32(16*i)+spec.FRCDStatus, spec.FrF.Of(^uint64(0))<<31)
 	}
-	r.w32(spec.OffFSTS, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
+	r.W32(spec.OffFSTS, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
 }
 
 // unmask programs both event interrupts and unmasks them.
 func (r *rig) unmask() {
 	for off, data := range map[uint32]uint64{spec.OffFECTL: feData, spec.OffIECTL: ieData} {
-		r.w32(off+4, data)
-		r.w32(off+8, msiTo)
-		r.w32(off, 0)
+		r.W32(off+4, data)
+		r.W32(off+8, msiTo)
+		r.W32(off, 0)
 	}
 }

@@ -6,30 +6,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
-
-func save(u *vtd.Unit) []byte {
-	var e emu.Encoder
-	u.Save(&e)
-	return e.Bytes()
-}
 
 func TestSaveRestoreIsTheSameUnit(t *testing.T) {
 	r := newRig(t)
 	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
 	r.scalable()
 	r.queue(true)
-	r.ok(r.access(sid, iova, emu.Read), 0x5000)
-	r.access(sid, iova+4096, emu.Read)
+	r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+	r.Access(sid, iova+4096, emu.Read)
 	r.submit(0, 0)
-	b := save(r.u)
+	b := emutest.Save(r.u)
 
 	u, err := vtd.New(r.u.Config())
 	require.NoError(t, err)
 	require.NoError(t, u.Restore(emu.NewDecoder(b)))
-	require.Equal(t, b, save(u))
+	require.Equal(t, b, emutest.Save(u))
 	for off := uint32(0); off < spec.Window; off += 8 {
 		require.Equal(t, r.u.ReadReg(off, 8), u.ReadReg(off, 8), "%#x", off)
 	}
@@ -47,12 +42,12 @@ func TestSaveRestoreKeepsWhatNestedTranslationHasCached(t *testing.T) {
 	g := r.nest(sid, 0, 7, 0)
 	g.mapTwo(iova, gpa, 0x5000)
 	r.scalable()
-	r.ok(r.access(sid, iova, emu.Read), 0x5000)
-	b := save(r.u)
+	r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+	b := emutest.Save(r.u)
 	u, err := vtd.New(r.u.Config())
 	require.NoError(t, err)
 	require.NoError(t, u.Restore(emu.NewDecoder(b)))
-	require.Equal(t, b, save(u))
+	require.Equal(t, b, emutest.Save(u))
 	for _, id := range []emu.CacheID{emu.CacheStage2, emu.CacheWalk2} {
 		require.Equal(t, r.u.Cache(id).Stats(), u.Cache(id).Stats())
 		require.NotZero(t, u.Cache(id).Stats().Fills)
@@ -66,11 +61,11 @@ func TestSaveRestoreKeepsWhatNestedTranslationHasCached(t *testing.T) {
 
 func TestRestoreOfALoadedSnapshot(t *testing.T) {
 	loaded, _ := loadCapture(t, "vtd-sm-ss")
-	b := save(loaded)
+	b := emutest.Save(loaded)
 	u, err := vtd.New(vtd.DefaultConfig())
 	require.NoError(t, err)
 	require.NoError(t, u.Restore(emu.NewDecoder(b)))
-	require.Equal(t, b, save(u))
+	require.Equal(t, b, emutest.Save(u))
 	require.Equal(t, loaded.Unmodelled(), u.Unmodelled())
 }
 
@@ -78,8 +73,8 @@ func TestRestoreOfDamagedStateIsAnError(t *testing.T) {
 	r := newRig(t)
 	r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
 	r.legacy()
-	r.access(sid, iova, emu.Read)
-	b := save(r.u)
+	r.Access(sid, iova, emu.Read)
+	b := emutest.Save(r.u)
 	for n := 0; n < len(b); n += 97 {
 		u, err := vtd.New(vtd.DefaultConfig())
 		require.NoError(t, err)
@@ -92,49 +87,39 @@ func TestRestoreOfDamagedStateIsAnError(t *testing.T) {
 	require.ErrorIs(t, u.Restore(emu.NewDecoder(b)), emu.ErrState)
 }
 
-// image is what software would read from a unit.
-func image(u *vtd.Unit) emu.RegImage {
-	var img emu.RegImage
-	for off := uint32(0); off < spec.Window; off += 8 {
-		img = append(img, emu.RegValue{Off: off, Size: 8, Value: u.ReadReg(off, 8)})
-	}
-	return img
-}
-
 func TestLoadTakesOverARunningUnit(t *testing.T) {
 	r := newRig(t)
 	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
 	r.scalable()
 	r.queue(true)
 	r.submit(wait(1, r.status()))
-	r.faults(r.access(hiSID, iova, emu.Read), vtd.FaultRootAbsentSM)
+	r.RequireFault(r.Access(hiSID, iova, emu.Read), vtd.FaultRootAbsentSM)
 
 	c := vtd.DefaultConfig()
 	c.FaultRecords, c.MGAW, c.DT = 1, 48, true // replaced by those of the image
 	u, err := vtd.New(c)
 	require.NoError(t, err)
-	require.NoError(t, u.Load(image(r.u)))
-	require.Equal(t, image(r.u), image(u))
+	require.NoError(t, u.Load(emutest.Image(r.u, spec.Window)))
+	require.Equal(t, emutest.Image(r.u, spec.Window), emutest.Image(u, spec.Window))
 	require.Empty(t, u.Unmodelled())
-	r.f = emu.NewFunctional(u, r.m)
-	r.u = u
-	r.ok(r.access(sid, iova, emu.Read), 0x5000)
+	r.become(u)
+	r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 	r.submit(wait(2, r.status()))
-	require.EqualValues(t, 2, r.get(r.status()))
+	require.EqualValues(t, 2, r.Get(r.status()))
 	// The next fault goes behind the one that is pending.
-	r.faults(r.access(hiSID, iova, emu.Read), vtd.FaultRootAbsentSM)
+	r.RequireFault(r.Access(hiSID, iova, emu.Read), vtd.FaultRootAbsentSM)
 	rec := r.record(1)
 	require.True(t, rec.F())
 	// TE and QIE are known to be on: restating them changes nothing.
-	r.w32(spec.OffGCMD, spec.GcmdTE.Mask()|spec.GcmdQIE.Mask())
-	require.Equal(t, spec.GstsTES.Mask()|spec.GstsQIES.Mask()|spec.GstsRTPS.Mask(), r.r32(spec.OffGSTS))
+	r.W32(spec.OffGCMD, spec.GcmdTE.Mask()|spec.GcmdQIE.Mask())
+	require.Equal(t, spec.GstsTES.Mask()|spec.GstsQIES.Mask()|spec.GstsRTPS.Mask(), r.R32(spec.OffGSTS))
 }
 
 func TestLoadErrorsNameThePlace(t *testing.T) {
 	r := newRig(t)
 	for text, img := range map[string]emu.RegImage{
 		"VER_REG":         {},
-		"offset 0x1000":   append(image(r.u), emu.RegValue{Off: 0x1000, Size: 4}),
+		"offset 0x1000":   append(emutest.Image(r.u, spec.Window), emu.RegValue{Off: 0x1000, Size: 4}),
 		"offset 0x100000": {{Off: 0x10_0000, Size: 4}},
 		"offset 0x7":      {{Off: 7, Size: 4}},
 		"size 2":          {{Off: 0, Size: 2}},
@@ -150,26 +135,26 @@ func TestFeaturesOfASnapshotThatAreNotModelledDoNotBreakDMA(t *testing.T) {
 	r := newRig(t)
 	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
 	r.scalable()
-	img := image(r.u)
+	img := emutest.Image(r.u, spec.Window)
 	img[2].Value |= spec.EcapPRS.Mask() | spec.EcapFSTS.Mask() | spec.EcapNEST.Mask()
 	require.NoError(t, r.u.Load(img))
 	require.Equal(t, []string{"ECAP.PRS"}, r.u.Unmodelled())
-	r.ok(r.access(sid, iova, emu.Read), 0x5000)
+	r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
 }
 
 // A snapshot that contradicts itself: interrupt remapping is on, and the unit has none.
 func TestInterruptRemappingOfASnapshotWithoutItCanOnlyBeTurnedOff(t *testing.T) {
 	r := newRig(t, noInterrupts)
-	img := image(r.u)
+	img := emutest.Image(r.u, spec.Window)
 	img[3].Value |= spec.GstsIRES.Mask() << 32
 	require.NoError(t, r.u.Load(img))
 	require.Equal(t, []string{"GSTS.IRES"}, r.u.Unmodelled())
 	res := r.irq(sid, msiTo, 0x31)
-	r.faults(res, vtd.FaultNoRemapping)
+	r.RequireFault(res, vtd.FaultNoRemapping)
 	require.True(t, res.Fault.Quiet)
 	r.command(spec.GcmdIRE, false)
-	require.False(t, spec.GstsIRES.On(r.r32(spec.OffGSTS)))
+	require.False(t, spec.GstsIRES.On(r.R32(spec.OffGSTS)))
 	r.command(spec.GcmdIRE, true)
-	require.False(t, spec.GstsIRES.On(r.r32(spec.OffGSTS)))
+	require.False(t, spec.GstsIRES.On(r.R32(spec.OffGSTS)))
 	require.Equal(t, emu.Interrupt, r.irq(sid, msiTo, 0x31).Status)
 }

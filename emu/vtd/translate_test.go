@@ -18,16 +18,16 @@ func TestPageSizes(t *testing.T) {
 	r := newRig(t)
 	top := r.attach(sid, 7)
 	r.mapPage(top, 0x1000, 0xabc_d000, ssRW)
-	r.put(r.pte(top, 0x4000_0000, 1), 0x1_2340_0000|ssRW|1<<7)
-	r.put(r.pte(top, 0x80_0000_0000, 2), 0x40_0000_0000|ssRW|1<<7)
+	r.Put(r.pte(top, 0x4000_0000, 1), 0x1_2340_0000|ssRW|1<<7)
+	r.Put(r.pte(top, 0x80_0000_0000, 2), 0x40_0000_0000|ssRW|1<<7)
 	r.legacy()
 	for range 2 { // cold and warm
 		for _, c := range []struct {
 			iova, pa uint64
 			lg2      uint8
 		}{{0x1678, 0xabc_d678, 12}, {0x4012_3456, 0x1_2352_3456, 21}, {0x80_3fff_ffff, 0x40_3fff_ffff, 30}} {
-			res := r.access(sid, c.iova, emu.Read)
-			r.ok(res, c.pa)
+			res := r.Access(sid, c.iova, emu.Read)
+			r.RequireOK(res, c.pa)
 			require.Equal(t, c.lg2, res.Lg2)
 			require.Equal(t, emu.RW, res.Perm)
 			require.Equal(t, res.Prov.Entry, res.Prov.Fill)
@@ -40,11 +40,11 @@ func TestRightsAreAndedOverTheLevels(t *testing.T) {
 	top := r.attach(sid, 7)
 	r.mapPage(top, iova, 0x5000, ssRW)
 	at := r.pte(top, iova, 2)
-	r.put(at, r.get(at)&^ssW)
+	r.Put(at, r.Get(at)&^ssW)
 	r.legacy()
 	for range 2 {
-		require.Equal(t, emu.Read, r.access(sid, iova, emu.Read).Perm)
-		r.faults(r.access(sid, iova, emu.Write), vtd.FaultWrite)
+		require.Equal(t, emu.Read, r.Access(sid, iova, emu.Read).Perm)
+		r.RequireFault(r.Access(sid, iova, emu.Write), vtd.FaultWrite)
 	}
 }
 
@@ -56,14 +56,14 @@ func TestZeroLengthReadOfAWriteOnlyPage(t *testing.T) {
 		q := dma(emu.Read)
 		q.Len = 0
 		for range 2 {
-			if res := r.do(q); zlr {
-				r.ok(res, 0x5000)
+			if res := r.Do(q); zlr {
+				r.RequireOK(res, 0x5000)
 			} else {
-				r.faults(res, vtd.FaultRead)
+				r.RequireFault(res, vtd.FaultRead)
 			}
 		}
 		q.Len = 1
-		r.faults(r.do(q), vtd.FaultRead)
+		r.RequireFault(r.Do(q), vtd.FaultRead)
 	}
 }
 
@@ -74,12 +74,12 @@ func TestExecuteRightsCountWithSSEE(t *testing.T) {
 	r.scalable()
 	for range 2 {
 		res := r.pasidAccess(5, iova, emu.Read|emu.Exec)
-		r.ok(res, 0x5000)
+		r.RequireOK(res, 0x5000)
 		require.Equal(t, emu.RW|emu.Exec, res.Perm)
 	}
-	r.put(at, 0x5000|ssX)
+	r.Put(at, 0x5000|ssX)
 	r.submitGlobal()
-	r.faults(r.pasidAccess(5, iova, emu.Read|emu.Exec), vtd.FaultReadSM)
+	r.RequireFault(r.pasidAccess(5, iova, emu.Read|emu.Exec), vtd.FaultReadSM)
 }
 
 func TestRequestsWithoutPASIDUseRIDPASID(t *testing.T) {
@@ -92,13 +92,13 @@ func TestRequestsWithoutPASIDUseRIDPASID(t *testing.T) {
 		rid, other := emu.PASID(0), emu.PASID(9)
 		if rps {
 			rid, other = other, rid
-			r.put(r.smContext(sid)+8, uint64(rid))
+			r.Put(r.smContext(sid)+8, uint64(rid))
 		}
 		r.scalable()
 		for range 2 {
-			r.ok(r.access(sid, iova, emu.Read), pa[rid])
-			r.ok(r.pasidAccess(other, iova, emu.Read), pa[other])
-			r.faults(r.pasidAccess(rid, iova, emu.Read), vtd.FaultRIDPASID)
+			r.RequireOK(r.Access(sid, iova, emu.Read), pa[rid])
+			r.RequireOK(r.pasidAccess(other, iova, emu.Read), pa[other])
+			r.RequireFault(r.pasidAccess(rid, iova, emu.Read), vtd.FaultRIDPASID)
 		}
 	}
 }
@@ -108,8 +108,8 @@ func TestPassThrough(t *testing.T) {
 	r.bind(sid, 0, spec.PGTTPassThrough, 7)
 	r.scalable()
 	for range 2 {
-		res := r.access(sid, 0xffff_ffff_f000, emu.Write)
-		r.ok(res, 0xffff_ffff_f000)
+		res := r.Access(sid, 0xffff_ffff_f000, emu.Write)
+		r.RequireOK(res, 0xffff_ffff_f000)
 		require.EqualValues(t, 64, res.Lg2)
 		require.Zero(t, res.Prov.Leaf)
 		require.NotZero(t, res.Prov.Entry)
@@ -119,9 +119,9 @@ func TestPassThrough(t *testing.T) {
 // ats gives sid an entry that allows device-TLB requests.
 func ats(t *testing.T, bits uint64) (*rig, emu.PA) {
 	r := newRig(t, func(c *vtd.Config) { c.DT, c.NWFS = true, true })
-	top := r.page()
+	top := r.Page()
 	e := legacyEntry(spec.TTAll, top, spec.AW48, 7)
-	r.put(r.context(sid), e[0], e[1])
+	r.Put(r.context(sid), e[0], e[1])
 	at := r.mapPage(top, iova, 0x5000, bits)
 	r.legacy()
 	return r, at
@@ -132,35 +132,35 @@ func TestTranslationRequests(t *testing.T) {
 	q := dma(emu.RW)
 	q.Type = emu.TranslationReq
 	for range 2 {
-		res := r.do(q)
-		r.ok(res, 0x5000)
+		res := r.Do(q)
+		r.RequireOK(res, 0x5000)
 		require.Equal(t, emu.RW, res.Perm)
 	}
 	q.Access |= emu.NoWrite
-	require.Equal(t, emu.Read, r.do(q).Perm)
+	require.Equal(t, emu.Read, r.Do(q).Perm)
 	q.Type, q.Access = emu.Translated, emu.Write
-	r.ok(r.do(q), iova) // the address is taken as translated
+	r.RequireOK(r.Do(q), iova) // the address is taken as translated
 }
 
 func TestTranslationRequestForAnAbsentPageSucceedsWithoutRights(t *testing.T) {
 	r, at := ats(t, 0)
 	q := dma(emu.RW)
 	q.Type = emu.TranslationReq
-	r.put(at, 0)
-	res := r.do(q)
+	r.Put(at, 0)
+	res := r.Do(q)
 	require.Equal(t, emu.OK, res.Status)
 	require.Zero(t, res.Perm)
-	require.Zero(t, r.r32(spec.OffFSTS), "nothing is recorded")
-	r.put(at, 0x5000|ssR)
-	require.Equal(t, emu.Read, r.do(q).Perm)
+	require.Zero(t, r.R32(spec.OffFSTS), "nothing is recorded")
+	r.Put(at, 0x5000|ssR)
+	require.Equal(t, emu.Read, r.Do(q).Perm)
 }
 
 func TestTranslationRequestWithAStructuralErrorIsRecorded(t *testing.T) {
 	r, at := ats(t, ssRW)
-	r.put(at, 0x5000|ssRW|1<<62)
+	r.Put(at, 0x5000|ssRW|1<<62)
 	q := dma(emu.RW)
 	q.Type = emu.TranslationReq
-	r.faults(r.do(q), vtd.FaultSSReserved)
+	r.RequireFault(r.Do(q), vtd.FaultSSReserved)
 	rec := r.record(0)
 	require.EqualValues(t, emu.TranslationReq, spec.FrAT.Get(rec[:]))
 }
@@ -169,12 +169,12 @@ func TestTranslationRequestForTheInterruptRangeGrantsWriteOnly(t *testing.T) {
 	r, _ := ats(t, ssRW)
 	q := dma(emu.RW)
 	q.Type, q.Addr = emu.TranslationReq, 0xfee0_0000
-	res := r.do(q)
-	r.ok(res, 0xfee0_0000)
+	res := r.Do(q)
+	r.RequireOK(res, 0xfee0_0000)
 	require.Equal(t, emu.Write|emu.UntranslatedOnly, res.Perm)
 	q.Access |= emu.NoWrite
-	res = r.do(q)
-	r.ok(res, 0xfee0_0000)
+	res = r.Do(q)
+	r.RequireOK(res, 0xfee0_0000)
 	require.Zero(t, res.Perm)
 }
 
@@ -182,26 +182,26 @@ func TestTranslationRequestForWriteSetsDirty(t *testing.T) {
 	r := newRig(t, func(c *vtd.Config) { c.DT, c.NWFS = true, true })
 	pte, _ := ade(r)
 	ctx := r.smContext(sid)
-	r.put(ctx, r.get(ctx)|spec.SMCtxDTE.Mask())
+	r.Put(ctx, r.Get(ctx)|spec.SMCtxDTE.Mask())
 	r.scalable()
 	q := dma(emu.RW | emu.NoWrite)
 	q.Type = emu.TranslationReq
-	require.Equal(t, emu.Read, r.do(q).Perm)
-	require.Zero(t, r.get(pte)&(1<<9))
+	require.Equal(t, emu.Read, r.Do(q).Perm)
+	require.Zero(t, r.Get(pte)&(1<<9))
 	q.Access = emu.RW
-	require.Equal(t, emu.RW, r.do(q).Perm)
-	require.NotZero(t, r.get(pte)&(1<<9))
+	require.Equal(t, emu.RW, r.Do(q).Perm)
+	require.NotZero(t, r.Get(pte)&(1<<9))
 }
 
 func TestTranslationRequestWithoutPASIDEntrySucceedsWithoutRights(t *testing.T) {
 	r := newRig(t, dt)
 	r.pasidEntry(sid, 0)
 	ctx := r.smContext(sid)
-	r.put(ctx, r.get(ctx)|spec.SMCtxDTE.Mask())
+	r.Put(ctx, r.Get(ctx)|spec.SMCtxDTE.Mask())
 	r.scalable()
 	q := dma(emu.RW)
 	q.Type = emu.TranslationReq
-	res := r.do(q)
+	res := r.Do(q)
 	require.Equal(t, emu.OK, res.Status)
 	require.Zero(t, res.Perm)
 }
@@ -210,12 +210,12 @@ func TestUnitWithoutCachesWalksEveryTime(t *testing.T) {
 	r := newRig(t, noCaches)
 	at := r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
 	r.scalable()
-	r.ok(r.access(sid, iova, emu.Read), 0x5000)
-	r.put(at, 0x6000|ssRW)
-	r.ok(r.access(sid, iova, emu.Read), 0x6000)
-	s := r.begin(dma(emu.Read))
-	s.end()
-	for _, a := range s.acts {
+	r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+	r.Put(at, 0x6000|ssRW)
+	r.RequireOK(r.Access(sid, iova, emu.Read), 0x6000)
+	s := r.Begin(dma(emu.Read))
+	s.End()
+	for _, a := range s.Acts {
 		require.NotContains(t, []emu.Op{emu.OpProbe, emu.OpFill}, a.Op)
 		require.False(t, a.Op == emu.OpAcquire && a.Slot != emu.SlotWalker)
 	}
@@ -312,19 +312,19 @@ func TestProvenanceNamesTheEntryThatFilled(t *testing.T) {
 	at := r.mapPage(r.attach(sid, 7), iova, 0x5000, ssRW)
 	r.legacy()
 	r.queue(false)
-	old := r.access(sid, iova, emu.Read)
+	old := r.Access(sid, iova, emu.Read)
 	require.Equal(t, old.Prov.Entry, old.Prov.Fill)
 	require.Equal(t, at, old.Prov.Leaf)
 	r.attach(sid, 7) // same domain, new tables, context-cache flushed but not the IOTLB
 	r.submit(ccInv(spec.GranGlobal, 0, 0, 0), 0)
-	stale := r.access(sid, iova, emu.Read)
-	r.ok(stale, 0x5000)
+	stale := r.Access(sid, iova, emu.Read)
+	r.RequireOK(stale, 0x5000)
 	require.NotEqual(t, old.Prov.Entry, stale.Prov.Entry)
 	require.Equal(t, old.Prov.Fill, stale.Prov.Fill)
 	// Table pointers that outlive an IOTLB flush carry the old version on.
 	r.submit(iotlbInv(spec.GranPage, 7), pageInv(iova, 0, true))
-	again := r.access(sid, iova, emu.Read)
-	r.ok(again, 0x5000)
+	again := r.Access(sid, iova, emu.Read)
+	r.RequireOK(again, 0x5000)
 	require.Equal(t, old.Prov.Fill, again.Prov.Fill)
 }
 

@@ -69,6 +69,7 @@ func TestImportDirections(t *testing.T) {
 				require.Contains(t, []string{"report/plot", "tools/iommulab", "internal/cli"}, from, "only report/plot imports a plotting library")
 				continue
 			}
+			require.False(t, to == "emu/emutest" || to == "iotlb/iotlbtest", "%s imports %s: only tests do", from, to)
 			require.False(t, strings.HasPrefix(to, "tools/"), "%s imports %s: nothing imports tools", from, to)
 			for _, r := range forbidden {
 				if in(r.from, from) && in(r.not, to) {
