@@ -1,7 +1,6 @@
 package timing
 
 import (
-	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -35,10 +34,11 @@ type Caches struct {
 
 // Preset is a machine's timing and caches under a name.
 type Preset struct {
-	Name   string `toml:"-"`
-	Base   string `toml:"base"` // preset that gives what this one leaves out
-	Params `toml:",inline"`
-	Caches Caches `toml:"caches"`
+	Name    string `toml:"-"`
+	Base    string `toml:"base"` // preset that gives what this one leaves out
+	Section `toml:",inline"`
+	// Units has what a machine with the unit of that name is like, complete. For reads it.
+	Units map[string]*Section `toml:"units,omitempty"`
 }
 
 // ErrPreset is what every error about a preset wraps.
@@ -104,20 +104,7 @@ func (p *Preset) load(name string, depth int) error {
 			return err
 		}
 	}
-	// A list replaces the base's list; it does not merge into it.
-	walk, walk2 := p.Caches.Walk, p.Caches.Walk2
-	p.Caches.Walk, p.Caches.Walk2 = nil, nil
-	dec := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
-	if err := dec.Decode(p); err != nil {
-		return presetError(name, err)
-	}
-	if p.Caches.Walk == nil {
-		p.Caches.Walk = walk
-	}
-	if p.Caches.Walk2 == nil {
-		p.Caches.Walk2 = walk2
-	}
-	return nil
+	return p.apply(name, text)
 }
 
 func presetError(name string, err error) error {
@@ -136,6 +123,18 @@ func presetError(name string, err error) error {
 const maxCycles = 1 << 40
 
 func (p *Preset) validate() error {
+	if err := p.Section.validate(); err != nil {
+		return err
+	}
+	for _, name := range p.Sections() {
+		if err := p.Units[name].validate(); err != nil {
+			return fmt.Errorf("units.%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (p *Section) validate() error {
 	for _, c := range []struct {
 		name     string
 		v        uint64

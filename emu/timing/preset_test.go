@@ -54,6 +54,9 @@ func TestLoadPreset_ErrorsNamePlaceAndField(t *testing.T) {
 		{"[caches]\niotlb = { sets = 3, ways = 1 }\n", "caches"},
 		{"base = \"nothing\"\n", "not built in"},
 		{"[host]\nstore_order = \"x86\"\n", `:2:15: host.store_order: toml: store order "x86": want one of total, weak`},
+		{"[units.u]\nmemory = 3\n", ":2:1: units.u.memory: no such parameter"},
+		{"[units.u]\nwalkers = 0\n", "units.u: walkers = 0: want 1 to 4096"},
+		{"[units.u.caches]\niotlb = { sets = 3, ways = 1 }\n", "units.u: caches"},
 	} {
 		file := filepath.Join(t.TempDir(), "p.toml")
 		require.NoError(t, os.WriteFile(file, []byte(c.text), 0o600))
@@ -68,4 +71,64 @@ func TestLoadPreset_ErrorsNamePlaceAndField(t *testing.T) {
 	require.NoError(t, os.WriteFile(loop, []byte("base = '"+loop+"'\n"), 0o600))
 	_, err = LoadPreset(loop)
 	require.ErrorIs(t, err, ErrPreset)
+}
+
+// What a file says for all units comes after what its base says for one, and before what it says for
+// that one itself.
+func TestPreset_SectionsOfUnits(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name+".toml")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		return file
+	}
+	base := write("base", `
+walkers = 3
+[caches]
+entry = { sets = 2, ways = 2, policy = "lru" }
+walk = [ { sets = 2, ways = 1, policy = "lru" }, { sets = 1, ways = 1, policy = "lru" } ]
+[units.one]
+walkers = 5
+mem_cycles = 7
+[units.one.host]
+store_order = "weak"
+[units.one.caches]
+walk = [ { sets = 4, ways = 4, policy = "lru" } ]
+`)
+	top := write("top", `
+base = '`+base+`'
+mem_cycles = 9
+[caches]
+entry = { sets = 0, ways = 0 }
+[units.one]
+fill_cycles = 11
+[units.two]
+walkers = 13
+`)
+	p, err := LoadPreset(base)
+	require.NoError(t, err)
+	require.Equal(t, []string{"one"}, p.Sections())
+	one := p.For("one")
+	require.Equal(t, base, one.Name)
+	require.Equal(t, []uint64{5, 7}, []uint64{uint64(one.Walkers), one.Mem})
+	require.Equal(t, WeakOrder, one.Host.Order)
+	require.Len(t, one.Caches.Walk, 1)
+	require.Equal(t, p.Caches.Entry, one.Caches.Entry)
+	require.Equal(t, p.Section, p.For("two").Section, "no section: what holds for all")
+	require.Len(t, p.Caches.Walk, 2, "sections do not leak")
+
+	p, err = LoadPreset(top)
+	require.NoError(t, err)
+	one = p.For("one")
+	require.Equal(t, []uint64{5, 9, 11}, []uint64{uint64(one.Walkers), one.Mem, one.Fill})
+	require.Zero(t, one.Caches.Entry.Sets)
+	require.Len(t, one.Caches.Walk, 1)
+	require.Equal(t, WeakOrder, one.Host.Order)
+	require.Equal(t, 13, p.For("two").Walkers)
+	require.Equal(t, 3, p.Walkers)
+	require.Len(t, p.For("two").Caches.Walk, 2)
+
+	m, err := p.Resolved()
+	require.NoError(t, err)
+	require.EqualValues(t, 5, m["units"].(map[string]any)["one"].(map[string]any)["walkers"])
 }
