@@ -19,7 +19,7 @@ const (
 	OpDrain         // -> AnsOK when every transaction marked so far has finished; an Invalidate by the zero Selector marks all
 	OpOrder         // -> AnsOK when every earlier posted write of the requester, messages included, has ended and is globally visible
 	OpDelay         // Delay (what takes time), N (count) -> AnsOK
-	OpAcquire       // Slot, Key -> AnsOK owner; AnsMerged the owner filled, In is the value; AnsRetry the owner ended without
+	OpAcquire       // Slot, Key -> AnsOK owner, or after owners that filled nothing; AnsMerged the owner filled, In is the value; AnsRetry there was no register
 	OpRelease       // Slot -> AnsOK
 	OpPark          // -> AnsOK when the engine is woken again (engines only)
 	OpSend          // Msg, Addr, Data -> AnsOK: the message is on its way
@@ -35,7 +35,7 @@ const (
 	AnsMiss          // Probe: not present; CAS: not swapped
 	AnsError         // the memory access failed on the bus
 	AnsMerged        // Acquire: the owner of the key released a value, now in In
-	AnsRetry         // Acquire: the owner of the key released none; look again
+	AnsRetry         // Acquire: there was no register and now may be one; look again
 )
 
 // DelayClass names what an OpDelay waits for; the timing preset gives the cycles.

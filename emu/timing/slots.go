@@ -88,17 +88,15 @@ func (p *port) acquire(i int32) bool {
 		f.State = flightWaiting
 		return false
 	}
-	s.Regs[free] = missReg{Key: a.Key, Owner: i, First: none, Last: none}
+	s.Regs[free] = missReg{Key: a.Key, First: none, Last: none}
 	s.Free--
-	f.Reg[a.Slot] = free
-	if a.Slot == emu.SlotMiss {
-		p.walks++
-	}
+	p.own(i, a.Slot, free)
 	return true
 }
 
-// release gives back what flight i holds of class c. Merged flights go on with val, or, if val is
-// nil, look again.
+// release gives back what flight i holds of class c. Merged flights go on with val. If val is nil the
+// first of them takes the register over and the others go on waiting: if all looked again, whoever comes
+// from outside at that moment could overtake them time after time.
 func (p *port) release(i int32, c emu.SlotClass, val *[4]uint64) {
 	f := &p.flights[i]
 	r := f.Reg[c]
@@ -118,16 +116,26 @@ func (p *port) release(i int32, c emu.SlotClass, val *[4]uint64) {
 	}
 	reg := &s.Regs[r]
 	for w := p.pop(&reg.First, &reg.Last); w != none; w = p.pop(&reg.First, &reg.Last) {
-		if val != nil {
-			p.flights[w].Txn.In = *val
-			p.resume(w, emu.AnsMerged)
-		} else {
-			p.resume(w, emu.AnsRetry)
+		if val == nil {
+			p.own(w, c, r)
+			p.resume(w, emu.AnsOK)
+			return
 		}
+		p.flights[w].Txn.In = *val
+		p.resume(w, emu.AnsMerged)
 	}
 	reg.Owner = none
 	s.Free++
 	p.kick(c)
+}
+
+// own makes flight i the owner of register r of class c.
+func (p *port) own(i int32, c emu.SlotClass, r int16) {
+	p.slots[c].Regs[r].Owner = i
+	p.flights[i].Reg[c] = r
+	if c == emu.SlotMiss {
+		p.walks++
+	}
 }
 
 // kick lets the first flight that waits for any register of class c look again if one is free. It

@@ -134,6 +134,33 @@ func TestRequest_MissRegistersFullLookAgain(t *testing.T) {
 	}
 }
 
+// An owner that faults has nothing to hand on. Those behind it come before whoever arrives meanwhile, at
+// whatever cycle that is: a device whose faulting requests came back in step with the walks would
+// otherwise keep them waiting for ever, and a drain with them.
+func TestRequest_NoneOvertakesThoseMerged(t *testing.T) {
+	p := params()
+	walk := p.Mem // from owner to owner
+	for late := range p.Mem {
+		b := newBench(p, tlb)
+		b.Memory().Store(toyTable+8, 8, &[4]uint64{}) // page 1 is absent
+		for i := range uint32(3) {
+			b.request(i, 1)
+		}
+		b.RunUntil(walk + late)
+		b.request(3, 1)
+		b.drain()
+		var got []uint32
+		for _, c := range b.c.done {
+			got = append(got, c.Tag)
+		}
+		require.Equal(t, []uint32{0, 1, 2, 3}, got, "the last one %d cycles later", late)
+		require.EqualValues(t, 4, b.UnitStats(0).Walks)
+		for i := range 3 {
+			require.GreaterOrEqual(t, b.c.done[i+1].Done-b.c.done[i].Done, walk)
+		}
+	}
+}
+
 func TestInvalidate_MarksWhatIsInFlightAndWaitsForIt(t *testing.T) {
 	for _, g := range []iotlb.Geometry{tlb, {}} { // with the cache and without
 		p := params()
