@@ -140,15 +140,15 @@ func TestPresets_UnitsCanBeBuilt(t *testing.T) {
 	}
 }
 
-// Thousands of devices in one unit, more requests than it takes at one time.
+// A thousand devices in one unit: many times what its entry caches hold, and its walkers serve.
 func TestManyDevices_OneUnit(t *testing.T) {
-	in := generated(t, "multi-device", func(s *traces.Spec) { s.Devices, s.Accesses = 1000, 6000 })
+	in := generated(t, "multi-device", func(s *traces.Spec) { s.Devices, s.Accesses = 1000, 2000 })
 	doc := run(t, Options{
 		Preset: preset(t, "default"), Input: in, Modes: []string{vtdScalable}, Writers: []entry.Writer{entry.Hitless},
-		To: []To{ToChanged}, Requests: 5000, Rewrites: 20, Outstanding: 2,
+		To: []To{ToChanged}, Requests: 2000, Rewrites: 5, Outstanding: 1,
 	})
 	r := doc.Runs[0]
 	require.Equal(t, 1000, doc.Trace.Devices)
 	require.Zero(t, r.Faulted+r.Wrong+r.TornReads+r.Stale)
-	require.GreaterOrEqual(t, r.Rewrites.Count, uint64(20))
+	require.GreaterOrEqual(t, r.Rewrites.Count, uint64(5))
 }
