@@ -25,7 +25,7 @@
 // What the unit puts into its caches is opaque to everyone else:
 //
 //	CacheEntry       W0..W2 the DTE; W3 its upper bits and flags (values.go)
-//	CachePASID       W0 GCR3 table entry; W2 version
+//	CachePASID       W0 GCR3 table entry; W1 GCR3 table | levels; W2 version
 //	CacheIOTLB       W0 page | lg2 11:6 | rights 5:0; W1 attributes; W2 version; W3 leaf address
 //	CacheStage2      the same, of guest physical addresses
 //	CacheWalk        W0 table | level 11:8 | rights 5:0; W2 version

@@ -22,7 +22,17 @@ func (u *Unit) gcr3Probed(t *emu.Txn) {
 		u.gcr3Top(t)
 		return
 	}
-	u.gcr3Found(t, t.In[0], t.In[2])
+	version := t.In[2]
+	if t.In[1] == gcr3Table(t) {
+		version = t.Ver // what the DTE in force leads to
+	}
+	u.gcr3Found(t, t.In[0], version)
+}
+
+// gcr3Table is the GCR3 table of the DTE in force, and its levels.
+func gcr3Table(t *emu.Txn) uint64 {
+	e := (*spec.DTE)(t.Entry[:4])
+	return e.GCR3Root() | uint64(e.GLX())
 }
 
 // gcr3Found goes on with the GCR3 table entry, found under the version of a DTE.
@@ -75,7 +85,7 @@ func (u *Unit) gcr3Entry(t *emu.Txn) {
 		u.gcr3Found(t, e, t.Ver)
 	default:
 		t.Frame[0].Entry = e
-		t.Act.Data = [4]uint64{e, 0, t.Ver}
+		t.Act.Data = [4]uint64{e, gcr3Table(t), t.Ver}
 		key := gcr3Key(t.Req.Source, emu.PASID(pasidOf(t)))
 		t.Fill(emu.CachePASID, key, 0, t.Tag.Domain(), StepGCR3Fill, stGCR3Filled)
 	}

@@ -10,7 +10,7 @@ type builder struct {
 	steps  []Step
 	states [][]uint64
 	epoch  [][]uint64 // contents since the last synchronisation, the present one last
-	past   [][]uint64 // all contents
+	past   [][]uint64 // all contents that hardware may have acted by
 }
 
 func newBuilder(f *Format, sides []side) *builder {
@@ -45,6 +45,27 @@ func (b *builder) store(u int, val []uint64) {
 	b.add(s)
 }
 
+// word stores one word, if it changes it.
+func (b *builder) word(i int, v uint64, fence bool) {
+	if b.cur[i] == v {
+		return
+	}
+	b.cur[i] = v
+	b.add(Step{Op: OpStore, Offset: i * 8, Size: 8, Value: [2]uint64{v}, Fence: fence})
+}
+
+// whole stores all of unit u of raw, if it changes any of it.
+func (b *builder) whole(u int, raw []uint64) {
+	if !b.f.differ(b.cur, raw, u) {
+		return
+	}
+	val := b.f.unit(raw, u)
+	s := Step{Op: OpStore, Offset: u * b.f.Unit, Size: len(val) * 8, Fence: u == 0 && len(b.steps) > 0}
+	copy(s.Value[:], val)
+	copy(b.f.unit(b.cur, u), val)
+	b.add(s)
+}
+
 // sync waits until no cache and no reader has a content of this epoch but the present one; with
 // OpSyncAll, until nothing is left that was made of a content that translates as the old one does, or
 // that is under an id that the entry gives up.
@@ -73,6 +94,13 @@ func (b *builder) add(s Step) {
 	state := slices.Clone(b.cur)
 	b.states = append(b.states, state)
 	if s.Op == OpStore {
+		for _, c := range b.epoch {
+			for _, m := range [][]uint64{b.f.below(c, state), b.f.below(state, c)} {
+				if m != nil {
+					b.past = append(b.past, m)
+				}
+			}
+		}
 		b.epoch, b.past = append(b.epoch, state), append(b.past, state)
 	}
 }
@@ -107,8 +135,13 @@ func (b *builder) proved() bool {
 	epoch := [][]uint64{old}
 	for i, s := range b.steps {
 		if s.Op == OpStore {
-			if !slices.ContainsFunc(b.sides, func(s side) bool { return f.like(b.states[i], s.raw) }) {
+			if !allowed(f, b.sides, b.states[i]) {
 				return false
+			}
+			for _, c := range epoch {
+				if !f.passes(b.sides, c, b.states[i]) {
+					return false
+				}
 			}
 			epoch = append(epoch, b.states[i])
 			continue
@@ -121,9 +154,17 @@ func (b *builder) proved() bool {
 	return f.mixtures(old, epoch)
 }
 
+// allowed reports whether raw is one of the contents that a rewrite may pass through.
+func allowed(f *Format, sides []side, raw []uint64) bool {
+	return slices.ContainsFunc(sides, func(s side) bool { return f.like(raw, s.raw) })
+}
+
 // mixtures checks what readers of one epoch can assemble. With the handshake, a reader that found the
 // entry present has read the units behind the first not before it.
 func (f *Format) mixtures(old []uint64, epoch [][]uint64) bool {
+	if f.Whole {
+		return true // they assemble nothing
+	}
 	mix := make([]uint64, f.Words)
 	var try func(u, from int) bool
 	try = func(u, from int) bool {

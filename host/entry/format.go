@@ -13,7 +13,9 @@ import (
 type Format struct {
 	Name  string
 	Words int // 64-bit words
-	Unit  int // bytes that hardware reads and software stores atomically: 8 or 16
+	Unit  int // bytes that software stores, and hardware at least reads, atomically: 8 or 16
+	// Whole: hardware reads the entry in one piece. It sees what memory held at one moment.
+	Whole bool
 	// Used sets in mask, which is zero, the bits that hardware looks at when the entry holds raw. It
 	// depends on no bit of raw that it does not set, and what it leaves out must not change how any
 	// request ends. Reserved bits that hardware checks count as looked at.
@@ -22,6 +24,13 @@ type Format struct {
 	Present func(raw []uint64) bool
 	// Block turns raw into a blocking form by a change of unit 0 only.
 	Block func(raw []uint64)
+	// Pass turns raw into a form that lets requests pass as they are, by a change of unit 0 only. Nil:
+	// there is none.
+	Pass func(raw []uint64)
+	// Below returns what hardware can act by when it reads raw while a cache, kept by device and not by
+	// id, still holds what lies below other: the structures that its pointers lead to. Nil, or a nil
+	// result: nothing but raw itself.
+	Below func(raw, other []uint64) []uint64
 	// Safe marks bits that do not steer translation: they may have their old or their new value at
 	// any time. Nil is none.
 	Safe []uint64
@@ -35,14 +44,20 @@ type Format struct {
 	Legal func(raw []uint64) error
 	// Fields names the fields that have bits in mask, for messages.
 	Fields func(mask []uint64) []string
+	// linux lays out what Linux 7.3 does when a device moves to another domain; nil is linuxByWord.
+	linux func(b *builder)
 }
 
-// The ways in which a rewrite cannot be planned.
+// The ways in which a rewrite fails.
 var (
 	// ErrSize: an entry does not have the number of words of its format.
 	ErrSize = errors.New("wrong number of words")
 	// ErrIllegal: the new entry is one that hardware would refuse.
 	ErrIllegal = errors.New("illegal entry")
+	// ErrNoForm: entries of this kind have no form that the writer goes by.
+	ErrNoForm = errors.New("no such form of the entry")
+	// ErrChanged: somebody else has stored to the entry meanwhile.
+	ErrChanged = errors.New("entry changed by somebody else")
 )
 
 func (f *Format) check(old, new []uint64) error {
@@ -112,4 +127,44 @@ func (f *Format) unit(raw []uint64, u int) []uint64 {
 // differ reports whether unit u differs between a and b.
 func (f *Format) differ(a, b []uint64, u int) bool {
 	return !slices.Equal(f.unit(a, u), f.unit(b, u))
+}
+
+// fieldNames names the fields of l that have bits in mask.
+func fieldNames(l *reg.Layout, mask []uint64) []string {
+	var names []string
+	for _, fd := range l.Fields {
+		if fd.Get(mask) != 0 {
+			names = append(names, fd.Name)
+		}
+	}
+	if slices.ContainsFunc(l.Reserved(mask), func(w uint64) bool { return w != 0 }) {
+		names = append(names, "reserved bits")
+	}
+	return names
+}
+
+// clean checks what entries of all kinds have in common: that no reserved bit is set, and that no
+// address, a field that counts pages, is wider than haw bits, or 52 if haw is 0.
+func clean(l *reg.Layout, raw []uint64, haw uint8, addrs ...reg.Bits) error {
+	for i, w := range l.Reserved(raw) {
+		if w != 0 {
+			return fmt.Errorf("reserved bits %#x set in word %d", w, i)
+		}
+	}
+	if haw == 0 {
+		haw = 52
+	}
+	for _, a := range addrs {
+		if pa := a.Of(raw[a.Word()]) << 12; pa>>haw != 0 {
+			return fmt.Errorf("address %#x is wider than %d bits", pa, haw)
+		}
+	}
+	return nil
+}
+
+// maskOf returns a field of an entry as ones.
+func maskOf(b reg.Bits, words int) []uint64 {
+	m := make([]uint64, words)
+	b.Set(m, ^uint64(0))
+	return m
 }

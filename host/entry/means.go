@@ -54,6 +54,8 @@ func (f *Format) sides(old, new []uint64, m Means) []side {
 	add(free, keep, t, true)
 	add(a == b, move, a, false)
 	add(a == b, keep, a, true)
+	add(m.OldAlone, move, a, false)
+	add(m.NewAlone, keep, b, true)
 	return append(list, side{new, true})
 }
 
@@ -73,8 +75,27 @@ func (f *Format) alike(raw, other, mask []uint64) []uint64 {
 	return raw
 }
 
+// below is Below, or nil.
+func (f *Format) below(raw, other []uint64) []uint64 {
+	if f.Below == nil {
+		return nil
+	}
+	return f.Below(raw, other)
+}
+
+// passes reports whether hardware that finds one of two contents, and in a cache what lies below the
+// other, acts by something allowed.
+func (f *Format) passes(sides []side, a, b []uint64) bool {
+	for _, m := range [][]uint64{f.below(a, b), f.below(b, a)} {
+		if m != nil && !allowed(f, sides, m) {
+			return false
+		}
+	}
+	return true
+}
+
 // path returns the shortest way from the first side to the last in which each hop changes, of the bits
-// in use, one unit only. Nil: there is none.
+// in use, one unit only, and passes. Nil: there is none.
 func (f *Format) path(sides []side) []side {
 	from := make([]int, len(sides))
 	for i := range from {
@@ -85,7 +106,7 @@ func (f *Format) path(sides []side) []side {
 	for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
 		at := queue[0]
 		for to := range sides {
-			if from[to] >= 0 || len(f.critical(sides[at].raw, sides[to].raw)) > 1 {
+			if from[to] >= 0 || len(f.critical(sides[at].raw, sides[to].raw)) > 1 || !f.passes(sides, sides[at].raw, sides[to].raw) {
 				continue
 			}
 			from[to] = at

@@ -147,7 +147,7 @@ func TestPlan_EachStepOfTheTemporaryIDIsNeeded(t *testing.T) {
 			if spec.PasidDID.Get(s.Made[k]) == temp && k == 1 {
 				continue // two contents were under the temporary id
 			}
-			if fewer := idsOf(p.Steps[i].Made); len(fewer) < len(idsOf(s.Made)) {
+			if fewer := idsOf(f, p.Steps[i].Made); len(fewer) < len(idsOf(f, s.Made)) {
 				require.NotEmpty(t, broken(func(tt require.TestingT) { requireIDs(tt, f, old, new, p, m) }), "without %#x", s.Made[k])
 			}
 		}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -74,7 +73,7 @@ func requirePlan(t require.TestingT, f *entry.Format, old, new []uint64, p entry
 // readable reports whether one reader can read its units at these moments.
 func readable(f *entry.Format, old []uint64, contents [][]uint64, epochs, pick []int) bool {
 	for _, m := range pick {
-		if epochs[m] != epochs[pick[0]] {
+		if epochs[m] != epochs[pick[0]] || f.Whole && m != pick[0] {
 			return false
 		}
 		// Architectural guarantee: an entry seen present has been read behind what was stored before.
@@ -112,6 +111,7 @@ type leftover struct {
 	f       *entry.Format
 	entries [][]uint64
 	made    []madeOf
+	below   [][]uint64 // contents whose structures below are in a cache by device
 }
 
 type madeOf struct {
@@ -127,6 +127,22 @@ func (l *leftover) see(raw []uint64) {
 	if !slices.ContainsFunc(l.entries, func(e []uint64) bool { return slices.Equal(e, raw) }) {
 		l.entries = append(l.entries, slices.Clone(raw))
 	}
+	l.make(raw)
+	if l.f.Below == nil {
+		return
+	}
+	l.below = append(l.below, slices.Clone(raw))
+	for _, e := range l.entries {
+		for _, b := range l.below {
+			if mix := l.f.Below(e, b); mix != nil {
+				l.make(mix)
+			}
+		}
+	}
+}
+
+// make notes translations made by raw.
+func (l *leftover) make(raw []uint64) {
 	m := madeOf{l.f.ID.Get(raw), slices.Clone(l.f.Effective(raw))}
 	l.f.ID.Set(m.raw, 0)
 	if !slices.ContainsFunc(l.made, func(o madeOf) bool { return o.id == m.id && slices.Equal(o.raw, m.raw) }) {
@@ -134,10 +150,10 @@ func (l *leftover) see(raw []uint64) {
 	}
 }
 
-func idsOf(list [][]uint64) []uint64 {
+func idsOf(f *entry.Format, list [][]uint64) []uint64 {
 	var ids []uint64
 	for _, raw := range list {
-		if id := spec.PasidDID.Get(raw); !slices.Contains(ids, id) {
+		if id := f.ID.Get(raw); !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
@@ -145,9 +161,10 @@ func idsOf(list [][]uint64) []uint64 {
 }
 
 func (l *leftover) drop(s *entry.Step) {
-	ids := idsOf(s.Entries)
+	l.below = nil
+	ids := idsOf(l.f, s.Entries)
 	l.entries = slices.DeleteFunc(l.entries, func(e []uint64) bool { return slices.Contains(ids, l.f.ID.Get(e)) })
-	ids = idsOf(s.Made)
+	ids = idsOf(l.f, s.Made)
 	l.made = slices.DeleteFunc(l.made, func(m madeOf) bool { return slices.Contains(ids, m.id) })
 }
 

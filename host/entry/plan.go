@@ -68,6 +68,7 @@ type Plan struct {
 	Steps   []Step     // in order
 	States  [][]uint64 // States[i] is the content after Steps[i]
 	Syncs   int        // steps that invalidate and wait
+	How     Batching   // how synchronisations are given to hardware
 	// Turn is the step from which on the content translates as the new one does.
 	Turn int
 	Temp uint32 // the temporary id, if the plan goes by it
@@ -111,24 +112,58 @@ func (f *Format) Plan(old, new []uint64, m Means) (Plan, error) {
 		}
 		return p, nil
 	}
-	return f.breakMake(old, new).plan(VerdictDisruptive, reason), nil
+	return f.detour(old, new, f.Block).plan(VerdictDisruptive, reason), nil
 }
 
 // PlanBlocked lays out the rewrite that blocks first, whatever else would do.
 //
 // Errors: ErrSize, ErrIllegal.
 func (f *Format) PlanBlocked(old, new []uint64) (Plan, error) {
+	return f.planBy(old, new, "", func() *builder { return f.detour(old, new, f.Block) })
+}
+
+// PlanPass lays out the rewrite that lets requests pass first, which nobody should do.
+//
+// Errors: ErrSize, ErrIllegal, ErrNoForm.
+func (f *Format) PlanPass(old, new []uint64) (Plan, error) {
+	if f.Pass == nil {
+		return Plan{}, fmt.Errorf("entry: %s: none lets requests pass untranslated: %w", f.Name, ErrNoForm)
+	}
+	return f.planBy(old, new, "requests pass untranslated while the entry is rewritten", func() *builder {
+		return f.detour(old, new, f.Pass)
+	})
+}
+
+// PlanLinux lays out what Linux 7.3 does when a device moves to another domain: what is there is torn
+// down before anything is set up, and each invalidation is waited for by itself.
+//
+// Errors: ErrSize, ErrIllegal.
+func (f *Format) PlanLinux(old, new []uint64) (Plan, error) {
+	p, err := f.planBy(old, new, "the entry is torn down before it is set up", func() *builder {
+		b := newBuilder(f, f.sides(old, new, Means{}))
+		if f.linux != nil {
+			f.linux(b)
+		} else {
+			linuxByWord(b)
+		}
+		return b
+	})
+	p.How = WaitEach
+	return p, err
+}
+
+// planBy makes a plan of given steps. It is disruptive, for the reason, if both contents are in use.
+func (f *Format) planBy(old, new []uint64, reason string, lay func() *builder) (Plan, error) {
 	if err := f.check(old, new); err != nil {
 		return Plan{}, err
 	}
 	if f.Same(old, new) {
 		return Plan{Verdict: VerdictNop}, nil
 	}
-	v := VerdictDisruptive
 	if !f.Present(old) || !f.Present(new) {
-		v = VerdictHitless
+		return lay().plan(VerdictHitless, ""), nil
 	}
-	return f.breakMake(old, new).plan(v, ""), nil
+	return lay().plan(VerdictDisruptive, reason), nil
 }
 
 // search lays out the shortest way through sides. It returns the steps, or why there is no way.
@@ -171,7 +206,7 @@ func (b *builder) hop(to []uint64) {
 	if len(critical) == 0 {
 		return
 	}
-	if len(b.steps) > first && (f.Present(from) || !f.Handshake) {
+	if len(b.steps) > first && !f.Whole && (f.Present(from) || !f.Handshake) {
 		b.sync(OpSyncEntry)
 	}
 	c := critical[0]
@@ -251,6 +286,9 @@ func (f *Format) reason(sides []side) string {
 	}
 	text := fmt.Sprintf("%s: in use before and after, and no single %d-byte store changes all of it",
 		strings.Join(parts, " and "), f.Unit)
+	if len(parts) == 1 {
+		text = parts[0] + ": a cache can still hold what lies below the old content when hardware reads the new one"
+	}
 	if id := f.freeID(old, new); id != 0 && f.path(f.sides(old, new, Means{Temp: id})) != nil {
 		text += "; no free id to go by"
 	}
@@ -270,22 +308,26 @@ func (f *Format) freeID(old, new []uint64) uint32 {
 	return 0
 }
 
-// breakMake is the order that blocks the entry while it is rewritten.
-func (f *Format) breakMake(old, new []uint64) *builder {
+// detour is the order that gives the entry another form, blocking it or letting requests pass, while it
+// is rewritten.
+func (f *Format) detour(old, new []uint64, form func([]uint64)) *builder {
 	b := newBuilder(f, f.sides(old, new, Means{}))
+	between := slices.Clone(old)
 	if f.Present(old) {
-		blocked := slices.Clone(old)
-		f.Block(blocked)
-		b.store(0, f.unit(blocked, 0))
+		form(between)
+		b.store(0, f.unit(between, 0))
 		b.sync(OpSyncAll)
 	}
 	n := len(b.steps)
 	for u := 1; u < f.units(); u++ {
 		b.store(u, f.unit(new, u))
 	}
-	if len(b.steps) > n && !f.Handshake && f.Present(new) {
+	if len(b.steps) > n && !f.Whole && !f.Handshake && f.Present(new) {
 		b.sync(OpSyncEntry)
 	}
 	b.store(0, f.unit(new, 0))
+	if f.Present(between) {
+		b.sync(OpSyncAll) // nothing else drops it from the caches
+	}
 	return b
 }

@@ -1,6 +1,7 @@
 package entry
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
@@ -11,6 +12,7 @@ type CPU interface {
 	Load64(pa emu.PA) uint64
 	Store64(pa emu.PA, v uint64)
 	Store128(pa emu.PA, lo, hi uint64)
+	CAS128(pa emu.PA, old, v [2]uint64) bool
 	Fence()
 	Flush(pa emu.PA, n int)
 	Now() uint64
@@ -28,8 +30,8 @@ const (
 // Invalidator is what an architecture does about the caches of one entry: that of one device, or of
 // one PASID of it. It is given contents that the entry had, and reads from them what caches tag with.
 type Invalidator interface {
-	// SyncEntry drops cached copies of the entry with these contents and waits until readers in
-	// flight have ended or started again.
+	// SyncEntry drops cached copies of the entry with these contents, and what is cached by device of
+	// the structures below it, and waits until readers in flight have ended or started again.
 	SyncEntry(entries [][]uint64) error
 	// SyncAll drops cached copies of the entry with the contents entries, then all that was derived
 	// from the contents made - translations, device TLBs - and waits.
@@ -73,6 +75,12 @@ type Target struct {
 	Means func(old, new []uint64) Means
 	// Noncoherent: hardware does not snoop the processor's caches; each store is written back.
 	Noncoherent bool
+	// Copies are further places that hold the same entry, for other names of the same device. Each
+	// store goes to all of them.
+	Copies []emu.PA
+	// Swap makes stores of 16 bytes locked compare-and-swaps (CMPXCHG16B), which notice if somebody
+	// else has changed the unit.
+	Swap bool
 }
 
 // Report says what a rewrite did.
@@ -81,7 +89,7 @@ type Report struct {
 	Verdict Verdict
 	Reason  string // why it was disruptive
 	Cost
-	Stores int // stores to the entry
+	Stores int // stores to the entry and its copies
 	// States are the declared contents in order: old, the intermediate ones that the writer stands
 	// for, new. What hardware reads otherwise is torn.
 	States [][]uint64
@@ -136,35 +144,48 @@ func (r *run) end(err error) (Report, error) {
 }
 
 // store carries out one store and notes its result as declared.
-func (r *run) store(s Step, declare bool) {
+func (r *run) store(s Step, declare bool) error {
 	t := r.t
-	pa := t.At + emu.PA(s.Offset)
 	if s.Fence {
 		t.CPU.Fence()
 	}
 	if r.rep.Stores == 0 {
 		r.rep.First = t.CPU.Now()
 	}
-	if s.Size == 16 {
+	if err := r.storeAt(t.At, s); err != nil {
+		return err
+	}
+	for _, at := range t.Copies {
+		if err := r.storeAt(at, s); err != nil {
+			return err
+		}
+	}
+	copy(r.cur[s.Offset/8:], s.Value[:s.Size/8])
+	if declare {
+		r.rep.States = append(r.rep.States, slices.Clone(r.cur))
+	}
+	return nil
+}
+
+// storeAt carries out one store to one of the places of the entry.
+func (r *run) storeAt(at emu.PA, s Step) error {
+	t := r.t
+	pa := at + emu.PA(s.Offset)
+	switch {
+	case s.Size == 16 && t.Swap:
+		if !t.CPU.CAS128(pa, [2]uint64(r.cur[s.Offset/8:]), s.Value) {
+			return fmt.Errorf("entry: %s at %#x: %w", t.Format.Name, uint64(pa), ErrChanged)
+		}
+	case s.Size == 16:
 		t.CPU.Store128(pa, s.Value[0], s.Value[1])
-	} else {
+	default:
 		t.CPU.Store64(pa, s.Value[0])
 	}
 	if t.Noncoherent {
 		t.CPU.Flush(pa, s.Size)
 	}
 	r.rep.Stores++
-	copy(r.cur[s.Offset/8:], s.Value[:s.Size/8])
-	if declare {
-		r.rep.States = append(r.rep.States, slices.Clone(r.cur))
-	}
-}
-
-// word stores one word, if it changes it.
-func (r *run) word(i int, v uint64, fence, declare bool) {
-	if r.cur[i] != v {
-		r.store(Step{Op: OpStore, Offset: i * 8, Size: 8, Value: [2]uint64{v}, Fence: fence}, declare)
-	}
+	return nil
 }
 
 // install does what is due when an entry has become present.

@@ -1,9 +1,6 @@
 package entry
 
 import (
-	"fmt"
-	"slices"
-
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
@@ -145,37 +142,10 @@ func vtdFormat(l *reg.Layout, unit int, p, fpd reg.Bits) *Format {
 	return f
 }
 
-func fieldNames(l *reg.Layout, mask []uint64) []string {
-	var names []string
-	for _, fd := range l.Fields {
-		if fd.Get(mask) != 0 {
-			names = append(names, fd.Name)
-		}
-	}
-	if slices.ContainsFunc(l.Reserved(mask), func(w uint64) bool { return w != 0 }) {
-		names = append(names, "reserved bits")
-	}
-	return names
-}
-
 // legal checks what is common: reserved bits and the width of an address.
 func (v VTD) legal(l *reg.Layout, raw []uint64, p reg.Bits, addrs ...reg.Bits) error {
 	if !p.On(raw[0]) {
 		return nil
 	}
-	for i, w := range l.Reserved(raw) {
-		if w != 0 {
-			return fmt.Errorf("reserved bits %#x set in word %d", w, i)
-		}
-	}
-	haw := v.HAW
-	if haw == 0 {
-		haw = 52
-	}
-	for _, a := range addrs {
-		if pa := a.Of(raw[a.Word()]) << 12; pa>>haw != 0 {
-			return fmt.Errorf("address %#x is wider than %d bits", pa, haw)
-		}
-	}
-	return nil
+	return clean(l, raw, v.HAW, addrs...)
 }

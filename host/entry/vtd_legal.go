@@ -86,12 +86,6 @@ func (v VTD) capBits(l *reg.Layout, raw []uint64, bits []capBit) error {
 	return nil
 }
 
-func maskOf(b reg.Bits, words int) []uint64 {
-	m := make([]uint64, words)
-	b.Set(m, ^uint64(0))
-	return m
-}
-
 // legalSMContext checks a scalable-mode context entry as 9.4 has it.
 func (v VTD) legalSMContext(raw []uint64) error {
 	if !spec.SMCtxP.On(raw[0]) {

@@ -18,24 +18,26 @@ type Writer interface {
 // The writers. All of them do nothing at all if hardware would see no difference.
 var (
 	// Hitless follows the plan. Where there is no hitless one it breaks and makes, and says so.
-	Hitless Writer = hitless{}
-	// Linux does what Linux 7.3 does on VT-d when a device moves to another domain: P is cleared, each
-	// cache invalidated and waited for, the entry zeroed and set up from scratch with 8-byte stores,
-	// P last.
-	Linux Writer = linux{}
+	Hitless Writer = &planned{"hitless", planHitless}
+	// Linux does what Linux 7.3 does when a device moves to another domain: it tears the old entry
+	// down, waits for each invalidation, and sets the new one up.
+	Linux Writer = &planned{"linux", func(t *Target, old, new []uint64) (Plan, error) { return t.Format.PlanLinux(old, new) }}
 	// Naive copies the new entry over the old with plain 8-byte stores in ascending order, and
 	// invalidates once.
 	Naive Writer = naive{}
 	// BreakMake installs the blocking form, invalidates once, and builds the new entry behind it.
-	BreakMake Writer = breakMake{}
+	BreakMake Writer = &planned{"breakmake", func(t *Target, old, new []uint64) (Plan, error) { return t.Format.PlanBlocked(old, new) }}
+	// Leak is wrong on purpose, and not one of Writers: it builds the new entry behind a form that lets
+	// requests pass untranslated, where there is one.
+	Leak Writer = &planned{"leak", func(t *Target, old, new []uint64) (Plan, error) { return t.Format.PlanPass(old, new) }}
 )
 
-// Writers returns all writers in the order of the documentation.
+// Writers returns the writers to be compared, in the order of the documentation.
 func Writers() []Writer { return []Writer{Hitless, Linux, Naive, BreakMake} }
 
-// WriterByName returns a writer by its name.
+// WriterByName returns a writer by its name; Leak is one of them.
 func WriterByName(name string) (Writer, bool) {
-	for _, w := range Writers() {
+	for _, w := range append(Writers(), Leak) {
 		if w.Name() == name {
 			return w, true
 		}
@@ -43,43 +45,35 @@ func WriterByName(name string) (Writer, bool) {
 	return nil, false
 }
 
-type hitless struct{}
+// planned is a writer that carries out a plan.
+type planned struct {
+	name string
+	plan func(t *Target, old, new []uint64) (Plan, error)
+}
 
-// Name returns "hitless".
-func (hitless) Name() string { return "hitless" }
+// Name returns the writer's name.
+func (w *planned) Name() string { return w.name }
 
 // Write follows the plan.
-func (w hitless) Write(t *Target, new []uint64) (Report, error) {
-	r, done, err := t.begin(w.Name(), new)
+func (w *planned) Write(t *Target, new []uint64) (Report, error) {
+	r, done, err := t.begin(w.name, new)
 	if done {
 		return r.rep, err
 	}
-	p, err := t.Format.Plan(r.old, new, Means{})
-	if err == nil && p.Verdict == VerdictDisruptive && t.Means != nil {
-		p, err = t.Format.Plan(r.old, new, t.Means(r.old, new))
-	}
+	p, err := w.plan(t, r.old, new)
 	if err != nil {
 		return r.rep, err
 	}
 	return r.follow(p, new)
 }
 
-type breakMake struct{}
-
-// Name returns "breakmake".
-func (breakMake) Name() string { return "breakmake" }
-
-// Write blocks, waits and builds.
-func (w breakMake) Write(t *Target, new []uint64) (Report, error) {
-	r, done, err := t.begin(w.Name(), new)
-	if done {
-		return r.rep, err
+// planHitless asks for means only if there is no way without.
+func planHitless(t *Target, old, new []uint64) (Plan, error) {
+	p, err := t.Format.Plan(old, new, Means{})
+	if err == nil && p.Verdict == VerdictDisruptive && t.Means != nil {
+		p, err = t.Format.Plan(old, new, t.Means(old, new))
 	}
-	p, err := t.Format.PlanBlocked(r.old, new)
-	if err != nil {
-		return r.rep, err
-	}
-	return r.follow(p, new)
+	return p, err
 }
 
 // follow carries out a plan.
@@ -94,70 +88,24 @@ func (r *run) follow(p Plan, new []uint64) (Report, error) {
 			if i == p.Turn {
 				r.rep.Turn = len(r.rep.States)
 			}
-			r.store(s, true)
+			err = r.store(s, true)
 			blocked = blocked || !f.Present(r.cur)
 		case OpSyncEntry:
 			r.t.CPU.Fence()
 			err = r.t.Inv.SyncEntry(s.Entries)
 		case OpSyncAll:
 			r.t.CPU.Fence()
-			err = r.t.Inv.SyncAll(s.Entries, s.Made, OneWait)
+			err = r.t.Inv.SyncAll(s.Entries, s.Made, p.How)
 		}
 		if err != nil {
 			return r.end(err)
 		}
 	}
 	if blocked {
-		return r.end(r.install(new, OneWait))
+		return r.end(r.install(new, p.How))
 	}
 	r.t.CPU.Fence()
 	return r.end(nil)
-}
-
-type linux struct{}
-
-// Name returns "linux".
-func (linux) Name() string { return "linux" }
-
-// Write tears down and sets up.
-func (w linux) Write(t *Target, new []uint64) (Report, error) {
-	r, done, err := t.begin(w.Name(), new)
-	if done {
-		return r.rep, err
-	}
-	f := t.Format
-	past := [][]uint64{r.old}
-	r.rep.Verdict = VerdictHitless
-	if f.Present(r.old) {
-		if f.Present(new) {
-			r.rep.Verdict, r.rep.Reason = VerdictDisruptive, "the entry is torn down before it is set up"
-		}
-		blocked := slices.Clone(r.old)
-		f.Block(blocked)
-		for i, v := range blocked {
-			r.word(i, v, false, true)
-		}
-		t.CPU.Fence()
-		if err := t.Inv.SyncAll(past, past, WaitEach); err != nil {
-			return r.end(err)
-		}
-	}
-	if f.Present(new) {
-		// A fresh entry is zeroed, filled, and made present.
-		for i := range r.cur {
-			r.word(i, 0, false, true)
-		}
-		draft := slices.Clone(new)
-		f.Block(draft)
-		for i, v := range draft {
-			r.word(i, v, false, true)
-		}
-	}
-	for i, v := range new {
-		r.word(i, v, f.Present(new), true)
-	}
-	r.rep.Turn = len(r.rep.States) - 1
-	return r.end(r.install(new, WaitEach))
 }
 
 type naive struct{}
@@ -184,7 +132,9 @@ func (w naive) Write(t *Target, new []uint64) (Report, error) {
 		r.rep.Verdict, r.rep.Reason = VerdictDisruptive, "the entry is present while it is half written"
 	}
 	for i, v := range new {
-		r.store(Step{Op: OpStore, Offset: i * 8, Size: 8, Value: [2]uint64{v}}, false)
+		if err := r.store(Step{Op: OpStore, Offset: i * 8, Size: 8, Value: [2]uint64{v}}, false); err != nil {
+			return r.end(err)
+		}
 	}
 	r.rep.Turn = len(r.rep.States)
 	r.rep.States = append(r.rep.States, slices.Clone(new))

@@ -44,6 +44,15 @@ func (c *tape) Store128(pa emu.PA, lo, hi uint64) {
 	c.mem[(pa-c.at)/8], c.mem[(pa-c.at)/8+1] = lo, hi
 	_ = c.note("%d+%d", (pa-c.at)/8, (pa-c.at)/8+1)
 }
+func (c *tape) CAS128(pa emu.PA, old, v [2]uint64) bool {
+	i := (pa - c.at) / 8
+	if [2]uint64(c.mem[i:i+2]) != old {
+		return false
+	}
+	c.mem[i], c.mem[i+1] = v[0], v[1]
+	_ = c.note("swap %d+%d", i, i+1)
+	return true
+}
 func (c *tape) Fence()                 {}
 func (c *tape) Flush(pa emu.PA, n int) { _ = c.note("flush %d", n) }
 func (c *tape) Now() uint64            { return c.now }

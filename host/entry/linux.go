@@ -1,0 +1,67 @@
+package entry
+
+import (
+	"slices"
+
+	amdvi "github.com/iommulab/iommulab/emu/amdvi/spec"
+)
+
+// What Linux 7.3 does when a device moves to another domain, as far as the entry is concerned.
+
+// linuxByWord tears an entry down by its presence, then sets it up from scratch with 8-byte stores, the
+// presence last: what is done on VT-d.
+func linuxByWord(b *builder) {
+	f, new := b.f, b.new()
+	if f.Present(b.cur) {
+		blocked := slices.Clone(b.cur)
+		f.Block(blocked)
+		b.words(blocked, false)
+		b.sync(OpSyncAll)
+	}
+	if f.Present(new) {
+		// A fresh entry is zeroed, filled, and made present.
+		b.words(make([]uint64, f.Words), false)
+		draft := slices.Clone(new)
+		f.Block(draft)
+		b.words(draft, false)
+	}
+	b.words(new, f.Present(new))
+}
+
+// words stores the words that differ from raw, in ascending order.
+func (b *builder) words(raw []uint64, fence bool) {
+	for i, v := range raw {
+		b.word(i, v, fence)
+	}
+}
+
+// linuxDTE blocks the device (V=1, TV=0) and waits, then sets the entry up: what is done on AMD-Vi. Each
+// of the two is an update in whole units that is waited for; the flush of device and domain follows.
+func linuxDTE(b *builder) {
+	f, new := b.f, b.new()
+	if f.Present(b.cur) && f.Present(new) {
+		blocked := slices.Clone(b.cur)
+		f.Block(blocked)
+		amdvi.DteGuestPagingMode.Set(blocked, 0)
+		b.updateDTE(blocked)
+		b.sync(OpSyncAll)
+	}
+	b.updateDTE(new)
+	if !f.Present(new) {
+		b.sync(OpSyncAll)
+	}
+}
+
+// updateDTE stores both units, in the order in which no half-way state is used: the upper one, which has
+// GuestPagingMode, first where the old content has no guest tables, last where the new one has none.
+func (b *builder) updateDTE(to []uint64) {
+	upperFirst := !amdvi.DteV.On(b.cur[0]) || amdvi.DteV.On(to[0]) && !amdvi.DteGV.On(b.cur[0])
+	if upperFirst {
+		b.whole(1, to)
+	}
+	b.whole(0, to)
+	if !upperFirst {
+		b.whole(1, to)
+	}
+	b.sync(OpSyncEntry)
+}
