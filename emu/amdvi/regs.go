@@ -1,8 +1,6 @@
 package amdvi
 
 import (
-	"fmt"
-
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
 	"github.com/iommulab/iommulab/emu/reg"
 )
@@ -100,8 +98,8 @@ func (c *Config) controlMask() uint64 {
 	return m
 }
 
-// w1c are the bits of Status that software clears, as far as anything sets them.
-var w1c = spec.StsEventOverflow.Mask() | spec.StsEventLogInt.Mask() | spec.StsComWaitInt.Mask() |
+// statusW1C are the bits of Status that software clears, as far as anything sets them.
+var statusW1C = spec.StsEventOverflow.Mask() | spec.StsEventLogInt.Mask() | spec.StsComWaitInt.Mask() |
 	spec.StsPprOverflow.Mask() | spec.StsPprInt.Mask() | spec.StsPprEarly.Mask() |
 	spec.StsGALOverflow.Mask() | spec.StsGAInt.Mask()
 
@@ -111,69 +109,73 @@ const msiHeader = spec.MSICapID | 1<<23
 // registers returns the table of the window for the unit's configuration.
 func (u *Unit) registers() []reg.Reg {
 	c := &u.cfg
-	ro := func(name string, off uint32, size uint8, v uint64, l *reg.Layout) reg.Reg {
-		return reg.Reg{Name: name, Off: off, Size: size, Reset: v, Layout: l, Clause: "3.4"}
+	ro := func(off uint32, v uint64) reg.Reg {
+		r := known(off)
+		r.Reset = v
+		return r
 	}
-	rw := func(name string, off uint32, size uint8, mask uint64, e reg.Effect, l *reg.Layout) reg.Reg {
-		return reg.Reg{Name: name, Off: off, Size: size, RW: mask, Effect: e, Layout: l, Clause: "3.4"}
+	rw := func(off uint32, mask uint64, e reg.Effect) reg.Reg {
+		r := known(off)
+		r.RW, r.Effect = mask, e
+		return r
 	}
-	ring := func(name string, off uint32, e reg.Effect) reg.Reg {
-		r := rw(name, off, 8, spec.RingBase.Mask()|spec.RingLen.Mask(), e, &spec.RingLayout)
+	w1c := func(off uint32, mask uint64) reg.Reg {
+		r := known(off)
+		r.W1C = mask
+		return r
+	}
+	ring := func(off uint32, e reg.Effect) reg.Reg {
+		r := rw(off, spec.RingBase.Mask()|spec.RingLen.Mask(), e)
 		r.Reset = spec.RingLen.Put(spec.MinRingLen)
 		return r
 	}
-	ptr := func(name string, off uint32, e reg.Effect) reg.Reg {
-		return rw(name, off, 8, spec.RingPtr.Mask(), e, &spec.PtrLayout)
-	}
-	table := func(name string, off uint32, size uint64) reg.Reg {
-		return rw(name, off, 8, spec.DevTabBase.Mask()|size, effNone, &spec.DevTabLayout)
-	}
-	limit := rw("Exclusion Limit", spec.OffExclLimit, 8, spec.ExclAddr.Mask(), effNone, &spec.ExclLimitLayout)
+	ptr := func(off uint32, e reg.Effect) reg.Reg { return rw(off, spec.RingPtr.Mask(), e) }
+	table := func(off uint32, size uint64) reg.Reg { return rw(off, spec.DevTabBase.Mask()|size, effNone) }
+	limit := rw(spec.OffExclLimit, spec.ExclAddr.Mask(), effNone)
 	limit.Reset = 0xfff
-	header := rw("MSI Capability Header", spec.OffMSICapHeader, 4, spec.MsiEn.Mask()|spec.MsiMME.Mask(), effNone, &spec.MSICapLayout)
+	header := rw(spec.OffMSICapHeader, spec.MsiEn.Mask()|spec.MsiMME.Mask(), effNone)
 	header.Reset = msiHeader
 	misc := c.Capability()
 	words := misc.Words()
 	t := []reg.Reg{
-		table("Device Table Base", spec.OffDevTabBase, spec.DevTabSize.Mask()),
-		ring("Command Buffer Base", spec.OffCmdBufBase, effCmdBase),
-		ring("Event Log Base", spec.OffEventLogBase, effLogBase),
-		rw("Control", spec.OffControl, 8, c.controlMask(), effControl, &spec.ControlLayout),
-		rw("Exclusion Base", spec.OffExclBase, 8, spec.ExclEn.Mask()|spec.ExclAllow.Mask()|spec.ExclAddr.Mask(), effNone, &spec.ExclBaseLayout),
+		table(spec.OffDevTabBase, spec.DevTabSize.Mask()),
+		ring(spec.OffCmdBufBase, effCmdBase),
+		ring(spec.OffEventLogBase, effLogBase),
+		rw(spec.OffControl, c.controlMask(), effControl),
+		rw(spec.OffExclBase, spec.ExclEn.Mask()|spec.ExclAllow.Mask()|spec.ExclAddr.Mask(), effNone),
 		limit,
-		ro("Extended Feature", spec.OffEFR, 8, u.efr, &spec.EFRLayout),
-		ring("PPR Log Base", spec.OffPPRLogBase, effLogBase),
-		ro("HW Event Upper", spec.OffHWEventUpper, 8, 0, nil),
-		ro("HW Event Lower", spec.OffHWEventLower, 8, 0, nil),
-		{Name: "HW Event Status", Off: spec.OffHWEventStatus, Size: 8, W1C: spec.HweValid.Mask() | spec.HweOverflow.Mask(),
-			Layout: &spec.HWEventStatusLayout, Clause: "3.4"},
-		ring("GA Log Base", spec.OffGALogBase, effLogBase),
-		rw("GA Log Tail Address", spec.OffGALogTailAddr, 8, spec.GALogTailAddr.Mask(), effNone, &spec.GALogTailAddrLayout),
-		ro("MSI Vector 0", spec.OffMSIVector0, 4, uint64(words[4]), nil),
-		ro("MSI Vector 1", spec.OffMSIVector1, 4, uint64(words[5]), nil),
+		ro(spec.OffEFR, u.efr),
+		ring(spec.OffPPRLogBase, effLogBase),
+		ro(spec.OffHWEventUpper, 0),
+		ro(spec.OffHWEventLower, 0),
+		w1c(spec.OffHWEventStatus, spec.HweValid.Mask()|spec.HweOverflow.Mask()),
+		ring(spec.OffGALogBase, effLogBase),
+		rw(spec.OffGALogTailAddr, spec.GALogTailAddr.Mask(), effNone),
+		ro(spec.OffMSIVector0, uint64(words[4])),
+		ro(spec.OffMSIVector1, uint64(words[5])),
 		header,
-		rw("MSI Address Low", spec.OffMSIAddrLow, 4, 0xffff_fffc, effNone, nil),
-		rw("MSI Address High", spec.OffMSIAddrHigh, 4, 0xffff_ffff, effNone, nil),
-		rw("MSI Data", spec.OffMSIData, 4, 0xffff, effNone, nil),
-		rw("XT Interrupt Control", spec.OffXTIntControl, 8, xtMask(), effNone, &spec.XTIntLayout),
-		rw("XT PPR Interrupt Control", spec.OffXTPPRIntControl, 8, xtMask(), effNone, &spec.XTIntLayout),
-		rw("XT GA Log Interrupt Control", spec.OffXTGAIntControl, 8, xtMask(), effNone, &spec.XTIntLayout),
-		ro("Extended Feature 2", spec.OffEFR2, 8, u.efr2, &spec.EFR2Layout),
-		rw("reserved", 0x1ff8, 8, ^uint64(0), effNone, nil),
-		ptr("Command Head", spec.OffCmdHead, effNone),
-		ptr("Command Tail", spec.OffCmdTail, effCmdTail),
-		ptr("Event Head", spec.OffEventHead, effNone),
-		ptr("Event Tail", spec.OffEventTail, effNone),
-		{Name: "Status", Off: spec.OffStatus, Size: 8, W1C: w1c, Layout: &spec.StatusLayout, Clause: "3.4"},
-		ptr("PPR Head", spec.OffPPRHead, effNone),
-		ptr("PPR Tail", spec.OffPPRTail, effNone),
-		rw("GA Log Head", spec.OffGAHead, 8, spec.GARingPtr.Mask(), effNone, &spec.GAPtrLayout),
-		rw("GA Log Tail", spec.OffGATail, 8, spec.GARingPtr.Mask(), effNone, &spec.GAPtrLayout),
-		rw("PPR Auto Response", spec.OffPPRAutoResponse, 8, spec.ParCode.Mask()|spec.ParMaskGN.Mask(), effNone, &spec.PPRAutoResponseLayout),
-		rw("PPR Overflow Early", spec.OffPPROverflowEarly, 8, spec.PoeThreshold.Mask()|spec.PoeIntEn.Mask()|spec.PoeEn.Mask(), effNone, &spec.PPROverflowEarlyLayout),
+		rw(spec.OffMSIAddrLow, 0xffff_fffc, effNone),
+		rw(spec.OffMSIAddrHigh, 0xffff_ffff, effNone),
+		rw(spec.OffMSIData, 0xffff, effNone),
+		rw(spec.OffXTIntControl, xtMask(), effNone),
+		rw(spec.OffXTPPRIntControl, xtMask(), effNone),
+		rw(spec.OffXTGAIntControl, xtMask(), effNone),
+		ro(spec.OffEFR2, u.efr2),
+		rw(spec.OffReserved, ^uint64(0), effNone),
+		ptr(spec.OffCmdHead, effNone),
+		ptr(spec.OffCmdTail, effCmdTail),
+		ptr(spec.OffEventHead, effNone),
+		ptr(spec.OffEventTail, effNone),
+		w1c(spec.OffStatus, statusW1C),
+		ptr(spec.OffPPRHead, effNone),
+		ptr(spec.OffPPRTail, effNone),
+		rw(spec.OffGAHead, spec.GARingPtr.Mask(), effNone),
+		rw(spec.OffGATail, spec.GARingPtr.Mask(), effNone),
+		rw(spec.OffPPRAutoResponse, spec.ParCode.Mask()|spec.ParMaskGN.Mask(), effNone),
+		rw(spec.OffPPROverflowEarly, spec.PoeThreshold.Mask()|spec.PoeIntEn.Mask()|spec.PoeEn.Mask(), effNone),
 	}
 	for i := range spec.MaxSegments - 1 {
-		r := table(fmt.Sprintf("Device Table Segment %d Base", i+1), spec.OffDevTabSeg1+uint32(8*i), segmentSize(i+1))
+		r := table(spec.OffDevTabSeg1+uint32(8*i), segmentSize(i+1))
 		if i+1 >= 1<<c.DevTblSegSup {
 			r = absent(&r)
 		}
@@ -201,6 +203,16 @@ func (u *Unit) registers() []reg.Reg {
 		drop(t, rGABase, rGATailAddr, rGAHead, rGATail)
 	}
 	return t
+}
+
+// known returns the register at an offset as the specification describes it: name, size, fields.
+func known(off uint32) reg.Reg {
+	for i := range spec.Registers {
+		if r := &spec.Registers[i]; r.Off == off {
+			return reg.Reg{Name: r.Name, Off: off, Size: r.Size, Layout: r.Layout, Clause: "3.4"}
+		}
+	}
+	return reg.Reg{Off: off} // of no size, which reg.NewFile refuses
 }
 
 // segmentSize is the Size field of segment i: a segment has as many entries as are left to it when

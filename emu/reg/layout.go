@@ -26,6 +26,31 @@ type Layout struct {
 	Bits   uint16 // size
 	Clause string
 	Fields []Field // ascending
+	Joints []Joint // values that are in several fields; may be nil
+}
+
+// Joint is a value that a structure keeps in pieces.
+type Joint struct {
+	Name   string
+	Help   string // what it means, in a few words
+	Pieces []Piece
+}
+
+// Piece is a part of a Joint: what is in Bits is the value's bits from Shift on.
+type Piece struct {
+	Bits  Bits
+	Shift uint8
+}
+
+// At returns the range as the piece of a value that begins with bit shift.
+func (b Bits) At(shift uint8) Piece { return Piece{b, shift} }
+
+// Get returns the value of the joint in words.
+func (j *Joint) Get(words []uint64) (v uint64) {
+	for _, p := range j.Pieces {
+		v |= p.Bits.Get(words) << (p.Shift & 63)
+	}
+	return v
 }
 
 // Words returns the size in 64-bit words, rounded up.

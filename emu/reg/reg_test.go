@@ -55,6 +55,13 @@ func TestBitsMayCrossAWord(t *testing.T) {
 	b.Set(nil, 1)
 }
 
+func TestJointIsPutTogether(t *testing.T) {
+	j := reg.Joint{Pieces: []reg.Piece{reg.Bits(7_004).At(12), reg.Bits(66_062).At(16), reg.Bits(95_088).At(56)}}
+	require.Equal(t, uint64(0xab<<56|0x1d<<16|0x3<<12), j.Get([]uint64{1<<62 | 0x30, 0xab00_0007}))
+	require.EqualValues(t, 1<<16|0xf<<12, j.Get([]uint64{1<<62 | 0xf0}), "what is missing counts as zero")
+	require.Zero(t, j.Get(nil))
+}
+
 func TestLayoutReserved(t *testing.T) {
 	l := reg.Layout{Name: "x", Bits: 96, Fields: []reg.Field{reg.Bits(3_000).Field("A", ""), reg.Bits(71_060).Field("B", "")}}
 	require.Equal(t, 2, l.Words())

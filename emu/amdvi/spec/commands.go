@@ -100,7 +100,20 @@ func cmdLayout(name, clause string, f ...reg.Field) *reg.Layout {
 	return &reg.Layout{Name: name, Bits: 128, Clause: clause, Fields: all}
 }
 
-// CmdLayouts describes the commands by opcode. Those of virtual IOMMUs are named only.
+func withJoint(l *reg.Layout, j reg.Joint) *reg.Layout {
+	l.Joints = []reg.Joint{j}
+	return l
+}
+
+// INSERT_GUEST_EVENT and RESET_VMMIO, 2.4.9 and 2.4.10: commands of virtual IOMMUs.
+const (
+	GeGuestID reg.Bits = 47_032
+	RvGuestID reg.Bits = 15_000
+	RvAll     reg.Bits = 27_027
+	RvVCmd    reg.Bits = 31_031
+)
+
+// CmdLayouts describes the commands by opcode; nil for opcodes that are none.
 var CmdLayouts = [NumCmdOpcodes]*reg.Layout{
 	CmdCompletionWait: cmdLayout("COMPLETION_WAIT", "2.4.1",
 		CwS.Field("S", "store"), CwI.Field("I", "interrupt"), CwF.Field("F", "flush queue"),
@@ -111,11 +124,12 @@ var CmdLayouts = [NumCmdOpcodes]*reg.Layout{
 		IpPASID.Field("PASID", "with GN"), IpDomainID.Field("DomainID", "domain"),
 		CmdS.Field("S", "size is in Address"), IpPDE.Field("PDE", "tables too"), CmdGN.Field("GN", "guest virtual address"),
 		CmdAddr.Field("Address", "address >> 12")),
-	CmdInvalidateIOTLB: cmdLayout("INVALIDATE_IOTLB_PAGES", "2.4.4",
+	CmdInvalidateIOTLB: withJoint(cmdLayout("INVALIDATE_IOTLB_PAGES", "2.4.4",
 		CmdDeviceID.Field("DeviceID", "device"), ItPASIDMid.Field("PASID[15:8]", "with GN"), ItMaxPend.Field("MaxPend", "outstanding"),
 		ItQueueID.Field("QueueID", "queue of MaxPend"), ItPASIDLo.Field("PASID[7:0]", "with GN"), ItPASIDHi.Field("PASID[19:16]", "with GN"),
 		CmdS.Field("S", "size is in Address"), CmdGN.Field("GN", "with PASID"), ItType.Field("Type", "with InvIotlbTypeSup"),
 		CmdAddr.Field("Address", "address >> 12")),
+		reg.Joint{Name: "PASID", Help: "with GN", Pieces: []reg.Piece{ItPASIDLo.At(0), ItPASIDMid.At(8), ItPASIDHi.At(16)}}),
 	CmdInvalidateIntTable: cmdLayout("INVALIDATE_INTERRUPT_TABLE", "2.4.5",
 		CmdDeviceID.Field("DeviceID", "device")),
 	CmdPrefetchPages: cmdLayout("PREFETCH_IOMMU_PAGES", "2.4.6",
@@ -126,4 +140,8 @@ var CmdLayouts = [NumCmdOpcodes]*reg.Layout{
 		CmdDeviceID.Field("DeviceID", "device"), CpPASID.Field("PASID", "with GN"), CpGN.Field("GN", "with PASID"),
 		CpPRG.Field("CompletionTag", "page request group"), CpStatus.Field("Status", "0 success, 1 invalid, other failure")),
 	CmdInvalidateAll: cmdLayout("INVALIDATE_IOMMU_ALL", "2.4.8"),
+	CmdInsertGuestEvent: cmdLayout("INSERT_GUEST_EVENT", "2.4.9",
+		GeGuestID.Field("GuestID", "guest")),
+	CmdResetVMMIO: cmdLayout("RESET_VMMIO", "2.4.10",
+		RvGuestID.Field("GuestID", "guest"), RvAll.Field("All", "all guests"), RvVCmd.Field("vCmd", "virtual command buffer")),
 }

@@ -105,6 +105,10 @@ func (e *DTE) GCR3Root() uint64 {
 	return DteGCR3Lo.Of(e[0])<<12 | DteGCR3Mid.Of(e[1])<<15 | DteGCR3Hi.Of(e[1])<<31
 }
 
+var dteJoints = []reg.Joint{{
+	Name: "GCR3Root", Help: "GCR3 table", Pieces: []reg.Piece{DteGCR3Lo.At(12), DteGCR3Mid.At(15), DteGCR3Hi.At(31)},
+}}
+
 // SetGCR3Root stores the root of the GCR3 table in its three pieces.
 func (e *DTE) SetGCR3Root(root uint64) {
 	DteGCR3Lo.Set(e[:], root>>12)
@@ -134,7 +138,7 @@ func (e *DTE) IV() bool { return DteIV.On(e[2]) }
 func (e *DTE) IRTRoot() emu.PA { return emu.PA(DteIRTRoot.Of(e[2]) << 6) }
 
 // DTELayout describes a device table entry.
-var DTELayout = reg.Layout{Name: "DTE", Bits: 256, Clause: "2.2.2.1", Fields: []reg.Field{
+var DTELayout = reg.Layout{Name: "DTE", Bits: 256, Clause: "2.2.2.1", Joints: dteJoints, Fields: []reg.Field{
 	DteV.Field("V", "bits 127:1 count; 0: memory requests pass untranslated"),
 	DteTV.Field("TV", "paging fields count; 0: memory requests are aborted"),
 	DteHAD.Field("HAD", "host flags: 1 accessed, 3 accessed and dirty"),

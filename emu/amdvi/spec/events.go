@@ -60,6 +60,11 @@ const (
 	EvtPPRPASIDH reg.Bits = 45_042
 	EvtPPRRX     reg.Bits = 48_048
 	EvtPPRGN     reg.Bits = 57_057
+	EvtNoteHi    reg.Bits = 83_064 // EVENT_COUNTER_ZERO
+	EvtNoteLo    reg.Bits = 127_096
+	EvtVMGTag    reg.Bits = 47_032 // RMP_PAGE_FAULT, RMP_HARDWARE_ERROR
+	EvtRMPFlags  reg.Bits = 23_016
+	EvtFlags     reg.Bits = 59_048
 )
 
 // PPR log entry, 2.6.
@@ -103,45 +108,63 @@ func eventLayout(name, clause string, f ...reg.Field) *reg.Layout {
 	return &reg.Layout{Name: name, Bits: 128, Clause: clause, Fields: all}
 }
 
-// EventLayouts describes the event log entries by code; nil for codes that have none here.
+// evtPASID is the PASID of events that have it where others have the domain.
+var evtPASID = reg.Joint{Name: "PASID", Help: "with GN", Pieces: []reg.Piece{EvtDomainID.At(0), EvtPASIDHi.At(16)}}
+
+// EventLayouts describes the event log entries by code; nil for codes that are none. Of the events of
+// virtual IOMMUs only the code is described, of those of SNP what drivers read.
 var EventLayouts = [NumEventCodes]*reg.Layout{
-	EventIllegalDTE: eventLayout("ILLEGAL_DEV_TABLE_ENTRY", "2.5.2",
+	EventIllegalDTE: withJoint(eventLayout("ILLEGAL_DEV_TABLE_ENTRY", "2.5.2",
 		EvtDeviceID.Field("DeviceID", "device"), EvtPASIDHi.Field("PASID[19:16]", "with GN"), EvtDomainID.Field("PASID[15:0]", "with GN"),
 		EvtGN.Field("GN", "guest address"), EvtI.Field("I", "interrupt"), EvtRW.Field("RW", "write"),
 		EvtRZ.Field("RZ", "1: reserved bit set, 0: illegal value"), EvtTR.Field("TR", "translation request"),
-		EvtAddr2.Field("Address", "address >> 2")),
-	EventPageFault: eventLayout("IO_PAGE_FAULT", "2.5.3",
+		EvtAddr2.Field("Address", "address >> 2")), evtPASID),
+	EventPageFault: withJoint(eventLayout("IO_PAGE_FAULT", "2.5.3",
 		EvtDeviceID.Field("DeviceID", "device"), EvtPASIDHi.Field("PASID[19:16]", "with GN"), EvtDomainID.Field("DomainID", "or PASID[15:0]"),
 		EvtGN.Field("GN", "guest virtual address"), EvtNX.Field("NX", "execute"), EvtUS.Field("US", "user"), EvtI.Field("I", "interrupt"),
 		EvtPR.Field("PR", "present"), EvtRW.Field("RW", "write"), EvtPE.Field("PE", "permission"),
 		EvtRZ.Field("RZ", "1: reserved bit set, 0: illegal level"), EvtTR.Field("TR", "translation request"),
-		EvtAddr.Field("Address", "address")),
+		EvtAddr.Field("Address", "address")), evtPASID),
 	EventDevTabHW: eventLayout("DEV_TAB_HARDWARE_ERROR", "2.5.4",
 		EvtDeviceID.Field("DeviceID", "device"), EvtI.Field("I", "interrupt"), EvtRW.Field("RW", "write"),
 		EvtTR.Field("TR", "translation request"), EvtType.Field("Type", "1 master abort, 2 target abort, 3 data error"),
 		EvtAddr4.Field("Address", "DTE >> 4")),
-	EventPageTabHW: eventLayout("PAGE_TAB_HARDWARE_ERROR", "2.5.5",
+	EventPageTabHW: withJoint(eventLayout("PAGE_TAB_HARDWARE_ERROR", "2.5.5",
 		EvtDeviceID.Field("DeviceID", "device"), EvtPASIDHi.Field("PASID[19:16]", "with GN"), EvtDomainID.Field("DomainID", "or PASID[15:0]"),
 		EvtGN.Field("GN", "guest virtual address"), EvtI.Field("I", "interrupt"), EvtRW.Field("RW", "write"),
 		EvtTR.Field("TR", "translation request"), EvtType.Field("Type", "1 master abort, 2 target abort, 3 data error"),
-		EvtAddr3.Field("Address", "entry >> 3")),
+		EvtAddr3.Field("Address", "entry >> 3")), evtPASID),
 	EventIllegalCommand: eventLayout("ILLEGAL_COMMAND_ERROR", "2.5.6", EvtAddr4.Field("Address", "command >> 4")),
 	EventCommandHW: eventLayout("COMMAND_HARDWARE_ERROR", "2.5.7",
 		EvtType.Field("Type", "1 master abort, 2 target abort, 3 data error"), EvtAddr4.Field("Address", "access >> 4")),
 	EventIOTLBTimeout: eventLayout("IOTLB_INV_TIMEOUT", "2.5.8",
 		EvtDeviceID.Field("DeviceID", "device"), EvtAddr4.Field("Address", "command >> 4")),
-	EventInvalidRequest: eventLayout("INVALID_DEVICE_REQUEST", "2.5.9",
+	EventInvalidRequest: withJoint(eventLayout("INVALID_DEVICE_REQUEST", "2.5.9",
 		EvtDeviceID.Field("DeviceID", "device"), EvtPASIDHi.Field("PASID[19:16]", "with GN"), EvtDomainID.Field("PASID[15:0]", "with GN"),
 		EvtGN.Field("GN", "with PASID"), EvtUS.Field("US", "user"), EvtTR.Field("TR", "translation request"),
-		EvtReqType.Field("Type", "what was wrong"), EvtAddr.Field("Address", "address")),
-	EventInvalidPPR: eventLayout("INVALID_PPR_REQUEST", "2.5.10",
+		EvtReqType.Field("Type", "what was wrong"), EvtAddr.Field("Address", "address")), evtPASID),
+	EventInvalidPPR: withJoint(eventLayout("INVALID_PPR_REQUEST", "2.5.10",
 		EvtDeviceID.Field("DeviceID", "device"), EvtPPRPASID.Field("PASID[15:0]", "with GN"), EvtPPRTag.Field("PPRTag", "group and last"),
 		EvtPPRPASIDH.Field("PASID[19:16]", "with GN"), EvtPPRRX.Field("RX", "answered by hardware"), EvtPPRGN.Field("GN", "with PASID"),
 		EvtAddr.Field("Address", "address")),
+		reg.Joint{Name: "PASID", Help: "with GN", Pieces: []reg.Piece{EvtPPRPASID.At(0), EvtPPRPASIDH.At(16)}}),
+	EventCounterZero: withJoint(eventLayout("EVENT_COUNTER_ZERO", "2.5.11",
+		EvtNoteHi.Field("CounterNoteHi", "counter note 51:32"), EvtNoteLo.Field("CounterNoteLo", "counter note 31:0")),
+		reg.Joint{Name: "CounterNote", Help: "counter note", Pieces: []reg.Piece{EvtNoteLo.At(0), EvtNoteHi.At(32)}}),
+	EventGuestEvent: eventLayout("GUEST_EVENT_FAULT", "2.5"),
+	EventVIOMMUHW:   eventLayout("VIOMMU_HARDWARE_ERROR", "2.5"),
+	EventRMPPageFault: eventLayout("RMP_PAGE_FAULT", "2.5",
+		EvtDeviceID.Field("DeviceID", "device"), EvtRMPFlags.Field("RMPFlags", "of the RMP check"), EvtVMGTag.Field("VMGTag", "guest"),
+		EvtFlags.Field("Flags", "of the request"), EvtAddr.Field("Address", "guest physical address")),
+	EventRMPHW: eventLayout("RMP_HARDWARE_ERROR", "2.5",
+		EvtDeviceID.Field("DeviceID", "device"), EvtVMGTag.Field("VMGTag", "guest"), EvtFlags.Field("Flags", "of the request"),
+		EvtAddr3.Field("Address", "RMP entry >> 3")),
 }
 
 // PPRLayout describes a PPR log entry.
-var PPRLayout = reg.Layout{Name: "PPR log entry", Bits: 128, Clause: "2.6", Fields: []reg.Field{
+var PPRLayout = reg.Layout{Name: "PPR log entry", Bits: 128, Clause: "2.6", Joints: []reg.Joint{
+	{Name: "PASID", Help: "with GN", Pieces: []reg.Piece{PprPASIDLo.At(0), PprPASIDHi.At(16)}},
+}, Fields: []reg.Field{
 	PprDeviceID.Field("DeviceID", "device"),
 	PprPASIDLo.Field("PASID[15:0]", "with GN"),
 	PprPRG.Field("PRG", "page request group"),

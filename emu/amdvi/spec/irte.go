@@ -56,8 +56,10 @@ var IRTE32Layout = reg.Layout{Name: "IRTE (32 bits)", Bits: 32, Clause: "2.2.5",
 	IrteVector.Field("Vector", "vector"),
 }}
 
+var irteDest = []reg.Joint{{Name: "Dest", Help: "destination", Pieces: []reg.Piece{Irte128DestLo.At(0), Irte128DestHi.At(24)}}}
+
 // IRTE128Layout describes an entry of 128 bits with GuestMode=0.
-var IRTE128Layout = reg.Layout{Name: "IRTE (128 bits)", Bits: 128, Clause: "2.2.5", Fields: []reg.Field{
+var IRTE128Layout = reg.Layout{Name: "IRTE (128 bits)", Bits: 128, Clause: "2.2.5", Joints: irteDest, Fields: []reg.Field{
 	IrteRemapEn.Field("RemapEn", "remapped"),
 	IrteSupIOPF.Field("SupIOPF", "suppress page fault events"),
 	IrteIntType.Field("IntType", "0 fixed, 1 arbitrated"),
@@ -70,7 +72,7 @@ var IRTE128Layout = reg.Layout{Name: "IRTE (128 bits)", Bits: 128, Clause: "2.2.
 }}
 
 // IRTEGuestLayout describes an entry of 128 bits with GuestMode=1.
-var IRTEGuestLayout = reg.Layout{Name: "IRTE (guest mode)", Bits: 128, Clause: "2.2.5", Fields: []reg.Field{
+var IRTEGuestLayout = reg.Layout{Name: "IRTE (guest mode)", Bits: 128, Clause: "2.2.5", Joints: irteDest, Fields: []reg.Field{
 	IrteRemapEn.Field("RemapEn", "remapped"),
 	IrteSupIOPF.Field("SupIOPF", "suppress page fault events"),
 	IrteGALogIntr.Field("GALogIntr", "GA log entry if the guest does not run"),

@@ -34,6 +34,30 @@ func layouts() []*reg.Layout {
 
 func TestLayoutsAreSound(t *testing.T) { emutest.RequireSound(t, layouts()...) }
 
+func TestJointsAgreeWithTheReaders(t *testing.T) {
+	var e spec.DTE
+	e.SetGCR3Root(0x000a_bcde_f012_3000)
+	require.Equal(t, e.GCR3Root(), spec.DTELayout.Joints[0].Get(e[:]))
+	w := spec.PutIotlbPASID(0xab4cd)
+	require.Equal(t, spec.IotlbPASID(w), spec.CmdLayouts[spec.CmdInvalidateIOTLB].Joints[0].Get([]uint64{w, 0}))
+}
+
+// Every offset is that of one register, in order.
+func TestRegistersAreSound(t *testing.T) {
+	next, names := uint32(0), map[string]bool{}
+	for _, r := range spec.Registers {
+		require.GreaterOrEqual(t, r.Off, next, r.Name)
+		require.Contains(t, []uint8{4, 8}, r.Size, r.Name)
+		require.Zero(t, r.Off%uint32(r.Size), r.Name)
+		require.False(t, names[r.Name], r.Name)
+		if r.Layout != nil {
+			require.Equal(t, int(r.Size)*8, int(r.Layout.Bits), r.Name)
+		}
+		next, names[r.Name] = r.Off+uint32(r.Size), true
+	}
+	require.Less(t, next, uint32(spec.Window))
+}
+
 var ones = []uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
 
 // The masks of the DTE were published by a model of the same hardware; the others follow from the

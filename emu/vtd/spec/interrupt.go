@@ -119,7 +119,9 @@ var IRTELayout = reg.Layout{Name: "IRTE", Bits: 128, Clause: "9.9", Fields: []re
 }}
 
 // PostedIRTELayout describes a posted-format interrupt-remapping table entry.
-var PostedIRTELayout = reg.Layout{Name: "posted IRTE", Bits: 128, Clause: "9.10", Fields: []reg.Field{
+var PostedIRTELayout = reg.Layout{Name: "posted IRTE", Bits: 128, Clause: "9.10", Joints: []reg.Joint{
+	{Name: "PDA", Help: "posted descriptor", Pieces: []reg.Piece{IrtePDAL.At(6), IrtePDAH.At(32)}},
+}, Fields: []reg.Field{
 	IrteP.Field("P", "present"),
 	IrteFPD.Field("FPD", "fault processing disable"),
 	IrteAVAIL.Field("AVAIL", "ignored by hardware"),
