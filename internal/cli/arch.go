@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/iommulab/iommulab/emu"
@@ -23,8 +24,12 @@ type arch struct {
 	layoutOf func(u emu.Unit, t *emu.Txn) *reg.Layout
 	// devices yields every device and PASID entry of a snapshot.
 	devices func(s *snap, each func(*entry) error) error
-	// interrupts yields the present entries of the interrupt table, which it returns; nil: there is none.
-	interrupts func(s *snap, each func(*irqEntry) error) (*irqTable, error)
+	// interrupts yields the interrupt tables, each before its present entries.
+	interrupts func(s *snap, table func(*irqTable) error, each func(*irqEntry) error) error
+	// queues yields the queues and logs in memory.
+	queues func(s *snap, each func(*queue) error) error
+	// meaning says in words what a structure stands for, or nothing; nil: never.
+	meaning func(l *reg.Layout, words []uint64) string
 }
 
 // structKind is a structure that decode prints.
@@ -52,6 +57,7 @@ type entry struct {
 	words  []uint64
 	root   root // tables that it points at
 	parent root // second stage that translates all addresses in those of a nested entry
+	idle   bool // many requesters have the same and no tables: neighbours are shown together
 }
 
 // root says which tables translate the requests of an entry. Roots are compared.
@@ -65,7 +71,7 @@ type root struct {
 }
 
 // archs lists what this build knows, in the order of messages.
-var archs = []*arch{&vtdArch}
+var archs = []*arch{&vtdArch, &amdviArch}
 
 func archNames() []string {
 	var names []string
@@ -107,13 +113,26 @@ func (a *arch) kind(name string) (*structKind, bool) {
 	return nil, false
 }
 
-// allKinds lists the kinds of all architectures, for completion and help.
+// allKinds lists the kinds of all architectures, for completion.
 func allKinds() []string {
 	var names []string
 	for _, a := range archs {
-		names = append(names, a.kindNames()...)
+		for _, n := range a.kindNames() {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
 	}
 	return names
+}
+
+// kindsHelp lists the kinds of each architecture, for help.
+func kindsHelp() string {
+	var lines []string
+	for _, a := range archs {
+		lines = append(lines, "Kinds of "+a.name+": "+known(a.kindNames())+".")
+	}
+	return strings.Join(lines, "\n\n")
 }
 
 // fixed is a structKind with one layout.

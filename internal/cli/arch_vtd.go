@@ -32,6 +32,7 @@ var vtdArch = arch{
 	layoutOf:   vtdLayoutOf,
 	devices:    vtdDevices,
 	interrupts: vtdInterrupts,
+	queues:     vtdQueues,
 }
 
 // newVTD makes the unit that a snapshot is loaded into. Nothing in a snapshot is in a processor's
@@ -125,9 +126,9 @@ func vtdRegisters(img emu.RegImage) []register {
 		{"IEUADDR_REG", spec.OffIEUADDR, 4, nil},
 		{"IQERCD_REG", spec.OffIQERCD, 8, &spec.IQERCDLayout},
 		{"IRTA_REG", spec.OffIRTA, 8, &spec.IRTALayout},
-		{"PQH_REG", spec.OffPQH, 8, nil},
-		{"PQT_REG", spec.OffPQT, 8, nil},
-		{"PQA_REG", spec.OffPQA, 8, nil},
+		{"PQH_REG", spec.OffPQH, 8, &spec.PQHLayout},
+		{"PQT_REG", spec.OffPQT, 8, &spec.PQTLayout},
+		{"PQA_REG", spec.OffPQA, 8, &spec.PQALayout},
 		{"PRS_REG", spec.OffPRS, 4, nil},
 		{"PECTL_REG", spec.OffPECTL, 4, &spec.FECTLLayout},
 		{"PEDATA_REG", spec.OffPEDATA, 4, nil},

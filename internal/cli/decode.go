@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"strings"
@@ -26,9 +25,10 @@ func (a *app) decodeCommand() *cobra.Command {
 memory: hexadecimal digits, lowest address first. Blanks, colons and underscores between bytes do
 not matter; several arguments are one structure; - reads stdin.
 
-Kinds of vtd: ` + known(vtdArch.kindNames()) + `.`,
+` + kindsHelp(),
 		Example: "  iommulab decode --iommu vtd --kind context 01203903000000000201000000000000\n" +
-			"  iommulab decode --iommu vtd --kind ss-pte --json - 83b0ca0400000000",
+			"  iommulab decode --iommu vtd --kind ss-pte --json - 83b0ca0400000000\n" +
+			"  iommulab decode --iommu amdvi --kind dte 03867603000000600200000000000000 01000000000000000000000000000000",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError(cmd, "HEX is missing")
@@ -85,11 +85,11 @@ func (a *app) decode(ar *arch, k *structKind, args []string) error {
 	if !ok {
 		return fmt.Errorf("%s: %d bytes, want %s (%s %s)", place, len(raw), sizes(k.bytes), ar.title, k.name)
 	}
-	words := make([]uint64, len(raw)/8)
-	for i := range words {
-		words[i] = binary.LittleEndian.Uint64(raw[8*i:])
+	words := make([]uint64, (len(raw)+7)/8)
+	for i, b := range raw {
+		words[i/8] |= uint64(b) << (8 * (i % 8))
 	}
-	r := decodeResult{"iommulab.decode/1", ar.name, k.name, decodeStruct(k.layout(words), words)}
+	r := decodeResult{"iommulab.decode/1", ar.name, k.name, ar.decode(k.layout(words), words)}
 	return a.output(r, func(w io.Writer) error { return r.print(w, ar.title) })
 }
 

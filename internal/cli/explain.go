@@ -190,7 +190,7 @@ func (x *explainer) fetched(st *explainStep, t *emu.Txn) {
 	}
 	n := max(int(a.Size)/8, 1)
 	for _, w := range t.In[:n] {
-		st.Words = append(st.Words, fmt.Sprintf("0x%016x", w))
+		st.Words = append(st.Words, hexWord(w, int(a.Size)))
 	}
 	if !a.Follow {
 		x.base = a.Addr

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,8 +21,12 @@ type inspection struct {
 	Entries   []entryValue    `json:"entries,omitempty"`
 	Tables    []tableValue    `json:"tables,omitempty"`
 
-	InterruptTable *irqTableValue `json:"interrupt_table,omitempty"`
-	Interrupts     []irqValue     `json:"interrupts,omitempty"` // present entries
+	InterruptTable  *irqTableValue  `json:"interrupt_table,omitempty"`  // the one of all requesters
+	InterruptTables []irqTableValue `json:"interrupt_tables,omitempty"` // those that requesters have
+	Interrupts      []irqValue      `json:"interrupts,omitempty"`       // present entries
+	Queues          []queueValue    `json:"queues,omitempty"`
+
+	Notes []string `json:"notes,omitempty"` // what the snapshot lacks
 }
 
 type registerValue struct {
@@ -34,10 +39,14 @@ type registerValue struct {
 
 type entryValue struct {
 	SID   string `json:"sid"`
-	PASID string `json:"pasid"` // empty: the device's own entry
+	Last  string `json:"last_sid,omitempty"` // of neighbours that all have this content
+	PASID string `json:"pasid"`              // empty: the device's own entry
 	At    string `json:"at"`
 	Stage string `json:"stage"` // what translates its requests
 	structure
+
+	next  emu.SourceID // the neighbour that would join
+	words []uint64
 }
 
 type tableValue struct {
@@ -62,20 +71,23 @@ type rangeValue struct {
 }
 
 // inspectParts are the arguments of inspect.
-var inspectParts = []string{"registers", "context", "tables", "interrupts"}
+var inspectParts = []string{"registers", "context", "tables", "interrupts", "queues"}
 
 func (a *app) inspectCommand() *cobra.Command {
 	var f snapFlags
 	var sid string
+	var last int
 	cmd := &cobra.Command{
-		Use:   "inspect --regs FILE [--core FILE] [registers|context|tables|interrupts]",
+		Use:   "inspect --regs FILE [--core FILE] [" + strings.Join(inspectParts, "|") + "]",
 		Short: "Decode the registers, the entries and the page tables of a snapshot",
-		Long: `inspect shows a snapshot: its registers, the context and PASID entries of its devices, what its page
-tables map as ranges of adjacent pages of one size, and the present entries of its interrupt table.
-Without an argument it shows all of these. Registers need no --core. --sid leaves out what is for
-other requesters.`,
+		Long: `inspect shows a snapshot: its registers, the context or device table entries and the PASID entries of
+its devices, what its page tables map as ranges of adjacent pages of one size, the present entries of
+its interrupt tables, and its queues and logs with what is pending in them. Without an argument it
+shows all of these. Registers need no --core. --sid leaves out what is for other requesters; queues are
+everybody's. --last adds what was taken out of the queues last and is still in memory.`,
 		Example: "  iommulab inspect --regs regs.json registers\n" +
-			"  iommulab inspect --regs regs.json --core core.elf.zst tables --sid 00:02.0",
+			"  iommulab inspect --regs regs.json --core core.elf.zst tables --sid 00:02.0\n" +
+			"  iommulab inspect --regs amd/regs.json --core amd/core.elf.zst queues --last 4",
 		ValidArgs: inspectParts,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -101,17 +113,21 @@ other requesters.`,
 					return fmt.Errorf("--sid: %w", err)
 				}
 			}
-			err := a.inspect(cmd.Context(), &f, parts, func(s emu.SourceID) bool { return sid == "" || s == only })
+			if last < 0 {
+				return usageError(cmd, "--last: %d, want a number from 0", last)
+			}
+			err := a.inspect(cmd.Context(), &f, parts, last, func(s emu.SourceID) bool { return sid == "" || s == only })
 			return a.finish(err, errors.Is(err, context.Canceled))
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&sid, "sid", "", "requester to show, as 0x10 or 00:02.0")
+	cmd.Flags().IntVar(&last, "last", 0, "of each queue also the `N` entries that were taken out last")
 	a.jsonFlag(cmd)
 	return cmd
 }
 
-func (a *app) inspect(ctx context.Context, f *snapFlags, parts []string, keep func(emu.SourceID) bool) error {
+func (a *app) inspect(ctx context.Context, f *snapFlags, parts []string, last int, keep func(emu.SourceID) bool) error {
 	var s *snap
 	var err error
 	if f.core == "" {
@@ -133,11 +149,14 @@ func (a *app) inspect(ctx context.Context, f *snapFlags, parts []string, keep fu
 			err = x.tables(ctx, s, keep)
 		case "interrupts":
 			err = x.interrupts(ctx, s, keep)
+		case "queues":
+			err = x.queues(ctx, s, last)
 		}
 		if err != nil {
 			return err
 		}
 	}
+	x.Notes = s.notes
 	return a.output(&x, func(w io.Writer) error { return x.print(w, s.arch.title) })
 }
 
@@ -159,7 +178,7 @@ func (x *inspection) registers(s *snap) {
 		}
 		v.Value = "0x" + v.Value
 		if r.layout != nil {
-			v.Fields = decodeStruct(r.layout, words).Fields
+			v.Fields = s.arch.decode(r.layout, words).Fields
 		}
 		x.Registers = append(x.Registers, v)
 	}
@@ -176,21 +195,43 @@ func (x *inspection) entries(ctx context.Context, s *snap, keep func(emu.SourceI
 		if !keep(e.sid) {
 			return nil
 		}
+		if e.idle && x.joins(e) {
+			return nil
+		}
 		if len(x.Entries) == maxRows {
 			return fmt.Errorf("more than %d entries, want tables that end", maxRows)
 		}
-		x.Entries = append(x.Entries, entryValue{
+		v := entryValue{
 			SID: showSID(e.sid), PASID: showPASID(e.pasid), At: hexOf(uint64(e.at)), Stage: e.root.kind,
-			structure: decodeStruct(e.layout, e.words),
-		})
+			structure: s.arch.decode(e.layout, e.words),
+		}
+		if e.idle {
+			v.next, v.words = e.sid+1, e.words
+		}
+		x.Entries = append(x.Entries, v)
 		return nil
 	})
+}
+
+// joins adds e to the entry shown last, if that is its neighbour with the same content.
+func (x *inspection) joins(e *entry) bool {
+	if len(x.Entries) == 0 {
+		return false
+	}
+	v := &x.Entries[len(x.Entries)-1]
+	if v.next != e.sid || !slices.Equal(v.words, e.words) {
+		return false
+	}
+	v.Last = showSID(e.sid)
+	v.next++
+	return true
 }
 
 func (x *inspection) print(w io.Writer, title string) error {
 	var b strings.Builder
 	for _, r := range x.Registers {
 		fmt.Fprintf(&b, "%s %-14s %s\n", r.Offset, r.Name, r.Value)
+		wide := nameWidth(r.Fields)
 		for _, f := range r.Fields {
 			if f.Value == "0x0" {
 				continue
@@ -199,12 +240,15 @@ func (x *inspection) print(w io.Writer, title string) error {
 			if f.Addr != "" {
 				help = f.Addr + " " + help
 			}
-			fmt.Fprintf(&b, "      %-12s = %-18s /* %s */\n", f.Name, f.Value, help)
+			fmt.Fprintf(&b, "      %-*s = %-18s /* %s */\n", wide, f.Name, f.Value, help)
 		}
 	}
 	for i := range x.Entries {
 		e := &x.Entries[i]
 		who := e.SID
+		if e.Last != "" {
+			who += " to " + e.Last
+		}
 		if e.PASID != "" {
 			who += " PASID " + e.PASID
 		}
@@ -229,6 +273,12 @@ func (x *inspection) print(w io.Writer, title string) error {
 	}
 	if err := x.printInterrupts(&b, title); err != nil {
 		return err
+	}
+	if err := x.printQueues(&b, title); err != nil {
+		return err
+	}
+	for _, n := range x.Notes {
+		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -34,19 +34,24 @@ func synthetic(t *testing.T, pasids [][3]uint64, words map[emu.PA]uint64) (args 
 	for pa, v := range words {
 		put(pa, v)
 	}
+	// A real unit, with first stage, nesting and snoop control and without 1 GiB leaves of either kind.
+	capReg := uint64(0x80d2008c222f0606) &^ spec.CapSSLPS.Put(spec.SSLPS1G)
+	ecap := uint64(0x0000480080f00f4a) | spec.EcapFSTS.Put(1) | spec.EcapNEST.Put(1) | spec.EcapSC.Put(1)
+	regs, core := writeSnapshot(t, m, `{"iommu": "vtd", "regs32": {"0x0": "0x50"}, "regs64": {"0x8": "%#x", "0x10": "%#x", "0x20": "%#x"}}`,
+		capReg, ecap, rootTable|spec.RtaddrTTM.Put(spec.TTMScalable))
+	return []string{"inspect", "--regs", regs, "--core", core}
+}
+
+// writeSnapshot writes memory and registers, which are JSON as fmt.Sprintf has it.
+func writeSnapshot(t *testing.T, m *mem.Memory, format string, args ...any) (regs, core string) {
 	folder := t.TempDir()
-	core, regs := filepath.Join(folder, "core.elf"), filepath.Join(folder, "regs.json")
+	core, regs = filepath.Join(folder, "core.elf"), filepath.Join(folder, "regs.json")
 	f, err := os.Create(core)
 	require.NoError(t, err)
 	require.NoError(t, snapshot.WriteCore(f, m, &snapshot.Core{}))
 	require.NoError(t, f.Close())
-	// A real unit, with first stage, nesting and snoop control and without 1 GiB leaves of either kind.
-	capReg := uint64(0x80d2008c222f0606) &^ spec.CapSSLPS.Put(spec.SSLPS1G)
-	ecap := uint64(0x0000480080f00f4a) | spec.EcapFSTS.Put(1) | spec.EcapNEST.Put(1) | spec.EcapSC.Put(1)
-	text := fmt.Sprintf(`{"iommu": "vtd", "regs32": {"0x0": "0x50"}, "regs64": {"0x8": "%#x", "0x10": "%#x", "0x20": "%#x"}}`,
-		capReg, ecap, rootTable|spec.RtaddrTTM.Put(spec.TTMScalable))
-	require.NoError(t, os.WriteFile(regs, []byte(text), 0o644))
-	return []string{"inspect", "--regs", regs, "--core", core}
+	require.NoError(t, os.WriteFile(regs, fmt.Appendf(nil, format, args...), 0o644))
+	return regs, core
 }
 
 const (

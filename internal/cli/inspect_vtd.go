@@ -17,7 +17,7 @@ func vtdDevices(s *snap, each func(*entry) error) error {
 	}
 	rta := emu.PA(spec.RtaddrRTA.Of(rtaddr) << emu.PageShift)
 	for bus := range emu.PA(256) {
-		r := s.read(rta+bus*16, 2)
+		r := s.read("root table", rta+bus*16, 2)
 		var err error
 		switch spec.RtaddrTTM.Of(rtaddr) {
 		case spec.TTMLegacy:
@@ -43,7 +43,7 @@ func vtdContexts(s *snap, first, table emu.PA, each func(*entry) error) error {
 	for devfn := range emu.PA(256) {
 		e := entry{
 			sid: emu.SourceID(first + devfn), pasid: emu.NoPASID, at: table + devfn*16,
-			layout: &spec.ContextLayout, words: s.read(table+devfn*16, 2),
+			layout: &spec.ContextLayout, words: s.read("context table", table+devfn*16, 2),
 		}
 		if zeros(e.words) {
 			continue
@@ -69,7 +69,7 @@ func vtdSMContexts(s *snap, first, table emu.PA, each func(*entry) error) error 
 	for i := range emu.PA(128) {
 		e := entry{
 			sid: emu.SourceID(first + i), pasid: emu.NoPASID, at: table + i*32,
-			layout: &spec.SMContextLayout, words: s.read(table+i*32, 4), root: root{kind: "PASID table"},
+			layout: &spec.SMContextLayout, words: s.read("context table", table+i*32, 4), root: root{kind: "PASID table"},
 		}
 		if zeros(e.words) {
 			continue
@@ -94,7 +94,7 @@ func vtdPASIDs(s *snap, ctx *entry, each func(*entry) error) error {
 	const perTable = 64
 	dir := emu.PA(spec.SMCtxPASIDDIRPTR.Get(ctx.words) << emu.PageShift)
 	for i := range emu.PA(1) << (spec.SMCtxPDTS.Get(ctx.words) + 7) {
-		d := s.read(dir+i*8, 1)
+		d := s.read("PASID directory", dir+i*8, 1)
 		if spec.PDirP.Get(d) == 0 {
 			continue
 		}
@@ -102,7 +102,7 @@ func vtdPASIDs(s *snap, ctx *entry, each func(*entry) error) error {
 		for j := range emu.PA(perTable) {
 			e := entry{
 				sid: ctx.sid, pasid: emu.PASID(i*perTable + j), at: table + j*64,
-				layout: &spec.PASIDLayout, words: s.read(table+j*64, 8),
+				layout: &spec.PASIDLayout, words: s.read("PASID table", table+j*64, 8),
 			}
 			if zeros(e.words) {
 				continue

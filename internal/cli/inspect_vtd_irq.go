@@ -7,13 +7,13 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
-// vtdInterrupts yields the present interrupt entries in order of index; a nil table is none.
-func vtdInterrupts(s *snap, each func(*irqEntry) error) (*irqTable, error) {
+// vtdInterrupts yields the interrupt table, if there is one, and its present entries in order of index.
+func vtdInterrupts(s *snap, table func(*irqTable) error, each func(*irqEntry) error) error {
 	ecap, _ := registerAt(s.regs.Image, spec.OffECAP, 8)
 	irta, ok := registerAt(s.regs.Image, spec.OffIRTA, 8)
 	gsts, _ := registerAt(s.regs.Image, spec.OffGSTS, 4)
 	if !ok || !spec.EcapIR.On(ecap) || !spec.GstsIRTPS.On(gsts) {
-		return nil, nil
+		return nil
 	}
 	extended := spec.IrtaEIME.On(irta)
 	t := irqTable{
@@ -30,9 +30,12 @@ func vtdInterrupts(s *snap, each func(*irqEntry) error) (*irqTable, error) {
 	} else {
 		t.mode += "compatibility format is blocked"
 	}
+	if err := table(&t); err != nil {
+		return err
+	}
 	for i := range t.entries {
 		at := t.at + emu.PA(i)*spec.IRTESize
-		words := s.read(at, 2)
+		words := s.read("interrupt table", at, 2)
 		e := (*spec.IRTE)(words)
 		if !e.P() {
 			continue
@@ -40,10 +43,10 @@ func vtdInterrupts(s *snap, each func(*irqEntry) error) (*irqTable, error) {
 		x := irqEntry{index: i, at: at, to: vtdIRQTarget(e, extended), layout: vtdIRTE(words), words: words}
 		x.source, x.uses = vtdIRQSource(e)
 		if err := each(&x); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return &t, nil
+	return nil
 }
 
 // vtdIRQSource says who may use an entry (5.1.4).

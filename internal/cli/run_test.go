@@ -74,11 +74,13 @@ func TestManifestHashesStdin(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, k := range vtdArch.kinds {
-		f.Add(k.name, strings.Repeat("5a", k.bytes[0]))
+	for _, a := range archs {
+		for _, k := range a.kinds {
+			f.Add(a.name, k.name, strings.Repeat("5a", k.bytes[0]))
+		}
 	}
-	f.Fuzz(func(t *testing.T, kind, hex string) {
-		code, out, errs := run(context.Background(), hex, "decode", "--kind", kind, "-")
+	f.Fuzz(func(t *testing.T, iommu, kind, hex string) {
+		code, out, errs := run(context.Background(), hex, "decode", "--iommu", iommu, "--kind", kind, "-")
 		require.Contains(t, []int{exitOK, exitUsage}, code)
 		require.Equal(t, code == exitOK, out != "")
 		require.Equal(t, code == exitUsage, strings.Count(errs, "\n") == 1)

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +28,8 @@ func TestMain(m *testing.M) {
 const recordings = "../../traces/testdata"
 
 // TestScript runs the sessions of testdata/script. Each starts in a folder with the files that the
-// examples name: those of a real recording in legacy mode, and in sm those of one in scalable mode.
+// examples name: those of a real recording in legacy mode, in sm those of one in scalable mode, and in
+// amd those of one of AMD-Vi.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -39,7 +42,7 @@ func TestScript(t *testing.T) {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv(qtest.Env, qemuPath())
-			for from, to := range map[string]string{"vtd-legacy": ".", "vtd-sm-ss": "sm"} {
+			for from, to := range map[string]string{"vtd-legacy": ".", "vtd-sm-ss": "sm", "amdvi-v1": "amd"} {
 				if err := copySnapshot(filepath.Join(recordings, from), filepath.Join(env.WorkDir, to)); err != nil {
 					return err
 				}
@@ -63,6 +66,9 @@ func copySnapshot(from, to string) error {
 	}
 	for _, name := range []string{"core.elf.zst", "regs.json", "oracle.csv.zst", "ftrace.txt.zst", "qemu-trace.log.zst"} {
 		b, err := os.ReadFile(filepath.Join(from, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +37,8 @@ type snap struct {
 	mem  *mem.Memory    // nil if no core was asked for
 	core *snapshot.Core // likewise
 	unit emu.Unit
+
+	notes []string // what was looked for and is not there, once each
 }
 
 // load reads the snapshot and brings a unit into its state.
@@ -93,13 +96,27 @@ func registerAt(img emu.RegImage, off uint32, size uint8) (v uint64, ok bool) {
 	return v, have == size
 }
 
-// read returns n words at pa; what cannot be read is 0.
-func (s *snap) read(pa emu.PA, n int) []uint64 {
+// read returns n words of a structure at pa; what is not in the snapshot is 0 and noted, once per page.
+func (s *snap) read(what string, pa emu.PA, n int) []uint64 {
 	w := make([]uint64, n)
 	for i := range w {
-		w[i], _ = s.mem.Load64(pa + emu.PA(8*i))
+		at := pa + emu.PA(8*i)
+		if !s.core.Covers(at) {
+			s.note("%s: page %#x is not in the snapshot, taken as 0", what, uint64(at)&^(emu.PageSize-1))
+			break
+		}
+		w[i], _ = s.mem.Load64(at)
 	}
 	return w
+}
+
+// maxNotes bounds what a damaged snapshot makes a command say.
+const maxNotes = 64
+
+func (s *snap) note(format string, args ...any) {
+	if n := fmt.Sprintf(format, args...); len(s.notes) < maxNotes && !slices.Contains(s.notes, n) {
+		s.notes = append(s.notes, n)
+	}
 }
 
 func zeros(w []uint64) bool {
