@@ -5,33 +5,50 @@ import (
 	"github.com/iommulab/iommulab/emu/timing"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/iotlb"
 )
 
-// arch is a unit that a replay knows.
+// arch is a unit that a replay knows, with all that it has to know of it. Everything else in this
+// package is architecture-neutral.
 type arch struct {
 	name  string
 	modes []*mode
 }
 
-// mode is one way in which a unit translates, with all that a replay has to know of it. Everything
-// else is architecture-neutral.
+// mode is one way in which a unit translates.
 type mode struct {
 	name string
 	// unit builds the unit with the preset's caches. seed feeds random replacement.
 	unit func(p *timing.Preset, seed uint64) (emu.Unit, error)
 	// driver brings the unit up from the processor.
 	driver func(cpu host.CPU, unit int, frames *host.Frames, omit entry.Omit) (host.Driver, error)
-	// entry describes the entry that a rewrite changes.
-	entry func() *entry.Format
-	// version is the provenance word of a raw entry.
-	version func(words []uint64) uint64
+	// own and pasid are the entries that a rewrite changes: that of a device's own requests, and that
+	// of one of its PASIDs; nil if there are no PASIDs.
+	own, pasid *structure
 
-	pasids bool       // requests may carry PASIDs
-	tags   int        // so many PASIDs in turn for the requests of a trace that have none; 0: none
+	pasids uint32     // that a device can send; 0: none
+	deal   int        // among so many PASIDs requests without one are dealt out; 0: they stay as they are
 	stage  host.Stage // of the tables of a domain
 	limit  uint8      // address bits that domains have
 	nested bool       // domains are first-stage tables of a guest over a parent; rewrites replace one of them
-	poison uint64     // low bits of an entry that grants everything, in tables and leaves alike; nested: of both stages
+	// poison is an entry that grants everything but for its address, in tables and leaves alike; nested:
+	// of both stages.
+	poison uint64
+}
+
+// structure is a kind of entry.
+type structure struct {
+	format *entry.Format
+	// version is the provenance word of a raw entry.
+	version func(words []uint64) uint64
+}
+
+// structure returns the kind of entry that requests with a PASID, or with none, go by.
+func (m *mode) structure(pasid emu.PASID) *structure {
+	if pasid != emu.NoPASID {
+		return m.pasid
+	}
+	return m.own
 }
 
 // architectures are the units that a replay knows, in the order of reports.
@@ -63,4 +80,20 @@ func (a *arch) modeByName(name string) *mode {
 		}
 	}
 	return nil
+}
+
+// seeded gives a random replacement policy the run's seed.
+func seeded(g iotlb.Geometry, seed uint64) iotlb.Geometry {
+	g.Seed ^= seed
+	return g
+}
+
+// walkLevels gives the geometries, from the level above the leaves upwards, their region sizes: every
+// level of all formats has 512 entries.
+func walkLevels(list []iotlb.Geometry, seed uint64) []iotlb.Level {
+	var l []iotlb.Level
+	for i, g := range list {
+		l = append(l, iotlb.Level{Lg2: uint8(emu.PageShift + 9*(i+1)), Geometry: seeded(g, seed)})
+	}
+	return l
 }

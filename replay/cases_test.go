@@ -133,9 +133,11 @@ func TestMemory_DoesNotGrowWithTheTrace(t *testing.T) {
 
 func TestPresets_UnitsCanBeBuilt(t *testing.T) {
 	for _, name := range timing.PresetNames() {
-		for _, mode := range vtdArch.modes {
-			_, err := mode.unit(preset(t, name), 1)
-			require.NoError(t, err)
+		for _, a := range architectures {
+			for _, mode := range a.modes {
+				_, err := mode.unit(preset(t, name).For(a.name), 1)
+				require.NoError(t, err)
+			}
 		}
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/iommulab/iommulab/emu/mem"
 	"github.com/iommulab/iommulab/emu/timing"
 	"github.com/iommulab/iommulab/host"
-	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/traces"
 )
 
@@ -22,6 +21,7 @@ type cell struct {
 	opt  *Options
 	spec cellSpec
 	mode *mode
+	pre  *timing.Preset // of a machine with this unit
 	ctx  context.Context
 
 	m      *timing.Machine
@@ -29,7 +29,6 @@ type cell struct {
 	unit   int
 	drv    host.Driver
 	frames *host.Frames
-	format *entry.Format
 
 	maps       traces.Mappings
 	engines    map[emu.SourceID]*engine
@@ -70,12 +69,12 @@ const maxFlights = 1 << 14
 
 func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	c := &cell{
-		opt: opt, spec: spec, mode: spec.mode, ctx: ctx,
+		opt: opt, spec: spec, mode: spec.mode, pre: opt.Preset.For(spec.arch.name), ctx: ctx,
 		engines: map[emu.SourceID]*engine{}, entries: map[emu.PA]*stream{},
 		// Latencies up to 2^36 cycles in three significant digits.
 		hist: hdrhistogram.New(1, 1<<36, 3),
 	}
-	p := opt.Preset
+	p := c.pre
 	c.m = timing.New(p.Params, mem.New())
 	u, err := c.mode.unit(p, opt.Seed)
 	if err != nil {
@@ -98,7 +97,6 @@ func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 		}
 	}
 	c.fill(c.poisonPage, uint64(c.poisonPage)|c.mode.poison)
-	c.format = c.mode.entry()
 	c.every = 1
 	if opt.Rewrites > 0 {
 		// Spread over one pass of the trace, or less if fewer requests are wanted.
@@ -167,7 +165,7 @@ func (c *cell) pass() error {
 
 // event follows one event of the trace.
 func (c *cell) event(e *traces.Event) error {
-	if e.PASID != emu.NoPASID && !c.mode.pasids {
+	if e.PASID != emu.NoPASID && uint32(e.PASID) >= c.mode.pasids {
 		if e.Kind.IsDMA() {
 			c.count.NotApplicable++
 			c.accesses++
@@ -175,32 +173,37 @@ func (c *cell) event(e *traces.Event) error {
 		return nil
 	}
 	c.pace(e.Time)
-	if e.PASID == emu.NoPASID && c.mode.tags > 0 {
-		return c.tagged(e)
+	if e.PASID == emu.NoPASID && c.mode.deal > 0 {
+		return c.deal(e)
 	}
 	return c.follow(e)
 }
 
-// tagged follows an event of a requester without PASIDs in a mode that gives it some: what it maps is
-// in all of them, and its accesses use them in turn.
-func (c *cell) tagged(e *traces.Event) error {
+// Requests without PASID are dealt out by address: region after region belongs to the next PASID in
+// turn. So a device has as many address spaces, each maps a part of what the trace maps for it, and an
+// access goes where its buffer is.
+const (
+	dealRegion = 4 * emu.PageSize
+	firstDealt = emu.PASID(0x1000) // beyond the PASIDs of small traces, and in another PASID table than 0
+)
+
+// deal follows an event of a requester without PASIDs in a mode that gives it some.
+func (c *cell) deal(e *traces.Event) error {
 	ev := *e
-	if e.Kind.IsDMA() {
-		ev.PASID = firstTag + emu.PASID(c.accesses)%emu.PASID(c.mode.tags)
-		return c.follow(&ev)
-	}
-	for i := range c.mode.tags {
-		ev.PASID = firstTag + emu.PASID(i)
+	for left := e.Len; ; {
+		region := uint64(ev.IOVA) / dealRegion
+		ev.PASID = firstDealt + emu.PASID(region%uint64(c.mode.deal))
+		ev.Len = min(left, (region+1)*dealRegion-uint64(ev.IOVA))
 		if err := c.follow(&ev); err != nil {
 			return err
 		}
+		if left -= ev.Len; left == 0 {
+			return nil
+		}
+		ev.IOVA += emu.IOVA(ev.Len)
+		ev.PA += emu.PA(ev.Len)
 	}
-	return nil
 }
-
-// firstTag is the first of the PASIDs given to requests without: beyond those of small traces and in
-// another PASID table than 0.
-const firstTag = 0x1000
 
 // follow does what the event says.
 func (c *cell) follow(e *traces.Event) error {
@@ -217,7 +220,7 @@ func (c *cell) follow(e *traces.Event) error {
 
 // at is the cycle of a trace time at recorded pace.
 func (c *cell) at(ns uint64) uint64 {
-	return c.start + uint64(float64(ns)*c.opt.TimeScale*float64(c.opt.Preset.ClockMHz)/1000)
+	return c.start + uint64(float64(ns)*c.opt.TimeScale*float64(c.pre.ClockMHz)/1000)
 }
 
 // pace waits for the time of an event at recorded pace.
@@ -251,7 +254,7 @@ func (c *cell) access(e *traces.Event) error {
 	if c.opt.TimeScale > 0 {
 		at = c.at(e.Time)
 	}
-	split(&c.opt.Preset.Params, e.IOVA, e.Len, want, func(a emu.IOVA, n uint32) bool {
+	split(&c.pre.Params, e.IOVA, e.Len, want, func(a emu.IOVA, n uint32) bool {
 		if s.eng.feed.queue.Free() == 0 {
 			if err = c.wait(s.eng, func() bool { return s.eng.feed.queue.Free() > 0 }); err != nil {
 				return false
@@ -424,7 +427,7 @@ func (c *cell) settle() error {
 	return nil
 }
 
-// maybeRewrite rewrites the next stream if it is time to and its device has requests in flight.
+// maybeRewrite rewrites the next stream if it is time to and it has requests in flight.
 func (c *cell) maybeRewrite() error {
 	if c.opt.Rewrites < 0 || c.accesses-c.last < c.every && c.count.Requests-c.lastReq < repeats*c.every {
 		return nil
@@ -438,24 +441,24 @@ func (c *cell) maybeRewrite() error {
 			return err
 		}
 	}
-	// Building took time in which the device may have run dry: then the trace goes on first, until the
-	// device is busy, or at least not idle, or others get their turn.
-	flying, waited := s.eng.player.InFlight(), c.accesses-c.builtAt
-	if flying == 0 || flying < c.opt.Outstanding/2 && waited < c.every {
-		if waited > 4*c.every {
-			return c.abandon(s)
-		}
-		return nil
+	// Building took time in which the stream may have run dry: then the trace goes on first, until its
+	// device is busy, or at least the stream not idle, or others get their turn.
+	waited := c.accesses - c.builtAt
+	switch flying := s.flying(); {
+	case flying > 0 && (s.eng.player.InFlight() >= c.opt.Outstanding/2 || waited >= c.every):
+		c.last, c.lastReq = c.accesses, c.count.Requests
+		return c.rewrite(s)
+	case waited > 4*c.every:
+		return c.abandon(s)
 	}
-	c.last, c.lastReq = c.accesses, c.count.Requests
-	return c.rewrite(s)
+	return nil
 }
 
-// pick returns the next stream whose device has requests in flight.
+// pick returns the next stream that has requests in flight.
 func (c *cell) pick() *stream {
 	for i := range c.streams {
 		j := (c.cursor + i) % len(c.streams)
-		if s := c.streams[j]; s.eng.player.InFlight() > 0 && len(c.maps.Of(s.space)) > 0 {
+		if s := c.streams[j]; s.flying() > 0 && len(c.maps.Of(s.space)) > 0 {
 			c.cursor = j + 1
 			return s
 		}

@@ -22,8 +22,8 @@ type hardware struct {
 	log   []string
 }
 
-func newHardware(t *testing.T, mode *mode) *hardware {
-	p := preset(t, "default")
+func newHardware(t *testing.T, a *arch, mode *mode) *hardware {
+	p := preset(t, "default").For(a.name)
 	h := &hardware{m: timing.New(p.Params, mem.New()), queue: device.NewQueue(4096)}
 	u, err := mode.unit(p, 1)
 	require.NoError(t, err)
@@ -61,31 +61,37 @@ func (h *hardware) finish() {
 // A checkpoint at any cycle, put into a machine built alike, goes on as the original would: walks in
 // flight, caches with their replacement state, faults and pending events included.
 func TestCheckpoint_RealUnitAtAnyCycle(t *testing.T) {
-	for _, mode := range vtdArch.modes {
-		whole := newHardware(t, mode)
-		cpu := whole.m.AddCPU(2)
-		whole.start(t, cpu, mode)
-		begin := whole.m.Now()
-		var states [][]byte
-		var seen []int
-		for cut := begin; len(states) < 25; cut += 331 {
-			whole.m.RunUntil(cut)
-			var e emu.Encoder
-			whole.m.Save(&e)
-			states, seen = append(states, e.Bytes()), append(seen, len(whole.log))
+	for _, a := range architectures {
+		for _, mode := range a.modes {
+			checkpoints(t, a, mode)
 		}
-		whole.finish()
-		require.Len(t, whole.log, 600)
-		for i, s := range states {
-			h := newHardware(t, mode)
-			h.m.AddCPU(2)
-			// The fault handler is host code: only its message is hardware.
-			for range whole.m.Interrupts() {
-				h.m.Processor(1).OnIRQ(func() {})
-			}
-			require.NoError(t, h.m.Restore(emu.NewDecoder(s)))
-			h.finish()
-			require.Equal(t, whole.log[seen[i]:], h.log, "%s checkpoint %d", mode.name, i)
+	}
+}
+
+func checkpoints(t *testing.T, a *arch, mode *mode) {
+	whole := newHardware(t, a, mode)
+	cpu := whole.m.AddCPU(2)
+	whole.start(t, cpu, mode)
+	begin := whole.m.Now()
+	var states [][]byte
+	var seen []int
+	for cut := begin; len(states) < 25; cut += 331 {
+		whole.m.RunUntil(cut)
+		var e emu.Encoder
+		whole.m.Save(&e)
+		states, seen = append(states, e.Bytes()), append(seen, len(whole.log))
+	}
+	whole.finish()
+	require.Len(t, whole.log, 600)
+	for i, s := range states {
+		h := newHardware(t, a, mode)
+		h.m.AddCPU(2)
+		// The fault handler is host code: only its message is hardware.
+		for range whole.m.Interrupts() {
+			h.m.Processor(1).OnIRQ(func() {})
 		}
+		require.NoError(t, h.m.Restore(emu.NewDecoder(s)))
+		h.finish()
+		require.Equal(t, whole.log[seen[i]:], h.log, "%s %s checkpoint %d", a.name, mode.name, i)
 	}
 }

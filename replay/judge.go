@@ -18,7 +18,7 @@ func (c *cell) complete(e *engine, r *timing.Completion) {
 	}
 	s := e.streams[q.PASID]
 	o := outcome{
-		read: r.Read, visible: r.Done - c.opt.Preset.Link,
+		read: r.Read, visible: r.Done - c.pre.Link,
 		status: r.Result.Status, prov: r.Result.Prov, pa: r.Result.PA,
 	}
 	m, ok := c.maps.Lookup(s.space, q.Addr)
@@ -109,7 +109,7 @@ func (c *cell) Assembled(_ *emu.Txn, _ emu.StructKind, at emu.PA, words []uint64
 
 // judgeAssembly counts a as torn unless it was declared content of the entry.
 func (c *cell) judgeAssembly(s *stream, a *assembly) {
-	eff := c.format.Effective(a.words[:a.n])
+	eff := s.kind.format.Effective(a.words[:a.n])
 	if !slices.ContainsFunc(s.declared, func(d []uint64) bool { return slices.Equal(d, eff) }) {
 		c.count.TornReads++
 	}

@@ -92,6 +92,11 @@ func (o *Options) fill() error {
 	if o.TimeScale > 0 && o.Rate > 0 {
 		return fmt.Errorf("%w: time scale and rate exclude each other", ErrOptions)
 	}
+	for _, name := range o.Preset.Sections() {
+		if archByName(name) == nil {
+			return fmt.Errorf("%w: preset %s: units.%s: want one of %s", ErrOptions, o.Preset.Name, name, strings.Join(Units(), ", "))
+		}
+	}
 	if len(o.IOMMU) == 0 {
 		for _, a := range architectures {
 			o.IOMMU = append(o.IOMMU, a.name)

@@ -15,7 +15,7 @@ func (c *cell) result() *report.Run {
 	u := c.m.UnitStats(c.unit)
 	r := &report.Run{
 		IOMMU: c.spec.arch.name, Mode: c.mode.name, Scenario: "replace",
-		Writer: c.spec.writer.Name(), To: string(c.spec.to), Preset: c.opt.Preset.Name, Seed: c.opt.Seed,
+		Writer: c.spec.writer.Name(), To: string(c.spec.to), Preset: c.pre.Name, Seed: c.opt.Seed,
 		Requests: n.Requests, Translated: n.Translated, Faulted: n.Faulted, Wrong: n.Wrong,
 		TornReads: n.TornReads, Stale: n.Stale, NotApplicable: n.NotApplicable, MaxStallCycles: u.MaxStall,
 		Rewrites: report.Rewrites{
@@ -30,7 +30,7 @@ func (c *cell) result() *report.Run {
 	for _, e := range c.engineList {
 		r.Repeated += e.feed.count
 	}
-	ns := c.opt.Preset.SimNS
+	ns := c.pre.SimNS
 	at := func(q float64) float64 { return ns(uint64(c.hist.ValueAtQuantile(q))) }
 	r.Latency = report.Latency{
 		P50: at(50), P90: at(90), P99: at(99), P999: at(99.9), Max: ns(c.latMax),

@@ -12,8 +12,8 @@ func (c *cell) declare(s *stream) {
 	at, words := c.drv.EntryAt(s.space.SID, s.space.PASID)
 	s.entryAt = at
 	c.entries[at] = s
-	s.cur.version = c.mode.version(words)
-	s.declared = append(s.declared[:0], c.format.Effective(words))
+	s.cur.version = s.kind.version(words)
+	s.declared = append(s.declared[:0], s.kind.format.Effective(words))
 }
 
 // prepare builds the fresh domain that the next rewrite of s moves to.
@@ -57,8 +57,8 @@ func (c *cell) rewrite(s *stream) error {
 	c.declare(s)
 	s.between = s.between[:0]
 	for _, d := range rep.States[1:max(len(rep.States)-1, 1)] {
-		if c.format.Present(d) {
-			s.between = append(s.between, c.mode.version(d))
+		if s.kind.format.Present(d) {
+			s.between = append(s.between, s.kind.version(d))
 		}
 	}
 	for _, v := range append(s.between, s.old.version) {
@@ -68,7 +68,7 @@ func (c *cell) rewrite(s *stream) error {
 	// is the present one then.
 	delete(s.retired, s.cur.version)
 	for _, d := range rep.States {
-		s.declared = append(s.declared, c.format.Effective(d))
+		s.declared = append(s.declared, s.kind.format.Effective(d))
 	}
 	s.busy = false
 	c.tally(&rep)

@@ -32,6 +32,7 @@ func (w *waiting) holds(q *emu.Request) bool {
 // stream is one address space under test: a requester, or one PASID of it.
 type stream struct {
 	space traces.Space
+	kind  *structure // of its entry
 	eng   *engine
 
 	cur, old *generation
@@ -67,11 +68,7 @@ type assembly struct {
 
 // newEngine attaches a DMA engine for sid and makes the device known to the driver.
 func (c *cell) newEngine(sid emu.SourceID) (*engine, error) {
-	var spec host.DeviceSpec
-	if c.mode.pasids {
-		spec.PASIDs = uint32(emu.MaxPASID) + 1
-	}
-	if err := c.drv.Probe(sid, spec); err != nil {
+	if err := c.drv.Probe(sid, host.DeviceSpec{PASIDs: c.mode.pasids}); err != nil {
 		return nil, err
 	}
 	e := &engine{sid: sid, streams: map[emu.PASID]*stream{}}
@@ -96,7 +93,7 @@ func (c *cell) streamOf(sp traces.Space) (*stream, error) {
 	if s != nil {
 		return s, nil
 	}
-	s = &stream{space: sp, eng: e, retired: retired{}}
+	s = &stream{space: sp, kind: c.mode.structure(sp.PASID), eng: e, retired: retired{}}
 	g, err := c.newGeneration(s)
 	if err != nil {
 		return nil, err
@@ -109,4 +106,18 @@ func (c *cell) streamOf(sp traces.Space) (*stream, error) {
 	e.streams[sp.PASID] = s
 	c.streams = append(c.streams, s)
 	return s, nil
+}
+
+// flying returns how many requests of s are in flight.
+func (s *stream) flying() int {
+	if len(s.eng.streams) == 1 {
+		return s.eng.player.InFlight()
+	}
+	n := 0
+	s.eng.player.Each(func(q *emu.Request) {
+		if q.PASID == s.space.PASID {
+			n++
+		}
+	})
+	return n
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/iommulab/iommulab/host"
 	vtddriver "github.com/iommulab/iommulab/host/driver/vtd"
 	"github.com/iommulab/iommulab/host/entry"
-	"github.com/iommulab/iommulab/iotlb"
 )
 
 // The modes of VT-d. In legacy mode the context entry points to the tables, in scalable mode the
@@ -23,8 +22,8 @@ const (
 // vtdHAW is the host address width of the machine: the lab's memory map uses all of it.
 const vtdHAW = 52
 
-// vtdTags is over how many PASIDs a device spreads its requests in PASID-tagged mode.
-const vtdTags = 4
+// vtdDeal is among how many PASIDs a device deals out its requests in PASID-tagged mode.
+const vtdDeal = 64
 
 // Entries that grant everything: R and W of a second-stage entry; P, R/W, U/S, A and D of a
 // first-stage one.
@@ -36,22 +35,20 @@ const (
 var vtdArch = &arch{name: "vtd", modes: []*mode{
 	{
 		name: vtdLegacy, unit: vtdUnit, driver: vtdDriver(vtddriver.ModeLegacy),
-		entry:   func() *entry.Format { return entry.VTD{HAW: vtdHAW}.Context() },
-		version: vtd.ContextVersion,
-		stage:   host.StageSecond, limit: 48, poison: vtdPoisonSecond,
+		own:   &structure{entry.VTD{HAW: vtdHAW}.Context(), vtd.ContextVersion},
+		stage: host.StageSecond, limit: 48, poison: vtdPoisonSecond,
 	},
 	vtdPASID(mode{name: vtdScalable, stage: host.StageSecond, limit: 48, poison: vtdPoisonSecond}),
 	vtdPASID(mode{name: vtdFirst, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
-	vtdPASID(mode{name: vtdTagged, tags: vtdTags, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
+	vtdPASID(mode{name: vtdTagged, deal: vtdDeal, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
 	vtdPASID(mode{name: vtdNested, nested: true, limit: 47, poison: vtdPoisonFirst}),
 }}
 
-// vtdPASID completes a mode in which PASID-table entries are rewritten.
+// vtdPASID completes a mode in which PASID-table entries are rewritten, for requests without PASID too.
 func vtdPASID(m mode) *mode {
 	m.unit, m.driver = vtdUnit, vtdDriver(vtddriver.ModeScalable)
-	m.entry = func() *entry.Format { return entry.VTD{HAW: vtdHAW}.PASID() }
-	m.version = vtd.PASIDVersion
-	m.pasids = true
+	m.pasid = &structure{entry.VTD{HAW: vtdHAW}.PASID(), vtd.PASIDVersion}
+	m.own, m.pasids = m.pasid, uint32(emu.MaxPASID)+1
 	return &m
 }
 
@@ -66,15 +63,6 @@ func vtdUnit(p *timing.Preset, seed uint64) (emu.Unit, error) {
 	return vtd.New(c)
 }
 
-// walkLevels gives the geometries, from the level above the leaves upwards, their region sizes.
-func walkLevels(list []iotlb.Geometry, seed uint64) []iotlb.Level {
-	var l []iotlb.Level
-	for i, g := range list {
-		l = append(l, iotlb.Level{Lg2: uint8(emu.PageShift + 9*(i+1)), Geometry: seeded(g, seed)})
-	}
-	return l
-}
-
 func vtdDriver(m vtddriver.Mode) func(host.CPU, int, *host.Frames, entry.Omit) (host.Driver, error) {
 	return func(cpu host.CPU, unit int, frames *host.Frames, omit entry.Omit) (host.Driver, error) {
 		d, err := vtddriver.New(cpu, frames, vtddriver.Options{Unit: unit, Mode: m, HAW: vtdHAW, Omit: omit})
@@ -83,10 +71,4 @@ func vtdDriver(m vtddriver.Mode) func(host.CPU, int, *host.Frames, entry.Omit) (
 		}
 		return d, d.Enable()
 	}
-}
-
-// seeded gives a random replacement policy the run's seed.
-func seeded(g iotlb.Geometry, seed uint64) iotlb.Geometry {
-	g.Seed ^= seed
-	return g
 }
