@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -23,8 +24,11 @@ type replayFlags struct {
 	opt                   replay.Options
 }
 
-// Values of --to.
-const toBoth = "both"
+// Values that stand for all the others.
+const (
+	toBoth   = "both"
+	iommuAll = "all"
+)
 
 func (a *app) replayCommand() *cobra.Command {
 	var f replayFlags
@@ -53,7 +57,7 @@ A run whose rewrites were all declared hitless is checked: exit code 1 if any re
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringSliceVar(&f.iommu, "iommu", nil, "units: "+known(replay.Units())+" (default all)")
+	fl.StringSliceVar(&f.iommu, "iommu", []string{iommuAll}, "units: "+known(replay.Units())+", or all")
 	fl.StringSliceVar(&f.modes, "mode", nil, "translation modes (default all of each unit)")
 	fl.StringSliceVar(&f.writers, "writer", nil, "ways to rewrite an entry: "+known(writerNames())+" (default all)")
 	fl.StringVar(&f.to, "to", toBoth, "where devices move: equal (same translation), changed (other pages) or both")
@@ -65,7 +69,7 @@ A run whose rewrites were all declared hitless is checked: exit code 1 if any re
 	fl.Float64Var(&f.opt.TimeScale, "time-scale", 0, "replay at the recorded pace: simulated over recorded time")
 	fl.Uint64Var(&f.opt.Rate, "rate", 0, "requests per simulated second and device")
 	fl.IntVar(&f.opt.Jobs, "jobs", 0, "runs at one time (default the number of processors); results do not depend on it")
-	complete(cmd, "iommu", replay.Units()...)
+	complete(cmd, "iommu", append(replay.Units(), iommuAll)...)
 	complete(cmd, "writer", writerNames()...)
 	complete(cmd, "to", toBoth, string(replay.ToEqual), string(replay.ToChanged))
 	complete(cmd, "preset", timing.PresetNames()...)
@@ -84,7 +88,9 @@ func writerNames() []string {
 // resolve turns flags into options.
 func (f *replayFlags) resolve(cmd *cobra.Command) error {
 	o := &f.opt
-	o.IOMMU, o.Modes = f.iommu, f.modes
+	if o.Modes = f.modes; !slices.Contains(f.iommu, iommuAll) {
+		o.IOMMU = f.iommu
+	}
 	for _, name := range f.writers {
 		w, ok := hostentry.WriterByName(name)
 		if !ok {
