@@ -33,7 +33,7 @@ type side struct {
 // The bits of m.Alike go with the id: entries that share an id share tables.
 func (f *Format) sides(old, new []uint64, m Means) []side {
 	list := []side{{old, false}}
-	if f.ID == 0 || !f.Present(old) || !f.Present(new) {
+	if !f.tagged(old) || !f.tagged(new) {
 		return append(list, side{new, true})
 	}
 	a, b, t := f.ID.Get(old), f.ID.Get(new), uint64(m.Temp)
@@ -57,6 +57,11 @@ func (f *Format) sides(old, new []uint64, m Means) []side {
 	add(m.OldAlone, move, a, false)
 	add(m.NewAlone, keep, b, true)
 	return append(list, side{new, true})
+}
+
+// tagged reports whether what caches make of raw has an id.
+func (f *Format) tagged(raw []uint64) bool {
+	return f.ID != 0 && f.Present(raw) && f.ID.Get(f.used(raw)) != 0
 }
 
 // withID returns raw with another id.

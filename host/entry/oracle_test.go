@@ -29,18 +29,17 @@ func shape(p entry.Plan) string {
 // requirePlan checks a plan by simulating every reader: one that reads each unit at any moment of its
 // own between two synchronisations. It shares nothing with the planner but the rule of used bits.
 func requirePlan(t require.TestingT, f *entry.Format, old, new []uint64, p entry.Plan) {
-	contents := [][]uint64{slices.Clone(old)} // what memory holds, over time
-	epochs := []int{0}                        // of each content: number of synchronisations before it
-	cur, epoch := slices.Clone(old), 0
+	epochs := [][][]uint64{{slices.Clone(old)}} // what memory holds, over time, by synchronisations before it
+	cur := slices.Clone(old)
 	for i, s := range p.Steps {
 		if s.Op == entry.OpStore {
 			copy(cur[s.Offset/8:], s.Value[:s.Size/8])
 			require.Zero(t, s.Offset%s.Size, "aligned")
 			require.LessOrEqual(t, s.Size, f.Unit)
-			contents, epochs = append(contents, slices.Clone(cur)), append(epochs, epoch)
+			now := &epochs[len(epochs)-1]
+			*now = append(*now, slices.Clone(cur))
 		} else {
-			epoch++
-			contents, epochs = append(contents, slices.Clone(cur)), append(epochs, epoch)
+			epochs = append(epochs, [][]uint64{slices.Clone(cur)})
 		}
 		require.Equal(t, cur, p.States[i])
 	}
@@ -49,42 +48,61 @@ func requirePlan(t require.TestingT, f *entry.Format, old, new []uint64, p entry
 		require.Empty(t, p.Steps)
 		return
 	}
-	n := f.Words * 8 / f.Unit
-	pick := make([]int, n) // moment at which each unit is read
-	for {
-		if readable(f, old, contents, epochs, pick) {
-			mix := assemble(f, contents, pick)
-			ok := sees(f, mix, old) || sees(f, mix, new) || p.Verdict == entry.VerdictDisruptive && !f.Present(mix)
-			require.True(t, ok, "units read at %v of\n%x\nold %x\nnew %x\nmix %x", pick, contents, old, new, mix)
+	for _, epoch := range epochs {
+		eachMixture(f, epoch, func(pick []int, mix []uint64) {
+			blocks := p.Verdict == entry.VerdictDisruptive || !f.Present(old) || !f.Present(new)
+			ok := sees(f, mix, old) || sees(f, mix, new) || blocks && !f.Present(mix)
+			require.True(t, ok, "units read at %v of\n%x\nold %x\nnew %x\nmix %x", pick, epoch, old, new, mix)
+		})
+	}
+}
+
+// eachMixture calls do with everything that one reader can put together of the contents of one epoch, and
+// with the moments at which it reads the units.
+func eachMixture(f *entry.Format, epoch [][]uint64, do func(pick []int, mix []uint64)) {
+	n := f.Unit / 8
+	moments := make([][]int, f.Words/n) // that differ, for each unit
+	for u := range moments {
+		for m := range epoch {
+			if m == 0 || f.Handshake || f.Whole || !slices.Equal(epoch[m][u*n:(u+1)*n], epoch[m-1][u*n:(u+1)*n]) {
+				moments[u] = append(moments[u], m)
+			}
 		}
-		i := 0
-		for ; i < n; i++ {
-			if pick[i]++; pick[i] < len(contents) {
+	}
+	at, pick := make([]int, len(moments)), make([]int, len(moments))
+	for {
+		for u, i := range at {
+			pick[u] = moments[u][i]
+		}
+		if readable(f, epoch, pick) {
+			do(pick, assemble(f, epoch, pick))
+		}
+		u := 0
+		for ; u < len(at); u++ {
+			if at[u]++; at[u] < len(moments[u]) {
 				break
 			}
-			pick[i] = 0
+			at[u] = 0
 		}
-		if i == n {
+		if u == len(at) {
 			return
 		}
 	}
 }
 
 // readable reports whether one reader can read its units at these moments.
-func readable(f *entry.Format, old []uint64, contents [][]uint64, epochs, pick []int) bool {
+func readable(f *entry.Format, epoch [][]uint64, pick []int) bool {
 	for _, m := range pick {
-		if epochs[m] != epochs[pick[0]] || f.Whole && m != pick[0] {
+		if f.Whole && m != pick[0] {
 			return false
 		}
 		// Architectural guarantee: an entry seen present has been read behind what was stored before.
-		if f.Handshake && !f.Present(contents[firstOf(epochs, epochs[m])]) && f.Present(contents[pick[0]]) && m < pick[0] {
+		if f.Handshake && !f.Present(epoch[0]) && f.Present(epoch[pick[0]]) && m < pick[0] {
 			return false
 		}
 	}
 	return true
 }
-
-func firstOf(epochs []int, e int) int { return slices.Index(epochs, e) }
 
 func assemble(f *entry.Format, contents [][]uint64, pick []int) []uint64 {
 	mix := make([]uint64, f.Words)
@@ -143,17 +161,20 @@ func (l *leftover) see(raw []uint64) {
 
 // make notes translations made by raw.
 func (l *leftover) make(raw []uint64) {
-	m := madeOf{l.f.ID.Get(raw), slices.Clone(l.f.Effective(raw))}
+	m := madeOf{idOf(l.f, raw), slices.Clone(l.f.Effective(raw))}
 	l.f.ID.Set(m.raw, 0)
 	if !slices.ContainsFunc(l.made, func(o madeOf) bool { return o.id == m.id && slices.Equal(o.raw, m.raw) }) {
 		l.made = append(l.made, m)
 	}
 }
 
+// idOf returns what tags the translations made by raw; 0 if nothing does.
+func idOf(f *entry.Format, raw []uint64) uint64 { return f.ID.Get(f.Effective(raw)) }
+
 func idsOf(f *entry.Format, list [][]uint64) []uint64 {
 	var ids []uint64
 	for _, raw := range list {
-		if id := f.ID.Get(raw); !slices.Contains(ids, id) {
+		if id := idOf(f, raw); !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
@@ -163,7 +184,7 @@ func idsOf(f *entry.Format, list [][]uint64) []uint64 {
 func (l *leftover) drop(s *entry.Step) {
 	l.below = nil
 	ids := idsOf(l.f, s.Entries)
-	l.entries = slices.DeleteFunc(l.entries, func(e []uint64) bool { return slices.Contains(ids, l.f.ID.Get(e)) })
+	l.entries = slices.DeleteFunc(l.entries, func(e []uint64) bool { return slices.Contains(ids, idOf(l.f, e)) })
 	ids = idsOf(l.f, s.Made)
 	l.made = slices.DeleteFunc(l.made, func(m madeOf) bool { return slices.Contains(ids, m.id) })
 }
@@ -181,13 +202,14 @@ func requireIDs(t require.TestingT, f *entry.Format, old, new []uint64, p entry.
 		}
 		return e
 	}
-	a, b := f.ID.Get(old), f.ID.Get(new)
+	a, b := idOf(f, old), idOf(f, new)
 	epoch := [][]uint64{slices.Clone(old)}
 	cur := slices.Clone(old)
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		if s.Op != entry.OpStore {
-			if len(s.Entries)+len(s.Made) > 0 { // nothing asked, nobody waited for
+			// Nothing asked, nobody waited for: where an entry that is not present is not cached either.
+			if len(s.Entries)+len(s.Made) > 0 || !f.Handshake {
 				epoch = [][]uint64{slices.Clone(cur)}
 			}
 			// What is in a cache and not dropped goes on being used.
@@ -202,7 +224,7 @@ func requireIDs(t require.TestingT, f *entry.Format, old, new []uint64, p entry.
 		}
 		copy(cur[s.Offset/8:], s.Value[:s.Size/8])
 		epoch = append(epoch, slices.Clone(cur))
-		seeMixtures(l, old, epoch)
+		eachMixture(f, epoch, func(_ []int, mix []uint64) { l.see(mix) })
 		for _, x := range l.made {
 			sameOld, sameNew := slices.Equal(clearSafe(f, x.raw), tables(old)), slices.Equal(clearSafe(f, x.raw), tables(new))
 			if !f.Present(old) || !f.Present(new) {
@@ -235,26 +257,4 @@ func clearSafe(f *entry.Format, raw []uint64) []uint64 {
 		raw[i] &^= s
 	}
 	return raw
-}
-
-// seeMixtures lets readers of one epoch see every mixture of units.
-func seeMixtures(l *leftover, old []uint64, epoch [][]uint64) {
-	f := l.f
-	pick := make([]int, f.Words*8/f.Unit)
-	epochs := make([]int, len(epoch))
-	for {
-		if readable(f, old, epoch, epochs, pick) {
-			l.see(assemble(f, epoch, pick))
-		}
-		i := 0
-		for ; i < len(pick); i++ {
-			if pick[i]++; pick[i] < len(epoch) {
-				break
-			}
-			pick[i] = 0
-		}
-		if i == len(pick) {
-			return
-		}
-	}
 }

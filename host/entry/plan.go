@@ -152,7 +152,8 @@ func (f *Format) PlanLinux(old, new []uint64) (Plan, error) {
 	return p, err
 }
 
-// planBy makes a plan of given steps. It is disruptive, for the reason, if both contents are in use.
+// planBy makes a plan of given steps. It is disruptive, for the reason, if both contents are in use, unless
+// all that is seen on the way is one of them.
 func (f *Format) planBy(old, new []uint64, reason string, lay func() *builder) (Plan, error) {
 	if err := f.check(old, new); err != nil {
 		return Plan{}, err
@@ -160,10 +161,11 @@ func (f *Format) planBy(old, new []uint64, reason string, lay func() *builder) (
 	if f.Same(old, new) {
 		return Plan{Verdict: VerdictNop}, nil
 	}
-	if !f.Present(old) || !f.Present(new) {
-		return lay().plan(VerdictHitless, ""), nil
+	b := lay()
+	if !f.Present(old) || !f.Present(new) || b.proved() {
+		return b.plan(VerdictHitless, ""), nil
 	}
-	return lay().plan(VerdictDisruptive, reason), nil
+	return b.plan(VerdictDisruptive, reason), nil
 }
 
 // search lays out the shortest way through sides. It returns the steps, or why there is no way.

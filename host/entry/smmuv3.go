@@ -42,6 +42,7 @@ func (v SMMUv3) smmuFormat(l *reg.Layout, valid reg.Bits) *Format {
 		Name: l.Name, Words: l.Words(), Unit: 8,
 		Block:  func(raw []uint64) { raw[0] &^= valid.Mask() },
 		Fields: func(mask []uint64) []string { return fieldNames(l, mask) },
+		linux:  linuxByCritical,
 	}
 	if v.Wide && f.Words > 1 {
 		f.Unit = 16
@@ -77,7 +78,7 @@ func (v SMMUv3) L1CD() *Format {
 		if !f.Present(raw) {
 			return nil
 		}
-		if err := noReserved(&spec.L1CDLayout, raw); err != nil {
+		if err := clean(&spec.L1CDLayout, raw, 0); err != nil {
 			return err
 		}
 		return v.within("L2Ptr", raw[0]&spec.L1cdL2Ptr.Mask(), v.ias())
@@ -87,14 +88,15 @@ func (v SMMUv3) L1CD() *Format {
 
 // STE describes a stream table entry (5.2). The pointer to the CDs, with what says how to use it, is in
 // the first word; VMID and stage 2 control in the third, the stage 2 table in the fourth. An entry
-// that aborts without an event (Config 0) blocks as one does that is not valid.
+// that aborts without an event (Config 0) blocks as one does that is not valid. CDs may be cached by
+// StreamID and SubstreamID: see Format.Below.
 func (v SMMUv3) STE() *Format {
 	f := v.smmuFormat(&spec.STELayout, spec.SteV)
 	f.ID = spec.SteS2VMID
 	f.Safe = make([]uint64, f.Words)
 	use(f.Safe, spec.SteMEV)
 	f.Present = func(raw []uint64) bool { return spec.SteV.On(raw[0]) && spec.SteConfig.Of(raw[0])&4 != 0 }
-	f.Used = v.usedSTE
+	f.Used, f.Below = v.usedSTE, belowSTE
 	f.Legal = v.legalSTE
 	return f
 }
@@ -103,6 +105,25 @@ func (v SMMUv3) STE() *Format {
 func steConfig(raw []uint64) (s1, s2 bool) {
 	c := spec.SteConfig.Of(raw[0])
 	return c&5 == 5, c&6 == 6
+}
+
+// belowSTE returns raw with the CDs of other: a cache of CDs may know StreamID and SubstreamID only, so that
+// what it took by one pointer is found under an entry that has another, and is used as that entry says
+// (3.21.1: CFGI_STE drops both).
+func belowSTE(raw, other []uint64) []uint64 {
+	if a, _ := steConfig(raw); !a || raw[0]&other[0]&spec.SteV.Mask() == 0 {
+		return nil
+	}
+	if b, _ := steConfig(other); !b {
+		return nil
+	}
+	mix := append(make([]uint64, 0, len(raw)), raw...)
+	cds := spec.SteS1Context.Mask() | spec.SteS1Fmt.Mask() | spec.SteS1CDMax.Mask()
+	mix[0] = mix[0]&^cds | other[0]&cds
+	if (raw[0]^other[0])&spec.SteConfig.Put(spec.ConfigS1^spec.ConfigNested) != 0 {
+		mix[0] ^= spec.SteS1Context.Mask() // a pointer in the other address space: that of no entry
+	}
+	return mix
 }
 
 // isEL2 reports whether stage 1 of an entry is that of a hypervisor, whose translations have no VMID.

@@ -57,16 +57,7 @@ func (v SMMUv3) capable(l *reg.Layout, raw []uint64, list []smmuCap) error {
 			return fmt.Errorf("%v needs %s, which this unit lacks", fieldNames(l, maskOf(c.bit, len(raw))), c.what)
 		}
 	}
-	return noReserved(l, raw)
-}
-
-func noReserved(l *reg.Layout, raw []uint64) error {
-	for i, w := range l.Reserved(raw) {
-		if w != 0 {
-			return fmt.Errorf("reserved bits %#x set in word %d", w, i)
-		}
-	}
-	return nil
+	return clean(l, raw, 0)
 }
 
 // within checks the width of an address.
@@ -118,7 +109,7 @@ func (v SMMUv3) legalL1STD(raw []uint64) error {
 			return fmt.Errorf("L2Ptr %#x of %d STEs is not aligned to their size", ptr, n)
 		}
 	}
-	if err := noReserved(&spec.L1STDLayout, raw); err != nil {
+	if err := clean(&spec.L1STDLayout, raw, 0); err != nil {
 		return err
 	}
 	return v.within("L2Ptr", raw[0]&spec.L1stdL2Ptr.Mask(), v.oas())

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
@@ -133,6 +134,10 @@ func TestPlan_SMMUv3(t *testing.T) {
 		{"stage 1 to stage 2, same VMID", s, ste1(0x1000, 7), ste2(0x4000, 7), entry.Means{}, entry.VerdictHitless, "store8 store8 store8 entry store8 all store8", 2, ""},
 		{"stage 1 to stage 2, new VMID alone", s, ste1(0x1000, 0), ste2(0x4000, 7), entry.Means{NewAlone: true}, entry.VerdictHitless,
 			"store8 entry store8 store8 store8 entry store8 all store8", 3, ""},
+		{"stage 1 to nested, same VMID", s, ste1(0x1000, 7), ste12(0x2000, 0x4000, 7), entry.Means{}, entry.VerdictDisruptive, "store8 all store8 store8 store8 entry store8", 2,
+			"Config, S1ContextPtr in unit 0: a cache can still hold what lies below the old content when hardware reads the new one"},
+		{"stage 1 to nested, CDs at the same number", s, ste1(0x1000, 7), ste12(0x1000, 0x4000, 7), entry.Means{}, entry.VerdictDisruptive, "store8 all store8 store8 store8 entry store8", 2,
+			"Config in unit 0: a cache can still hold what lies below the old content when hardware reads the new one"},
 		{"CD", c, cd(0x4000, 1), cd(0x8000, 2), entry.Means{}, entry.VerdictDisruptive, "store8 all store8 entry store8", 2,
 			"ASID in unit 0 and TTB0 in unit 1: in use before and after, and no single 8-byte store changes all of it; no free id to go by"},
 		{"CD, temporary ASID", c, cd(0x4000, 1), cd(0x8000, 2), entry.Means{Temp: 3}, entry.VerdictHitless, "store8 entry store8 entry store8 all", 3, ""},
@@ -273,5 +278,110 @@ func TestLegal_SMMUv3(t *testing.T) {
 		}
 		require.ErrorIs(t, err, entry.ErrIllegal, c.want)
 		require.ErrorContains(t, err, c.want)
+	}
+}
+
+func genSTE(t *rapid.T, label string) []uint64 {
+	ptr := func(s string) uint64 { return rapid.Uint64Range(1, 2).Draw(t, label+s) << 14 }
+	vmid := rapid.Uint64Range(4, 6).Draw(t, label+"vmid")
+	var e []uint64
+	switch rapid.IntRange(0, 6).Draw(t, label+"type") {
+	case 0:
+		e = withVals(ste12(ptr("cd"), ptr("ttb"), vmid), val{spec.SteV, 0})
+	case 1:
+		e = withVals(ste2(ptr("ttb"), vmid), val{spec.SteConfig, 0})
+	case 2:
+		e = slices.Clone(steBypass)
+	case 3:
+		e = ste1(ptr("cd"), vmid)
+	case 4:
+		e = ste2(ptr("ttb"), vmid)
+	default:
+		e = ste12(ptr("cd"), ptr("ttb"), vmid)
+	}
+	for _, b := range []reg.Bits{spec.SteMEV, spec.SteEATS, spec.SteSWReserved, spec.SteS2HA, spec.SteS1CDMax} {
+		if rapid.Bool().Draw(t, label+"flag") {
+			b.Set(e, 1)
+		}
+	}
+	return e
+}
+
+func genCD(t *rapid.T, label string) []uint64 {
+	ptr := func(s string) uint64 { return rapid.Uint64Range(1, 2).Draw(t, label+s) << 14 }
+	e := cd(ptr("ttb"), rapid.Uint64Range(4, 6).Draw(t, label+"asid"))
+	for _, v := range []val{{spec.CdV, 0}, {spec.CdMAIR1, 7}, {spec.CdT0SZ, 25}, {spec.CdEPD0, 1}, {spec.CdTTB1, 5}, {spec.CdHA, 1}} {
+		if rapid.IntRange(0, 3).Draw(t, label+"field") == 0 {
+			v.bits.Set(e, v.v)
+		}
+	}
+	return e
+}
+
+// Whatever is rewritten, by whatever means and whoever writes: a reader that reads each word at a moment of
+// its own sees the old or the new content, or that the entry blocks if the plan says so; and nothing is
+// left of the old one.
+func TestSMMUv3_EveryPlanIsCleanToTheOracle(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := rapid.SampledFrom([]entry.SMMUv3{smmu, wideSMMU}).Draw(t, "unit")
+		f, gen := v.STE(), genSTE
+		if rapid.Bool().Draw(t, "CD") {
+			f, gen = v.CD(nil), genCD
+		}
+		old, new := gen(t, "old "), gen(t, "new ")
+		p, err := f.Plan(old, new, entry.Means{})
+		require.NoError(t, err)
+		requirePlan(t, f, old, new, p)
+		requireIDs(t, f, old, new, p, entry.Means{})
+		m := entry.Means{OldAlone: rapid.Bool().Draw(t, "old alone"), NewAlone: rapid.Bool().Draw(t, "new alone")}
+		if rapid.Bool().Draw(t, "temp") {
+			m.Temp = temp
+		}
+		p, err = f.Plan(old, new, m)
+		require.NoError(t, err)
+		requireIDs(t, f, old, new, p, m)
+		for _, plan := range []func(old, new []uint64) (entry.Plan, error){f.PlanBlocked, f.PlanLinux} {
+			b, err := plan(old, new)
+			require.NoError(t, err)
+			requirePlan(t, f, old, new, b)
+			requireIDs(t, f, old, new, b, entry.Means{})
+		}
+	})
+}
+
+// What Linux does: one word decides, or V=0.
+func TestWriters_SMMUv3(t *testing.T) {
+	zero := make([]uint64, 8)
+	for _, c := range []struct {
+		name     string
+		w        entry.Writer
+		f        *entry.Format
+		old, new []uint64
+		log      []string
+		verdict  entry.Verdict
+	}{
+		{"linux, fresh CD table", entry.Linux, smmu.STE(), ste1(0x1000, 0), ste1(0x2000, 0), []string{"0", "all 1"}, entry.VerdictHitless},
+		{"linux, bypass to stage 1", entry.Linux, smmu.STE(), steBypass, ste1(0x1000, 0), []string{"1", "entry", "0", "entry", "1", "all 1"}, entry.VerdictHitless},
+		{"linux, stage 2", entry.Linux, smmu.STE(), ste2(0x4000, 7), ste2(0x8000, 8),
+			[]string{"0", "all 1", "2", "3", "entry", "0", "install 1"}, entry.VerdictDisruptive},
+		{"linux, stage 1 to 2", entry.Linux, smmu.STE(), ste1(0x1000, 0), ste2(0x8000, 8),
+			[]string{"0", "all 1", "1", "2", "3", "entry", "0", "install 1"}, entry.VerdictDisruptive},
+		{"linux, CD", entry.Linux, smmu.CD(nil), cd(0x4000, 1), cd(0x8000, 2),
+			[]string{"0", "all 1", "1", "entry", "0", "install 1"}, entry.VerdictDisruptive},
+		{"linux, table of a CD", entry.Linux, smmu.CD(nil), cd(0x4000, 1), cd(0x8000, 1), []string{"1", "all 1"}, entry.VerdictHitless},
+		{"linux, first use", entry.Linux, smmu.STE(), zero, ste1(0x1000, 0), []string{"1", "entry", "0", "install 1"}, entry.VerdictHitless},
+		{"linux, retire", entry.Linux, smmu.STE(), ste1(0x1000, 0), steAbort, []string{"0", "entry", "1", "all 1"}, entry.VerdictHitless},
+		{"breakmake, CD", entry.BreakMake, smmu.CD(nil), cd(0x4000, 1), cd(0x8000, 2),
+			[]string{"0", "all 0", "1", "entry", "0", "install 0"}, entry.VerdictDisruptive},
+		{"naive, CD", entry.Naive, smmu.CD(nil), cd(0x4000, 1), cd(0x8000, 2),
+			[]string{"0", "1", "2", "3", "4", "5", "6", "7", "all 0"}, entry.VerdictDisruptive},
+		{"hitless, stage 2 without means", entry.Hitless, smmu.STE(), ste2(0x4000, 7), ste2(0x8000, 8),
+			[]string{"0", "all 0", "2", "3", "entry", "0", "install 0"}, entry.VerdictDisruptive},
+	} {
+		m, r, err := rewrite(c.f, c.w, c.old, c.new)
+		require.NoError(t, err, c.name)
+		require.Equal(t, c.log, m.log, c.name)
+		require.Equal(t, c.verdict, r.Verdict, c.name)
+		require.Equal(t, c.new, m.mem, c.name)
 	}
 }
