@@ -97,7 +97,7 @@ func (v SMMUv3) legalCD(ste, raw []uint64) error {
 	case stall && ste != nil && spec.SteS1STALLD.Get(ste) != 0:
 		return fmt.Errorf("S=1 under an STE with S1STALLD=1")
 	case stall && model == spec.StallNever, !stall && model == spec.StallAlways:
-		return fmt.Errorf("S=%d with STALL_MODEL=%d", spec.CdS.Of(raw[0]), model)
+		return fmt.Errorf("STALL_MODEL=%d with S=%d", model, spec.CdS.Of(raw[0]))
 	case !spec.CdA.On(raw[0]) && v.idr0(spec.Idr0TermModel):
 		return fmt.Errorf("A=0 with TERM_MODEL=1")
 	case spec.CdASID.Of(raw[0]) > 0xff && !v.idr0(spec.Idr0ASID16):

@@ -102,7 +102,7 @@ func (v SMMUv3) legalEndian(big bool) error {
 // legalL1STD checks a level 1 descriptor; Span against STRTAB_BASE_CFG.SPLIT is the driver's to know.
 func (v SMMUv3) legalL1STD(raw []uint64) error {
 	if span := spec.L1stdSpan.Of(raw[0]); span > spec.MaxSpan {
-		return fmt.Errorf("Span %d is reserved", span)
+		return fmt.Errorf("reserved Span %d", span)
 	}
 	if n := spec.L1STD(raw[0]).STEs(); n > 0 {
 		if ptr := raw[0] & spec.L1stdL2Ptr.Mask(); ptr%(n*spec.STESize) != 0 {
@@ -129,7 +129,7 @@ func (v SMMUv3) legalSTE(raw []uint64) error {
 	case spec.SteCONT.Get(raw) != 0:
 		return fmt.Errorf("CONT=%d: neighbours would have to change with it", spec.SteCONT.Get(raw))
 	case config != spec.ConfigAbort && config < spec.ConfigBypass:
-		return fmt.Errorf("Config=%d is reserved", config)
+		return fmt.Errorf("reserved Config=%d", config)
 	case s1 && !v.idr0(spec.Idr0S1P):
 		return fmt.Errorf("stage 1 is not supported by this unit")
 	case s2 && !v.idr0(spec.Idr0S2P):
