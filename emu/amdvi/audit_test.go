@@ -13,7 +13,6 @@ import (
 var (
 	faults = emutest.Codes("fault", amdvi.FaultCodes(), nil)
 	logged = emutest.Codes("event", eventCodes(), map[uint64]string{
-		spec.EventCounterZero:  "performance counters are not modelled",
 		spec.EventGuestEvent:   "virtual IOMMUs are not modelled",
 		spec.EventVIOMMUHW:     "virtual IOMMUs are not modelled",
 		spec.EventRMPPageFault: "SNP is not modelled",

@@ -16,6 +16,7 @@ func (c *Config) efrWord() uint64 {
 		spec.EfrIASup.PutBool(c.IASup) |
 		spec.EfrGASup.PutBool(c.GASup) |
 		spec.EfrHESup.PutBool(c.HESup) |
+		spec.EfrPCSup.PutBool(c.PCSup) |
 		spec.EfrHATS.Put(uint64(c.HATS)) |
 		spec.EfrGATS.Put(uint64(c.GATS)) |
 		spec.EfrGLXSup.Put(uint64(c.GLXSup)) |

@@ -46,14 +46,18 @@ func (u *Unit) cmdFetched(t *emu.Txn) {
 
 // cmdDecoded checks the command, moves the head behind it and executes it.
 func (u *Unit) cmdDecoded(t *emu.Txn) {
-	w := &t.Entry
-	c := &u.cmd[spec.CmdOpcode.Of(w[0])]
-	if c.begin == nil || w[0]&c.rsvd[0]|w[1]&c.rsvd[1] != 0 || c.legal != nil && !c.legal(u, w) {
+	if !u.legal(&t.Entry) {
 		u.cmdHalt(t, spec.EventIllegalCommand, t.At, 0)
 		return
 	}
 	u.cmdMoveHead(t.Aux[1], t.Aux[1]+spec.CommandSize)
-	c.begin(u, t)
+	u.cmd[spec.CmdOpcode.Of(t.Entry[0])].begin(u, t)
+}
+
+// legal reports whether the unit has a command as it stands.
+func (u *Unit) legal(w *[8]uint64) bool {
+	c := &u.cmd[spec.CmdOpcode.Of(w[0])]
+	return c.begin != nil && w[0]&c.rsvd[0]|w[1]&c.rsvd[1] == 0 && (c.legal == nil || c.legal(u, w))
 }
 
 // cmdMoveHead moves the head from one offset to another, unless software has moved it meanwhile.

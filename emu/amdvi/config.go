@@ -27,6 +27,7 @@ type Config struct {
 	GAMSup          bool  // guest virtual APIC: IRTE.GuestMode, GA log
 	PASmax          uint8 // PASID bits - 1
 	DevTblSegSup    uint8 // device table segments, log2
+	PCSup           bool  // performance counters
 	PprEarlySup     bool  // PprOvrflwEarlySup: early overflow of the PPR log
 	PPRAutoRspSup   bool  // page requests answered by hardware
 	MsiCapMmioSup   bool  // MSI capability mirrored in the window
@@ -45,6 +46,10 @@ type Config struct {
 	IotlbSup bool  // ATS
 	PAsize   uint8 // physical address bits
 	VAsize   uint8 // virtual address bits
+
+	// Counter Configuration, 3.4, with PCSup
+	Banks        uint8 // NCounterBanks
+	BankCounters uint8 // NCounter: counters of a bank
 
 	// Left to the implementation.
 	IRTCacheDis bool           // caching of interrupt table entries can be turned off
@@ -65,12 +70,13 @@ func DefaultConfig() Config {
 		{Lg2: 39, Geometry: iotlb.Geometry{Sets: 2, Ways: 4}},
 	}
 	return Config{
-		PreFSup: true, PPRSup: true, XTSup: true, NXSup: true, GTSup: true, IASup: true, GASup: true, HESup: true, GAMSup: true,
+		PreFSup: true, PPRSup: true, XTSup: true, NXSup: true, GTSup: true, IASup: true, GASup: true, HESup: true, GAMSup: true, PCSup: true,
 		HATS: spec.HATS6, GATS: spec.GATS5, GLXSup: 1, PASmax: 15,
 		DevTblSegSup: 3, PprEarlySup: true, PPRAutoRspSup: true, MsiCapMmioSup: true, GIoSup: true, HASup: true, EPHSup: true, HDSup: true,
 		InvIotlbTypeSup: true, GAUpdateDisSup: true,
 		GCR3TRPModeSup: true, NumIntRemap2K: true, HtRangeIgnore: true, IRTCacheDis: true,
 		IotlbSup: true, PAsize: 52, VAsize: 64,
+		Banks: 2, BankCounters: 4,
 		DTECache:  iotlb.Geometry{Sets: 16, Ways: 4},
 		GCR3Cache: iotlb.Geometry{Sets: 32, Ways: 4},
 		IOTLB:     iotlb.Geometry{Sets: 64, Ways: 8},
@@ -112,6 +118,12 @@ func (c *Config) Check() error {
 		return bad("PPRSup", "page requests need IotlbSup")
 	case c.GAMSup && !c.GASup:
 		return bad("GAMSup", "needs GASup")
+	case c.PCSup && (c.Banks < 1 || c.Banks > spec.MaxBanks):
+		return bad("Banks", "%d is not in 1 to %d", c.Banks, spec.MaxBanks)
+	case c.PCSup && (c.BankCounters < 1 || c.BankCounters > spec.MaxCounters):
+		return bad("BankCounters", "%d is not in 1 to %d", c.BankCounters, spec.MaxCounters)
+	case !c.PCSup && c.Banks|c.BankCounters != 0:
+		return bad("PCSup", "counters without performance counters")
 	case c.PAsize < 32 || c.PAsize > 52:
 		return bad("PAsize", "%d is not in 32 to 52", c.PAsize)
 	case c.VAsize < 32 || c.VAsize > 64:

@@ -59,7 +59,8 @@ func FuzzRegisters(f *testing.F) {
 				r.u.Reset(emu.ResetKind(v >> 40 & 1))
 			default:
 				if v>>60 == 0 { // mostly inside the window
-					off &= spec.Window - 1
+					c := r.u.Config()
+					off &= c.Window() - 1
 				}
 				r.F.WriteReg(0, off, size, in.U64())
 				r.u.ReadReg(off, size)

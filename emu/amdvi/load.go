@@ -25,12 +25,13 @@ func (u *Unit) Load(img emu.RegImage) error {
 		return fmt.Errorf("%w: Extended Feature Register is missing", ErrImage)
 	}
 	efr2, _ := m.Get(spec.OffEFR2, 8)
-	if err := u.become(efr, efr2); err != nil {
+	counters, _ := m.Get(spec.OffCounterConfig, 8)
+	if err := u.become(efr, efr2, counters); err != nil {
 		return fmt.Errorf("%w: %w", ErrImage, err)
 	}
 	for i := range u.reg.Len() {
 		r := u.reg.Reg(i)
-		if i == rEFR || i == rEFR2 || r.WO {
+		if i == rEFR || i == rEFR2 || i == rCounterConfig || r.WO {
 			continue
 		}
 		if v, ok := m.Get(r.Off, r.Size); ok {
@@ -38,6 +39,7 @@ func (u *Unit) Load(img emu.RegImage) error {
 		}
 	}
 	u.ctl = u.reg.Get(rControl)
+	u.setPerf()
 	// What is enabled and does not run has been stopped by an error.
 	u.s.CmdHalted = u.cmdBufOn() && !u.status(spec.StsCmdBufRun)
 	for i := range logs {
@@ -47,9 +49,10 @@ func (u *Unit) Load(img emu.RegImage) error {
 }
 
 // become gives the unit the capabilities of registers and resets it.
-func (u *Unit) become(efr, efr2 uint64) error {
+func (u *Unit) become(efr, efr2, counters uint64) error {
 	next := u.cfg
 	next.adopt(efr, efr2)
+	next.adoptCounters(efr, counters)
 	if err := next.Check(); err != nil {
 		return err
 	}

@@ -145,6 +145,8 @@ func (u *Unit) logReleased(t *emu.Txn) {
 		u.pprLogged(t)
 	case stPosted:
 		u.posted(t)
+	case stCounterLogged:
+		u.counterNext(t)
 	default:
 		u.cmdNext(t)
 	}

@@ -10,7 +10,7 @@ import (
 // request to Step; what it answers, Step would answer.
 func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	addr := uint64(q.Addr)
-	if q.Type != emu.Untranslated || interruptRange(addr) {
+	if q.Type != emu.Untranslated || interruptRange(addr) || u.perf.on {
 		return false
 	}
 	if !u.control(spec.CtlIommuEn) {

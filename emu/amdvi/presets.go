@@ -35,6 +35,7 @@ func Preset(name string) (Config, error) {
 func full() Config {
 	c := DefaultConfig()
 	c.GLXSup, c.PASmax = spec.MaxGLX, 19
+	c.Banks, c.BankCounters = 4, 8
 	c.HtRangeIgnore = false
 	return c
 }

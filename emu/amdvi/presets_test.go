@@ -8,7 +8,6 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
-	"github.com/iommulab/iommulab/emu/emutest"
 )
 
 func presetRig(t testing.TB, name string) *rig {
@@ -22,7 +21,7 @@ func TestPresetsHaveThePublishedFeatures(t *testing.T) {
 	const (
 		smi      = 3<<16 | 7<<18
 		logs     = 3<<24 | 3<<28 | 1<<44 // two logs each, stop marks
-		hardware = smi | logs | 1<<9 | 1<<37 | 3<<42 | 1<<45 | 1<<51 | 1<<55 | 1<<56 | 15<<57
+		hardware = smi | logs | 1<<37 | 3<<42 | 1<<45 | 1<<51 | 1<<55 | 1<<56 | 15<<57
 	)
 	for name, want := range map[string]struct{ efr, without uint64 }{
 		"zen2": {0x58f77ef22294ade, hardware},
@@ -54,7 +53,7 @@ func TestEveryPresetIsAWorkingUnit(t *testing.T) {
 			u := newRig(t)
 			u.Mem = r.Mem
 			u.become(u.u)
-			require.NoError(t, u.u.Load(emutest.Image(r.u, spec.Window)))
+			require.NoError(t, u.u.Load(image(r.u)))
 			require.Empty(t, u.u.Unmodelled())
 			require.Equal(t, r.R64(spec.OffEFR), u.R64(spec.OffEFR))
 			u.RequireOK(u.Access(dev, iova, emu.Read), 0x5000)

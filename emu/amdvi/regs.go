@@ -53,6 +53,8 @@ const (
 	effLogBase
 	effControl
 	effCmdTail
+	effCounter
+	effMatch
 )
 
 // The only bits of GAMEn and NumIntRemapMode that have a meaning.
@@ -202,7 +204,7 @@ func (u *Unit) registers() []reg.Reg {
 	if !c.GAMSup {
 		drop(t, rGABase, rGATailAddr, rGAHead, rGATail)
 	}
-	return t
+	return append(t, c.perfRegisters()...)
 }
 
 // known returns the register at an offset as the specification describes it: name, size, fields.

@@ -33,7 +33,7 @@ func TestDefaultAdvertisesWhatIsModelled(t *testing.T) {
 		return w
 	}
 	r := newRig(t)
-	require.Equal(t, set(0, 1, 2, 3, 4, 6, 7, 8, 21, 40, 41, 46, 48, 49, 50, 52, 54, 61)|2<<10|1<<12|1<<14|15<<32|3<<38, r.R64(spec.OffEFR))
+	require.Equal(t, set(0, 1, 2, 3, 4, 6, 7, 8, 9, 21, 40, 41, 46, 48, 49, 50, 52, 54, 61)|2<<10|1<<12|1<<14|15<<32|3<<38, r.R64(spec.OffEFR))
 }
 
 func TestAMDQuirk44_UnsupportedControlBitsReadZero(t *testing.T) {

@@ -11,7 +11,7 @@ const (
 // restores into one that has not.
 func (u *Unit) Save(e *emu.Encoder) {
 	e.Section(saveName, saveVersion)
-	e.Struct([]uint64{u.efr, u.efr2, u.adv.efr, u.adv.efr2, u.cfg.pciWord()})
+	e.Struct([]uint64{u.efr, u.efr2, u.adv.efr, u.adv.efr2, u.cfg.pciWord(), u.cfg.counterWord()})
 	u.reg.Save(e)
 	e.Struct(&u.s)
 	u.cache.Save(e)
@@ -33,7 +33,7 @@ func (c *Config) pciWord() uint64 {
 // be made of it.
 func (u *Unit) Restore(d *emu.Decoder) error {
 	d.Section(saveName, saveVersion)
-	caps := make([]uint64, 5)
+	caps := make([]uint64, 6)
 	if d.Struct(caps); d.Err() != nil {
 		return d.Err()
 	}
@@ -41,8 +41,8 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 		d.Fail("capabilities of configuration space %#x, want %#x", caps[4], u.cfg.pciWord())
 		return d.Err()
 	}
-	if caps[0] != u.efr || caps[1] != u.efr2 {
-		if err := u.become(caps[0], caps[1]); err != nil {
+	if caps[0] != u.efr || caps[1] != u.efr2 || caps[5] != u.cfg.counterWord() {
+		if err := u.become(caps[0], caps[1], caps[5]); err != nil {
 			d.Fail("capabilities: %v", err)
 			return d.Err()
 		}
@@ -58,5 +58,6 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 		return d.Err()
 	}
 	u.s = s
+	u.setPerf()
 	return u.cache.Restore(d)
 }

@@ -58,6 +58,8 @@ const (
 	stPPRLogged
 	stPPRResponded
 	stMessageNext
+	stCounterNext
+	stCounterLogged
 	numStates
 )
 
@@ -70,6 +72,7 @@ var jobStart = [8]uint16{
 	EngineCommand: stCmdNext,
 	EngineMessage: stMessageNext,
 	EngineTimeout: stTimeoutNext,
+	EngineCounter: stCounterNext,
 }
 
 // Start implements emu.Unit. q may lie in t.
@@ -138,17 +141,17 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stPPRLogged:       (*Unit).pprLogged,
 	stPPRResponded:    (*Unit).pprResponded,
 	stMessageNext:     (*Unit).messageNext,
-	numStates:         (*Unit).ended,
-	maxStates - 1:     (*Unit).ended,
+	stCounterNext:     (*Unit).counterNext,
+	stCounterLogged:   (*Unit).counterNext,
 }
 
 // Step implements emu.Unit.
 func (u *Unit) Step(t *emu.Txn) {
-	f := onAnswer[t.State%maxStates]
-	if f == nil {
-		f = (*Unit).ended
+	if t.State >= u.states {
+		u.stepCounting(t)
+		return
 	}
-	f(u, t)
+	onAnswer[t.State%maxStates](u, t)
 }
 
 // ended keeps a restored or foreign transaction from hanging its executor.

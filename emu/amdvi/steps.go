@@ -54,6 +54,7 @@ const (
 	StepWaitStore
 	StepCommandStop
 	StepMessage
+	StepCounterZero
 	numSteps
 )
 
@@ -107,6 +108,7 @@ var steps = [numSteps]emu.StepInfo{
 	StepWaitDrain:      {Name: "COMPLETION_WAIT: drain", Clause: "2.4.1"},
 	StepWaitStore:      {Name: "COMPLETION_WAIT: store", Clause: "2.4.1"},
 	StepCommandStop:    {Name: "command buffer stops", Clause: "2.4"},
+	StepCounterZero:    {Name: "counter at 0", Clause: "2.5.11"},
 	StepMessage:        {Name: "interrupt of the unit", Clause: "3.4"},
 }
 

@@ -15,6 +15,7 @@ const (
 	EngineCommand emu.Engine = iota // command buffer
 	EngineMessage                   // the unit's own interrupts
 	EngineTimeout                   // events of device IOTLBs that did not answer
+	EngineCounter                   // events of counters
 )
 
 // Unit is one AMD-Vi unit. It implements emu.Unit.
@@ -29,6 +30,9 @@ type Unit struct {
 	ctl   uint64 // Control
 	s     state
 	obs   emu.Observer
+	perf  perf
+
+	states uint16 // states below this are not counted
 
 	cmd [spec.NumCmdOpcodes]command
 }
@@ -41,6 +45,8 @@ type state struct {
 	LogHalted [numLogs]bool // a log overflowed
 	Messages  uint8         // interrupts to be sent, by msg...
 	ITags     [emu.MaxITags]itag
+	Zero      [(spec.MaxBanks*spec.MaxCounters + 63) / 64]uint64 // counters that have come to 0, not yet logged
+	Wake      emu.Wake                                           // of engines that the unit had no way to wake when there was work
 }
 
 // New returns a unit after a cold reset, or an error that wraps ErrConfig.
@@ -85,12 +91,13 @@ func (u *Unit) build() error {
 	u.efr, u.efr2 = u.cfg.efrWord(), u.cfg.efr2Word()
 	u.setLimits()
 	u.setCommands()
-	f, err := reg.NewFile(spec.Window, u.registers())
+	f, err := reg.NewFile(u.cfg.Window(), u.registers())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	u.reg = f
 	u.s, u.ctl = state{}, 0
+	u.setPerf()
 	return nil
 }
 
@@ -98,6 +105,7 @@ func (u *Unit) build() error {
 func (u *Unit) Reset(kind emu.ResetKind) {
 	u.reg.Reset(kind)
 	u.s, u.ctl = state{}, 0
+	u.setPerf()
 	u.cache.Reset()
 }
 
@@ -109,16 +117,24 @@ func (u *Unit) Observe(o emu.Observer) { u.obs = o }
 
 // ReadReg implements emu.Unit. Accesses are 4 or 8 bytes wide and naturally aligned (3.4); others,
 // and offsets where no register is, read 0.
-func (u *Unit) ReadReg(off uint32, size uint8) uint64 { return u.reg.Read(off, size) }
+func (u *Unit) ReadReg(off uint32, size uint8) uint64 {
+	if u.perf.on {
+		u.countScratch(off)
+	}
+	return u.reg.Read(off, size)
+}
 
 // WriteReg implements emu.Unit. Accesses that ReadReg answers with 0 are dropped.
 func (u *Unit) WriteReg(off uint32, size uint8, v uint64) emu.Wake {
 	var c [2]reg.Change
 	var w emu.Wake
+	if u.perf.on {
+		u.countScratch(off)
+	}
 	for i := range u.reg.Write(off, size, v, &c) {
 		w |= u.effect(&c[i])
 	}
-	return w
+	return w | u.perfWake()
 }
 
 func (u *Unit) effect(c *reg.Change) emu.Wake {
@@ -135,6 +151,10 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 		return u.writeControl(c)
 	case effCmdTail:
 		return u.cmdDoorbell()
+	case effCounter:
+		u.setPerf()
+	case effMatch:
+		u.writeMatch(c)
 	}
 	return 0
 }

@@ -74,10 +74,10 @@ func (r *Rig) R64(off uint32) uint64    { return r.Unit.ReadReg(off, 8) }
 func (r *Rig) W32(off uint32, v uint64) { r.F.WriteReg(0, off, 4, v) }
 func (r *Rig) W64(off uint32, v uint64) { r.F.WriteReg(0, off, 8, v) }
 
-// Image returns what software would read from a window of a unit.
-func Image(u emu.Unit, window uint32) emu.RegImage {
+// Image returns what software would read from first to end of a unit's window.
+func Image(u emu.Unit, first, end uint32) emu.RegImage {
 	var img emu.RegImage
-	for off := uint32(0); off < window; off += 8 {
+	for off := first; off < end; off += 8 {
 		img = append(img, emu.RegValue{Off: off, Size: 8, Value: u.ReadReg(off, 8)})
 	}
 	return img

@@ -42,13 +42,16 @@ type Change struct {
 type File struct {
 	regs  []Reg
 	val   []uint64
-	dword []uint16 // per 4 bytes of the window: 0 nothing, else (index+1)<<1 | half
+	dword []*page // by 4 KiB of the window; nil: no register
 }
+
+// page has, per 4 bytes of a page of the window, 0 for nothing, else (index+1)<<1 | half.
+type page [1024]uint16
 
 // NewFile returns a file over window bytes with the registers of table, at their cold reset values.
 // It keeps table. An error names the register whose description is wrong.
 func NewFile(window uint32, table []Reg) (*File, error) {
-	f := &File{regs: table, val: make([]uint64, len(table)), dword: make([]uint16, window/4)}
+	f := &File{regs: table, val: make([]uint64, len(table)), dword: make([]*page, (window+4095)/4096)}
 	for i := range table {
 		r := &table[i]
 		if r.Size != 4 && r.Size != 8 || r.Off%uint32(r.Size) != 0 || r.Off+uint32(r.Size) > window {
@@ -58,7 +61,11 @@ func NewFile(window uint32, table []Reg) (*File, error) {
 			return nil, fmt.Errorf("register %s at %#x: masks overlap or exceed %d bytes", r.Name, r.Off, r.Size)
 		}
 		for h := range uint32(r.Size) / 4 {
-			d := &f.dword[r.Off/4+h]
+			p := &f.dword[r.Off/4096]
+			if *p == nil {
+				*p = new(page)
+			}
+			d := &(*p)[(r.Off/4+h)%1024]
 			if *d != 0 {
 				return nil, fmt.Errorf("register %s at %#x overlaps %s", r.Name, r.Off, table[*d>>1-1].Name)
 			}
@@ -91,11 +98,11 @@ func (f *File) Reg(i int) *Reg { return &f.regs[i] }
 
 // At returns the index of the register that covers the 4 bytes at off, and which half of it that is.
 func (f *File) At(off uint32) (index int, half int, ok bool) {
-	if off%4 != 0 || off/4 >= uint32(len(f.dword)) || f.dword[off/4] == 0 {
+	if off%4 != 0 || off/4096 >= uint32(len(f.dword)) || f.dword[off/4096] == nil {
 		return 0, 0, false
 	}
-	d := f.dword[off/4]
-	return int(d>>1) - 1, int(d & 1), true
+	d := f.dword[off/4096][off/4%1024]
+	return int(d>>1) - 1, int(d & 1), d != 0
 }
 
 // Get returns the value of register i.

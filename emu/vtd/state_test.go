@@ -99,8 +99,8 @@ func TestLoadTakesOverARunningUnit(t *testing.T) {
 	c.FaultRecords, c.MGAW, c.DT = 1, 48, true // replaced by those of the image
 	u, err := vtd.New(c)
 	require.NoError(t, err)
-	require.NoError(t, u.Load(emutest.Image(r.u, spec.Window)))
-	require.Equal(t, emutest.Image(r.u, spec.Window), emutest.Image(u, spec.Window))
+	require.NoError(t, u.Load(emutest.Image(r.u, 0, spec.Window)))
+	require.Equal(t, emutest.Image(r.u, 0, spec.Window), emutest.Image(u, 0, spec.Window))
 	require.Empty(t, u.Unmodelled())
 	r.become(u)
 	r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
@@ -119,7 +119,7 @@ func TestLoadErrorsNameThePlace(t *testing.T) {
 	r := newRig(t)
 	for text, img := range map[string]emu.RegImage{
 		"VER_REG":         {},
-		"offset 0x1000":   append(emutest.Image(r.u, spec.Window), emu.RegValue{Off: 0x1000, Size: 4}),
+		"offset 0x1000":   append(emutest.Image(r.u, 0, spec.Window), emu.RegValue{Off: 0x1000, Size: 4}),
 		"offset 0x100000": {{Off: 0x10_0000, Size: 4}},
 		"offset 0x7":      {{Off: 7, Size: 4}},
 		"size 2":          {{Off: 0, Size: 2}},
@@ -135,7 +135,7 @@ func TestFeaturesOfASnapshotThatAreNotModelledDoNotBreakDMA(t *testing.T) {
 	r := newRig(t)
 	r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
 	r.scalable()
-	img := emutest.Image(r.u, spec.Window)
+	img := emutest.Image(r.u, 0, spec.Window)
 	img[2].Value |= spec.EcapPRS.Mask() | spec.EcapFSTS.Mask() | spec.EcapNEST.Mask()
 	require.NoError(t, r.u.Load(img))
 	require.Equal(t, []string{"ECAP.PRS"}, r.u.Unmodelled())
@@ -145,7 +145,7 @@ func TestFeaturesOfASnapshotThatAreNotModelledDoNotBreakDMA(t *testing.T) {
 // A snapshot that contradicts itself: interrupt remapping is on, and the unit has none.
 func TestInterruptRemappingOfASnapshotWithoutItCanOnlyBeTurnedOff(t *testing.T) {
 	r := newRig(t, noInterrupts)
-	img := emutest.Image(r.u, spec.Window)
+	img := emutest.Image(r.u, 0, spec.Window)
 	img[3].Value |= spec.GstsIRES.Mask() << 32
 	require.NoError(t, r.u.Load(img))
 	require.Equal(t, []string{"GSTS.IRES"}, r.u.Unmodelled())

@@ -18,6 +18,7 @@ func layouts() []*reg.Layout {
 		&spec.StatusLayout, &spec.PPRAutoResponseLayout, &spec.PPROverflowEarlyLayout, &spec.MSICapLayout, &spec.XTIntLayout,
 		&spec.DTELayout, &spec.PDELayout, &spec.PTELayout, &spec.GuestLayout, &spec.GCR3Layout,
 		&spec.IRTE32Layout, &spec.IRTE128Layout, &spec.IRTEGuestLayout, &spec.PPRLayout, &spec.GALayout,
+		&spec.CounterConfigLayout, &spec.CounterLayout, &spec.CounterSourceLayout, &spec.CounterMatchLayout, &spec.CounterReportLayout,
 	}
 	for _, c := range spec.CmdLayouts {
 		if c != nil {
