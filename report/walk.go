@@ -7,9 +7,10 @@ const WalkSchema = "iommulab.walk/1"
 type Walk struct {
 	Schema       string           `json:"schema"`
 	Checked      uint64           `json:"checked"` // requests with an expectation
-	Agree        uint64           `json:"agree"`
+	Agree        uint64           `json:"agree"`   // those of Deviations included
 	Differ       uint64           `json:"differ"`
 	Differences  []WalkDifference `json:"differences"`
+	Deviations   []WalkDeviation  `json:"deviations,omitempty"`
 	Translations []Translation    `json:"translations,omitempty"` // of requests without an expectation
 	Incomplete   bool             `json:"incomplete,omitempty"`
 	Wall         Wall             `json:"wall"`
@@ -40,4 +41,13 @@ type WalkDifference struct {
 	Translation
 	Expect   string `json:"expect"`              // "ok" or "fault"
 	ExpectPA string `json:"expect_pa,omitempty"` // if ok
+}
+
+// WalkDeviation is a known way in which whoever recorded a snapshot departs from the specification, and
+// how many expectations are met only with it.
+type WalkDeviation struct {
+	Recorder string `json:"recorder"`
+	What     string `json:"what"`   // what it does, and what should be
+	Clause   string `json:"clause"` // where that is written
+	Agree    uint64 `json:"agree"`
 }

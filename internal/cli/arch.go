@@ -28,6 +28,8 @@ type arch struct {
 	interrupts func(s *snap, table func(*irqTable) error, each func(*irqEntry) error) error
 	// queues yields the queues and logs in memory.
 	queues func(s *snap, each func(*queue) error) error
+	// deviations are those of recorders, for walk.
+	deviations []deviation
 	// meaning says in words what a structure stands for, or nothing; nil: never.
 	meaning func(l *reg.Layout, words []uint64) string
 }

@@ -31,6 +31,7 @@ var amdviArch = arch{
 	interrupts: amdviInterrupts,
 	queues:     amdviQueues,
 	meaning:    amdviMeaning,
+	deviations: amdviDeviations,
 }
 
 // amdviHostEntry tells a PTE of a host table from a PDE by its NextLevel.

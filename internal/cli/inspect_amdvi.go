@@ -28,21 +28,36 @@ func newAMDVi(s *snap) (*amdviSnap, error) {
 	return &a, nil
 }
 
+// dteAt returns where the DTE of a requester is, and false if the device table is too short.
+func (a *amdviSnap) dteAt(sid emu.SourceID) (emu.PA, bool) {
+	n := min(spec.CtlDevTblSegEn.Of(a.control), spec.EfrDevTblSegSup.Of(a.efr))
+	table, entries, err := a.segment(uint32(sid)>>(16-n), n)
+	index := uint32(sid) & (1<<(16-n) - 1)
+	return table + emu.PA(index)*spec.DTESize, err == nil && index < entries && sid>>16 == 0
+}
+
+// segment returns address and length of a device table segment; there are 2^n.
+func (a *amdviSnap) segment(seg uint32, n uint64) (table emu.PA, entries uint32, err error) {
+	off := uint32(spec.OffDevTabBase)
+	if seg != 0 {
+		off = spec.OffDevTabSeg1 + 8*(seg-1)
+	}
+	base, ok := registerAt(a.regs.Image, off, 8)
+	if !ok {
+		return 0, 0, fmt.Errorf("regs64[%#x]: missing, want the base of device table segment %d", off, seg)
+	}
+	return emu.PA(base & spec.DevTabBase.Mask()), min((uint32(spec.DevTabSize.Of(base))+1)*(emu.PageSize/spec.DTESize), 1<<(16-n)), nil
+}
+
 // dtes yields the device table entries that are not all 0, segment by segment, in order of requester
 // (2.2.2, 3.4: the upper bits of a DeviceID select the segment).
 func (a *amdviSnap) dtes(each func(sid emu.SourceID, at emu.PA, e *spec.DTE) error) error {
 	n := min(spec.CtlDevTblSegEn.Of(a.control), spec.EfrDevTblSegSup.Of(a.efr))
 	for seg := range uint32(1) << n {
-		off := uint32(spec.OffDevTabBase)
-		if seg != 0 {
-			off = spec.OffDevTabSeg1 + 8*(seg-1)
+		table, entries, err := a.segment(seg, n)
+		if err != nil {
+			return err
 		}
-		base, ok := registerAt(a.regs.Image, off, 8)
-		if !ok {
-			return fmt.Errorf("regs64[%#x]: missing, want the base of device table segment %d", off, seg)
-		}
-		table := emu.PA(base & spec.DevTabBase.Mask())
-		entries := min((uint32(spec.DevTabSize.Of(base))+1)*(emu.PageSize/spec.DTESize), 1<<(16-n))
 		for i := range entries {
 			at := table + emu.PA(i)*spec.DTESize
 			words := a.read("device table", at, 4)

@@ -1,37 +1,60 @@
 package cli
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iommulab/iommulab/report"
 )
 
-// TestWalkAMDVi_Oracle: the oracle of a real recording but for one requester that Linux blocks by
-// Mode=0 without rights; see docs/amdvi.md.
-func TestWalkAMDVi_Oracle(t *testing.T) {
+func amdviWalk(t *testing.T, regs string, flags ...string) (int, report.Walk) {
 	dir := filepath.Join(recordings, "amdvi-v1")
-	packed, err := os.ReadFile(filepath.Join(dir, "oracle.csv.zst"))
-	require.NoError(t, err)
-	z, err := zstd.NewReader(nil)
-	require.NoError(t, err)
-	defer z.Close()
-	all, err := z.DecodeAll(packed, nil)
-	require.NoError(t, err)
-	var rows []byte
-	for line := range bytes.Lines(all) {
-		if !bytes.HasPrefix(line, []byte("0x00f0,")) {
-			rows = append(rows, line...)
-		}
+	code, out, errs := run(context.Background(), "", append([]string{"walk", "--core", filepath.Join(dir, "core.elf.zst"),
+		"--regs", regs, "--oracle", filepath.Join(dir, "oracle.csv.zst"), "--json", "-"}, flags...)...)
+	var w report.Walk
+	require.NoError(t, json.Unmarshal([]byte(out), &w), errs)
+	return code, w
+}
+
+// TestWalkAMDVi_Oracle: every row of a real recording. 60 of them are a requester that the driver has
+// blocked by Mode=0 without rights, which the recorder lets pass (docs/amdvi.md).
+func TestWalkAMDVi_Oracle(t *testing.T) {
+	regs := filepath.Join(recordings, "amdvi-v1", "regs.json")
+	code, w := amdviWalk(t, regs)
+	require.Equal(t, exitOK, code)
+	require.EqualValues(t, 4632, w.Checked)
+	require.EqualValues(t, 4632, w.Agree)
+	require.Zero(t, w.Differ)
+	require.Empty(t, w.Differences)
+	require.Len(t, w.Deviations, 1)
+	d := w.Deviations[0]
+	require.EqualValues(t, 60, d.Agree)
+	require.Equal(t, "QEMU 11.1.3", d.Recorder)
+	require.Equal(t, "2.2.2.1", d.Clause)
+
+	code, w = amdviWalk(t, regs, "--strict")
+	require.Equal(t, exitFailed, code)
+	require.EqualValues(t, 4572, w.Agree)
+	require.EqualValues(t, 60, w.Differ)
+	require.Empty(t, w.Deviations)
+	for _, x := range w.Differences {
+		require.Equal(t, "0x00f0", x.SID)
+		require.Equal(t, "fault", x.Result)
+		require.Equal(t, x.IOVA, x.ExpectPA)
 	}
-	list := filepath.Join(t.TempDir(), "oracle.csv")
-	require.NoError(t, os.WriteFile(list, rows, 0o644))
-	code, out, errs := run(context.Background(), "", "walk", "--core", filepath.Join(dir, "core.elf.zst"),
-		"--regs", filepath.Join(dir, "regs.json"), "--oracle", list)
-	require.Equal(t, exitOK, code, out+errs)
-	require.Contains(t, out, "4572 checked, 4572 agree, 0 differ")
+
+	// Deviations are those of a recorder: a snapshot that does not name it has none.
+	text, err := os.ReadFile(regs)
+	require.NoError(t, err)
+	unnamed := filepath.Join(t.TempDir(), "regs.json")
+	require.NoError(t, os.WriteFile(unnamed, []byte(strings.Replace(string(text), `"qemu": {`, `"other": {`, 1)), 0o644))
+	code, w = amdviWalk(t, unnamed)
+	require.Equal(t, exitFailed, code)
+	require.EqualValues(t, 60, w.Differ)
 }

@@ -21,6 +21,7 @@ type Regs struct {
 	RAMBase  emu.PA
 	RAMSize  uint64
 	Snapshot uint64 // number of the snapshot within its recording
+	Recorder string // "QEMU 11.1.3"; empty: not said
 	Image    emu.RegImage
 }
 
@@ -29,7 +30,8 @@ const maxRegs = 16 << 20
 
 // ReadRegs reads registers from JSON: an object with iommu, config, mmio_base, ram_base, ram_size,
 // snapshot, and the objects regs64 and regs32 that map offsets to values. Numbers are JSON numbers
-// or strings as "0x10". Other members are not looked at. name is the file's name in errors.
+// or strings as "0x10". A member qemu is what QEMU says of its version (QMP query-version). Other members
+// are not looked at. name is the file's name in errors.
 func ReadRegs(r io.Reader, name string) (*Regs, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxRegs+1))
 	if err != nil {
@@ -110,6 +112,8 @@ func (d *regsDecoder) member(key string) (err error) {
 		err = d.number(key, &r.RAMSize)
 	case "snapshot":
 		err = d.number(key, &r.Snapshot)
+	case "qemu":
+		err = d.qemu(key)
 	case "regs64":
 		err = d.object(key, func(off string) error { return d.register(key, off, 8) })
 	case "regs32":
@@ -140,6 +144,21 @@ func (d *regsDecoder) register(list, key string, size uint8) error {
 		return d.fail(field, "%#x, want a value of 32 bits", v.Value)
 	}
 	d.regs.Image = append(d.regs.Image, v)
+	return nil
+}
+
+// qemu reads the version of QEMU.
+func (d *regsDecoder) qemu(field string) error {
+	var v struct {
+		QEMU struct{ Major, Minor, Micro int } `json:"qemu"`
+	}
+	if err := d.dec.Decode(&v); err != nil {
+		if _, wrong := errors.AsType[*json.UnmarshalTypeError](err); wrong {
+			return d.fail(field, "want what QMP query-version returns")
+		}
+		return d.bad(field, err)
+	}
+	d.regs.Recorder = fmt.Sprintf("QEMU %d.%d.%d", v.QEMU.Major, v.QEMU.Minor, v.QEMU.Micro)
 	return nil
 }
 

@@ -12,12 +12,12 @@ import (
 func TestReadRegs(t *testing.T) {
 	r, err := ReadRegs(strings.NewReader(`{
 		"iommu": "x", "config": "c", "mmio_base": "0xfed90000", "ram_base": 4096, "ram_size": 268435456,
-		"pci": [{"bus": 0}], "snapshot": 4, "host_time": 1.5,
+		"pci": [{"bus": 0}], "snapshot": 4, "qemu": {"qemu": {"major": 11, "minor": 1, "micro": 3}, "package": "p"}, "host_time": 1.5,
 		"regs64": {"0x0080": "0x4000000045eea000", "0x0008": 7},
 		"regs32": {"0x00084": "0x40000000", "0x00080": "0x45eea000", "0x00020": "0x0000000d"}}`), "r.json")
 	require.NoError(t, err)
 	require.Equal(t, &Regs{
-		IOMMU: "x", Config: "c", MMIOBase: 0xfed90000, RAMBase: 4096, RAMSize: 1 << 28, Snapshot: 4,
+		IOMMU: "x", Config: "c", MMIOBase: 0xfed90000, RAMBase: 4096, RAMSize: 1 << 28, Snapshot: 4, Recorder: "QEMU 11.1.3",
 		Image: emu.RegImage{
 			{Off: 8, Size: 8, Value: 7}, {Off: 0x20, Size: 4, Value: 13}, {Off: 0x80, Size: 8, Value: 0x4000000045eea000},
 		},
@@ -35,6 +35,7 @@ func TestBadRegsNameTheField(t *testing.T) {
 		`{"regs64": {"zz": 1}}`:              `r: offset 0x10: regs64["zz"]: want an offset of 32 bits as "0x10"`,
 		`{"regs64": {"0x4": 1}}`:             `r: offset 0x11: regs64["0x4"]: want an offset that is a multiple of 8`,
 		`{"regs64": {"0x8": "q"}}`:           `r: offset 0x16: regs64["0x8"]: "q", want a number of 64 bits as "0x10"`,
+		`{"qemu": 3}`:                        `r: offset 0xa: qemu: want what QMP query-version returns`,
 		`{"regs64": {"0x8": 1.5}}`:           `r: offset 0x16: regs64["0x8"]: "1.5", want a number of 64 bits as "0x10"`,
 		`{"regs64": {"0x8": null}}`:          `r: offset 0x17: regs64["0x8"]: <nil>, want a number or a string as "0x10"`,
 		`{"regs32": {"0x8": "0x100000000"}}`: `r: offset 0x20: regs32["0x8"]: 0x100000000, want a value of 32 bits`,
