@@ -390,7 +390,7 @@ func TestTimed_DetachWhileTheDeviceFaults(t *testing.T) {
 	require.True(t, m.cpu.Poll(m.dev.Idle, 1_000_000))
 	require.NotZero(t, m.d.Stats().PageGroups)
 	require.Zero(t, m.dev.Stats().Unexpected)
-	require.Empty(t, m.d.prq.open)
+	require.Zero(t, m.d.k.Groups.Pending().Open)
 }
 
 // A checkpoint in the middle of it all: a machine restored from it goes on as the first does.

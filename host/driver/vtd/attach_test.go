@@ -8,6 +8,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	hw "github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -136,7 +137,7 @@ func TestAttach_ThousandsOfDevices(t *testing.T) {
 			require.NoError(t, d.Free())
 		}
 		for b := range r.frames.Blocks() {
-			require.Equal(t, r.d.opt.Owner, b.Owner, "only the driver's own structures are left")
+			require.Equal(t, r.d.k.Owner, b.Owner, "only the driver's own structures are left")
 		}
 	}
 }
@@ -217,13 +218,13 @@ func TestDomain_TablePagesHaveAnOwner(t *testing.T) {
 	r := start(t)
 	a := r.mapped(0x10000, target)
 	for p := range a.Tables().TablePages() {
-		require.Equal(t, r.d.opt.Owner+a.ID(), r.frames.Owner(p.PA))
+		require.Equal(t, r.d.k.Owner+a.ID(), r.frames.Owner(p.PA))
 	}
 	at, _ := r.d.EntryAt(dev, emu.NoPASID)
 	require.Zero(t, at)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	at, _ = r.d.EntryAt(dev, emu.NoPASID)
-	require.Equal(t, r.d.opt.Owner, r.frames.Owner(at))
+	require.Equal(t, r.d.k.Owner, r.frames.Owner(at))
 }
 
 func TestDomain_AdoptsTablesAndID(t *testing.T) {
@@ -244,7 +245,7 @@ func TestDomain_AdoptsTablesAndID(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, target+8, tr.PA)
 	_, raw := r.d.EntryAt(dev, emu.NoPASID)
-	require.Equal(t, raw, b.(*domain).entryFor(r.d.devices[dev]))
+	require.Equal(t, raw, arch{r.d}.Words(r.d.k.Devices[dev], emu.NoPASID, b.(*driver.Domain)))
 }
 
 func TestDomain_IDsRunOut(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -19,10 +20,10 @@ type caches struct {
 
 // run gives ops to hardware and counts them.
 func (c *caches) run(how entry.Batching, ops ...op) error {
-	inv, waits := c.d.stats.Invalidations, c.d.stats.Waits
+	inv, waits := c.d.k.Count.Invalidations, c.d.k.Count.Waits
 	err := c.d.invalidate(how, ops...)
-	c.cost.Invalidations += int(c.d.stats.Invalidations - inv)
-	c.cost.Waits += int(c.d.stats.Waits - waits)
+	c.cost.Invalidations += int(c.d.k.Count.Invalidations - inv)
+	c.cost.Waits += int(c.d.k.Count.Waits - waits)
 	return err
 }
 
@@ -31,8 +32,8 @@ func (c *caches) Cost() entry.Cost { return c.cost }
 
 // deviceTLB adds all that the device's own cache holds.
 func (c *caches) deviceTLB(ops []op) []op {
-	if c.dev.ats {
-		ops = append(ops, deviceTLB(c.dev.sid, c.pasid, 0, wholeSpace))
+	if c.dev.ATS {
+		ops = append(ops, deviceTLB(c.dev.SID, c.pasid, 0, wholeSpace))
 	}
 	return ops
 }
@@ -57,7 +58,7 @@ func (c *legacyCaches) SyncEntry(entries [][]uint64) error {
 
 func (c *legacyCaches) entry(entries [][]uint64) (ops []op) {
 	for _, w := range entries {
-		ops = add(ops, contextDevice(legacyDID(w), c.dev.sid))
+		ops = add(ops, contextDevice(legacyDID(w), c.dev.SID))
 	}
 	return ops
 }
@@ -77,7 +78,7 @@ func (c *legacyCaches) Install(new []uint64, how entry.Batching) error {
 	if !c.d.caps.cm {
 		return c.d.flushWriteBuffer()
 	}
-	return c.run(how, contextDevice(didNone, c.dev.sid), iotlbDomain(legacyDID(new)))
+	return c.run(how, contextDevice(didNone, c.dev.SID), iotlbDomain(legacyDID(new)))
 }
 
 // contextCaches is for a context entry of scalable mode. It carries no domain.
@@ -85,13 +86,13 @@ type contextCaches struct{ caches }
 
 // SyncEntry drops the context entry.
 func (c *contextCaches) SyncEntry([][]uint64) error {
-	return c.run(entry.OneWait, contextDevice(didNone, c.dev.sid))
+	return c.run(entry.OneWait, contextDevice(didNone, c.dev.SID))
 }
 
 // SyncAll is for a device without live PASID entries; otherwise everything has to go.
 func (c *contextCaches) SyncAll(_, _ [][]uint64, how entry.Batching) error {
-	ops := []op{contextDevice(didNone, c.dev.sid)}
-	if len(c.dev.domains) > 0 || c.dev.old {
+	ops := []op{contextDevice(didNone, c.dev.SID)}
+	if len(c.dev.Domains) > 0 || c.dev.old {
 		ops = append(ops, pasidGlobal(), iotlbGlobal())
 	}
 	return c.run(how, c.deviceTLB(ops)...)
@@ -102,7 +103,7 @@ func (c *contextCaches) Install(_ []uint64, how entry.Batching) error {
 	if !c.d.caps.cm {
 		return c.d.flushWriteBuffer()
 	}
-	return c.run(how, contextDevice(didNone, c.dev.sid), iotlbDomain(didNone))
+	return c.run(how, contextDevice(didNone, c.dev.SID), iotlbDomain(didNone))
 }
 
 // pasidCaches is for a PASID-table entry.
@@ -117,7 +118,7 @@ func (c *pasidCaches) SyncEntry(entries [][]uint64) error {
 
 func (c *pasidCaches) entry(entries [][]uint64) (ops []op) {
 	for _, w := range entries {
-		ops = add(ops, pasidSelective(pasidDID(w), ridPASID(c.pasid)))
+		ops = add(ops, pasidSelective(pasidDID(w), driver.Slot(c.pasid)))
 	}
 	return ops
 }
@@ -137,7 +138,7 @@ func (c *pasidCaches) SyncAll(entries, made [][]uint64, how entry.Batching) erro
 func (c *pasidCaches) translations(w []uint64) op {
 	switch spec.PasidPGTT.Of(w[0]) {
 	case spec.PGTTFirst, spec.PGTTPassThrough:
-		return iotlbPASID(pasidDID(w), ridPASID(c.pasid))
+		return iotlbPASID(pasidDID(w), driver.Slot(c.pasid))
 	}
 	return iotlbDomain(pasidDID(w))
 }
@@ -147,6 +148,6 @@ func (c *pasidCaches) Install(new []uint64, how entry.Batching) error {
 	if !c.d.caps.cm {
 		return c.d.flushWriteBuffer()
 	}
-	did, pasid := pasidDID(new), ridPASID(c.pasid)
+	did, pasid := pasidDID(new), driver.Slot(c.pasid)
 	return c.run(how, pasidSelective(did, pasid), iotlbPASID(did, pasid))
 }

@@ -19,8 +19,6 @@ type caps struct {
 	pasids                uint32 // that a directory may have, at most
 	faults                int    // recording registers
 	fro, iro              uint32 // offsets in bytes
-	coherent              bool   // root, context and PASID structures
-	tablesCoherent        bool   // paging structures
 	second, first, nest   bool   // stages of translation that there are
 }
 
@@ -29,18 +27,18 @@ func (c *caps) has(b reg.Bits) bool { return b.On(c.ecap) }
 // readCaps reads the capabilities and settles the mode.
 func (d *Driver) readCaps() error {
 	c := &d.caps
-	c.cap, c.ecap = d.read(spec.OffCAP, 8), d.read(spec.OffECAP, 8)
+	c.cap, c.ecap = d.k.Read(spec.OffCAP, 8), d.k.Read(spec.OffECAP, 8)
 	if c.cap == ^uint64(0) && c.ecap == ^uint64(0) {
 		return fmt.Errorf("vtd: unit %d: %w", d.opt.Unit, ErrNoUnit)
 	}
-	c.version = uint8(spec.VerMax.Of(d.read(spec.OffVER, 4)))
+	c.version = uint8(spec.VerMax.Of(d.k.Read(spec.OffVER, 4)))
 	c.cm, c.rwbf = spec.CapCM.On(c.cap), spec.CapRWBF.On(c.cap)
 	c.psi, c.esrtps = spec.CapPSI.On(c.cap), spec.CapESRTPS.On(c.cap)
 	c.dwd, c.drd = spec.CapDWD.On(c.cap), spec.CapDRD.On(c.cap)
 	c.mamv = uint8(spec.CapMAMV.Of(c.cap))
 	c.faults = int(spec.CapNFR.Of(c.cap)) + 1
 	c.fro, c.iro = uint32(spec.CapFRO.Of(c.cap))*16, uint32(spec.EcapIRO.Of(c.ecap))*16
-	c.coherent, c.tablesCoherent = c.has(spec.EcapC), c.has(spec.EcapC)
+	d.k.Coherent, d.k.Tables.Coherent = c.has(spec.EcapC), c.has(spec.EcapC)
 
 	_, _, second := c.width(0)
 	_, _, first := c.firstWidth(0)
@@ -54,7 +52,7 @@ func (d *Driver) readCaps() error {
 		return fmt.Errorf("vtd: unit %d: scalable mode with a stage of translation: %w", d.opt.Unit, host.ErrUnsupported)
 	case d.opt.Mode == ModeScalable, d.opt.Mode == ModeAuto && can && !d.opt.NoQueue:
 		d.scalable = true
-		c.tablesCoherent = c.has(spec.EcapSMPWCS)
+		d.k.Tables.Coherent = c.has(spec.EcapSMPWCS)
 		c.nest = c.second && c.first && c.has(spec.EcapNEST)
 		if c.has(spec.EcapPASID) {
 			c.pasids = 1 << (spec.EcapPSS.Of(c.ecap) + 1)

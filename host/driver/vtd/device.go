@@ -9,18 +9,13 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
-// device is what the driver knows of one requester.
+// device is what hangs on one requester.
 type device struct {
-	sid      emu.SourceID
-	spec     host.DeviceSpec
-	ats      bool // the device may hold translations
-	pri      bool // the device may request pages
-	domains  map[emu.PASID]*domain
-	suspects map[emu.PASID][]suspect
-
+	*driver.Device
 	context emu.PA // its context entry
 	// Scalable mode only:
 	live  bool                 // the context entry is present
@@ -31,6 +26,8 @@ type device struct {
 	lent  map[emu.PASID]emu.PA // those that are an earlier system's, as is the directory; nil if it is not
 }
 
+func of(v *driver.Device) *device { return v.Arch.(*device) }
+
 // The shape of PASID structures (9.5, 9.6).
 const (
 	pasidTableBits = 6  // log2 entries of a PASID table
@@ -38,48 +35,32 @@ const (
 	pdtsBits       = 7  // log2 directory entries with PDTS=0
 )
 
-// Probe makes a device known and builds what its entries hang on.
-func (d *Driver) Probe(sid emu.SourceID, s host.DeviceSpec) error {
-	defer d.enter().leave()
-	_, err := d.probe(sid, s)
-	return err
-}
-
-func (d *Driver) probe(sid emu.SourceID, s host.DeviceSpec) (*device, error) {
-	if d.devices[sid] != nil {
-		return nil, fmt.Errorf("vtd: %#04x probed twice: %w", uint32(sid), host.ErrDevice)
-	}
-	if sid > 0xffff {
-		return nil, fmt.Errorf("vtd: %#x is no requester id: %w", uint32(sid), host.ErrDevice)
-	}
+// Probe finds the place of the context entry and makes the PASID directory.
+func (d arch) Probe(dev *driver.Device) error {
+	s := dev.Spec
 	if s.PASIDs > d.caps.pasids {
-		return nil, fmt.Errorf("vtd: %#04x: %d PASIDs, the unit has %d: %w", uint32(sid), s.PASIDs, d.caps.pasids, host.ErrUnsupported)
+		return fmt.Errorf("vtd: %#04x: %d PASIDs, the unit has %d: %w", uint32(dev.SID), s.PASIDs, d.caps.pasids, host.ErrUnsupported)
 	}
-	v := &device{
-		sid: sid, spec: s, domains: make(map[emu.PASID]*domain), suspects: make(map[emu.PASID][]suspect),
-		ats: s.ATS && d.caps.has(spec.EcapDT) && d.queue != nil,
-	}
-	v.pri = s.PRI && v.ats && d.prq != nil
-	table, err := d.contextTable(sid)
+	v := &device{Device: dev}
+	dev.Arch = v
+	dev.ATS = s.ATS && d.caps.has(spec.EcapDT) && d.queue != nil
+	dev.PRI = s.PRI && dev.ATS && d.prq != nil
+	table, err := d.contextTable(dev.SID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if d.scalable {
-		v.context = table + emu.PA(sid&0x7f)*32
+		v.context = table + emu.PA(dev.SID&0x7f)*32
 	} else {
-		v.context = table + emu.PA(sid&0xff)*16
+		v.context = table + emu.PA(dev.SID&0xff)*16
 	}
-	switch x := d.left(sid); {
+	switch x := d.k.Left(dev.SID); {
 	case x != nil:
-		err = d.takeDevice(v, x)
+		return d.takeDevice(v, x)
 	case d.scalable:
-		err = d.makeDirectory(v)
+		return d.makeDirectory(v)
 	}
-	if err != nil {
-		return nil, err
-	}
-	d.devices[sid] = v
-	return v, nil
+	return nil
 }
 
 // contextTable returns the context table of sid, and makes it if need be. A root entry has one 8-byte
@@ -95,26 +76,26 @@ func (d *Driver) contextTable(sid emu.SourceID) (emu.PA, error) {
 	if pa, ok := d.context[key]; ok {
 		return pa, nil
 	}
-	pa, err := d.alloc(emu.PageShift)
+	pa, err := d.k.Alloc(emu.PageShift)
 	if err != nil {
 		return 0, err
 	}
-	d.cpu.Fence()
-	d.cpu.Store64(at, uint64(pa)|spec.RootP.Mask())
-	d.flush(at, 8)
+	d.k.CPU.Fence()
+	d.k.CPU.Store64(at, uint64(pa)|spec.RootP.Mask())
+	d.k.Flush(at, 8)
 	d.context[key] = pa
 	return pa, nil
 }
 
 // makeDirectory makes the PASID directory of v, no larger than its PASIDs need.
 func (d *Driver) makeDirectory(v *device) error {
-	n := max(v.spec.PASIDs, 1)
+	n := max(v.Spec.PASIDs, 1)
 	if b := bits.Len32(n - 1); b > pdtsBits+pasidTableBits {
 		v.pdts = uint8(b - pdtsBits - pasidTableBits)
 	}
 	v.table = make(map[emu.PASID]emu.PA)
 	var err error
-	v.dir, err = d.alloc(v.pdts + pdtsBits + 3)
+	v.dir, err = d.k.Alloc(v.pdts + pdtsBits + 3)
 	return err
 }
 
@@ -126,13 +107,13 @@ func (d *Driver) pasidEntry(v *device, pasid emu.PASID, build bool) (at emu.PA, 
 		if !build {
 			return 0, nil
 		}
-		if table, err = d.alloc(emu.PageShift); err != nil {
+		if table, err = d.k.Alloc(emu.PageShift); err != nil {
 			return 0, err
 		}
 		slot := v.dir + emu.PA(index)*8
-		d.cpu.Fence()
-		d.cpu.Store64(slot, uint64(table)|spec.PDirP.Mask())
-		d.flush(slot, 8)
+		d.k.CPU.Fence()
+		d.k.CPU.Store64(slot, uint64(table)|spec.PDirP.Mask())
+		d.k.Flush(slot, 8)
 		v.table[index] = table
 	}
 	return table + emu.PA(pasid%(1<<pasidTableBits))*pasidEntrySize, nil
@@ -144,10 +125,10 @@ func (d *Driver) setContext(v *device) error {
 		return nil
 	}
 	w := make([]uint64, 4)
-	w[0] = spec.SMCtxP.Mask() | uint64(v.dir) | spec.SMCtxPDTS.Put(uint64(v.pdts)) | spec.SMCtxDTE.PutBool(v.ats) |
-		spec.SMCtxPASIDE.PutBool(v.spec.PASIDs > 0) | spec.SMCtxPRE.PutBool(v.pri)
+	w[0] = spec.SMCtxP.Mask() | uint64(v.dir) | spec.SMCtxPDTS.Put(uint64(v.pdts)) | spec.SMCtxDTE.PutBool(v.ATS) |
+		spec.SMCtxPASIDE.PutBool(v.Spec.PASIDs > 0) | spec.SMCtxPRE.PutBool(v.PRI)
 	if _, err := entry.Hitless.Write(d.contextTarget(v), w); err != nil {
-		return fmt.Errorf("vtd: context entry of %#04x: %w", uint32(v.sid), err)
+		return fmt.Errorf("vtd: context entry of %#04x: %w", uint32(v.SID), err)
 	}
 	v.live, v.old = true, false
 	return nil
@@ -156,38 +137,26 @@ func (d *Driver) setContext(v *device) error {
 // contextTarget is the context entry of v for a writer.
 func (d *Driver) contextTarget(v *device) *entry.Target {
 	return &entry.Target{
-		CPU: d.cpu, Format: d.formatContext, At: v.context, Noncoherent: !d.caps.coherent,
+		CPU: d.k.CPU, Format: d.formatContext, At: v.context, Noncoherent: !d.k.Coherent,
 		Inv: &contextCaches{caches{d: d, dev: v, pasid: emu.NoPASID}},
 	}
 }
 
-// Release forgets a device and frees what belonged to it alone.
-func (d *Driver) Release(sid emu.SourceID) error {
-	defer d.enter().leave()
-	v := d.devices[sid]
-	if v == nil {
-		return fmt.Errorf("vtd: %#04x released: %w", uint32(sid), host.ErrDevice)
-	}
-	if len(v.domains) > 0 || len(v.suspects) > 0 {
-		return fmt.Errorf("vtd: %#04x released with %d domains: %w", uint32(sid), len(v.domains), host.ErrBusy)
-	}
-	if d.left(sid) != nil {
-		if err := d.blockContexts(sid); err != nil {
-			return err
-		}
-	} else if v.live {
+// Release takes the context entry and the PASID tables back.
+func (d arch) Release(dev *driver.Device) error {
+	v := of(dev)
+	if v.live {
 		if _, err := entry.Hitless.Write(d.contextTarget(v), make([]uint64, 4)); err != nil {
-			return fmt.Errorf("vtd: context entry of %#04x: %w", uint32(sid), err)
+			return fmt.Errorf("vtd: context entry of %#04x: %w", uint32(v.SID), err)
 		}
 	}
 	for _, index := range slices.Sorted(maps.Keys(v.table)) {
 		if v.lent[index] == 0 {
-			d.pages.Free(v.table[index], emu.PageShift)
+			d.k.Pages.Free(v.table[index], emu.PageShift)
 		}
 	}
 	if v.dir != 0 && v.lent == nil {
-		d.pages.Free(v.dir, v.pdts+pdtsBits+3)
+		d.k.Pages.Free(v.dir, v.pdts+pdtsBits+3)
 	}
-	delete(d.devices, sid)
 	return nil
 }

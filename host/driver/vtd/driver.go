@@ -6,34 +6,25 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
 // Driver drives one unit. It implements host.Driver.
 type Driver struct {
-	cpu    *counter
-	frames *host.Frames
-	pages  *host.OwnedFrames // of the driver's own structures
-	tables *tableMemory
-	opt    Options
-	caps   caps
-	stats  Stats
-	omit   entry.Omit
+	driver.Driver
+	k     *driver.Core
+	opt   Options
+	caps  caps
+	count Stats // of its own; the rest is in k
 
 	scalable bool
 	queue    *queue     // nil: invalidation by registers
 	irq      *irqTable  // nil: interrupt remapping is off
 	prq      *pageQueue // nil: no page requests
 	root     emu.PA
-	context  map[uint16]emu.PA // context tables by bus, and half of the bus in scalable mode
-	devices  map[emu.SourceID]*device
-	ids      ids
-	heritage *heritage          // while a take-over lasts
-	domains  map[uint32]*domain // paging and nested ones by id
-	lazy     []*domain          // with ranges that wait for a flush, the oldest first
-	onFault  func(host.FaultRecord)
-	onPages  func(host.PageGroup)
-	busy     int // methods that are running, see enter
+	context  map[uint16]emu.PA       // context tables by bus, and half of the bus in scalable mode
+	dirs     map[emu.PA]emu.SourceID // PASID directories of an earlier system
 
 	formatContext, formatPASID *entry.Format
 	inFaults                   bool // takeFaults is running
@@ -52,26 +43,21 @@ var (
 // Errors: ErrNoUnit, ErrTakeOver, host.ErrUnsupported, host.ErrNoFrames, host.ErrTimeout.
 func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
 	opt.setDefaults()
-	d := &Driver{
-		frames: frames, pages: frames.For(opt.Owner), opt: opt,
-		context: make(map[uint16]emu.PA), devices: make(map[emu.SourceID]*device),
-		domains: make(map[uint32]*domain),
-	}
-	d.cpu = &counter{cpu, &d.stats}
+	d := &Driver{opt: opt, context: make(map[uint16]emu.PA)}
+	d.Driver, d.k = driver.New(arch{d}, cpu, frames, opt.settings())
 	if err := d.readCaps(); err != nil {
 		return nil, err
 	}
-	d.tables = &tableMemory{d.cpu, d.caps.tablesCoherent}
 	v := entry.VTD{CAP: d.caps.cap, ECAP: d.caps.ecap, HAW: opt.HAW}
 	d.formatContext, d.formatPASID = v.Context(), v.PASID()
 	if d.scalable {
 		d.formatContext = v.SMContext()
 	}
-	d.ids.init(v.Domains())
+	d.k.IDs = driver.NewIDs("vtd", didFirst, v.Domains())
 	if err := d.bringUp(); err != nil {
 		return nil, err
 	}
-	d.omit = opt.Omit
+	d.k.Omit = opt.Omit
 	return d, nil
 }
 
@@ -87,12 +73,12 @@ func (d *Driver) bringUp() error {
 		}
 	case d.caps.version >= 6:
 		return fmt.Errorf("vtd: unit %d: version %d without a queue: %w", d.opt.Unit, d.caps.version, host.ErrUnsupported)
-	case spec.GstsQIES.On(d.read(spec.OffGSTS, 4)):
+	case spec.GstsQIES.On(d.k.Read(spec.OffGSTS, 4)):
 		if err := d.stopQueue(); err != nil {
 			return err
 		}
 	}
-	if d.heritage == nil {
+	if d.k.Heritage == nil {
 		// The mode cannot change while translation is on, and nobody needs interrupts to go by a table
 		// of the past.
 		if err := d.off("TE", spec.GcmdTE); err != nil {
@@ -103,10 +89,10 @@ func (d *Driver) bringUp() error {
 		}
 	}
 	var err error
-	if d.root, err = d.alloc(emu.PageShift); err != nil {
+	if d.root, err = d.k.Alloc(emu.PageShift); err != nil {
 		return err
 	}
-	if d.heritage != nil {
+	if d.k.Heritage != nil {
 		if err := d.copyTables(); err != nil {
 			return err
 		}
@@ -136,7 +122,7 @@ func (d *Driver) installRoot() error {
 	if d.scalable {
 		ttm = spec.TTMScalable
 	}
-	d.write(spec.OffRTADDR, 8, uint64(d.root)|spec.RtaddrTTM.Put(ttm))
+	d.k.Write(spec.OffRTADDR, 8, uint64(d.root)|spec.RtaddrTTM.Put(ttm))
 	if err := d.setRoot(); err != nil {
 		return err
 	}
@@ -158,11 +144,11 @@ func (d *Driver) invalidateAll() error {
 // Enable turns translation on, then gives up protected memory regions, which firmware may have set up
 // for the time without translation.
 func (d *Driver) Enable() error {
-	defer d.enter().leave()
+	defer d.k.Enter().Leave()
 	if err := d.flushWriteBuffer(); err != nil {
 		return err
 	}
-	if !spec.GstsTES.On(d.read(spec.OffGSTS, 4)) {
+	if !spec.GstsTES.On(d.k.Read(spec.OffGSTS, 4)) {
 		if err := d.level("TE", spec.GcmdTE, true); err != nil {
 			return err
 		}
@@ -174,20 +160,20 @@ func (d *Driver) dropProtection() error {
 	if !spec.CapPLMR.On(d.caps.cap) && !spec.CapPHMR.On(d.caps.cap) {
 		return nil
 	}
-	d.write(spec.OffPMEN, 4, d.read(spec.OffPMEN, 4)&^spec.PmenEPM.Mask())
-	return d.poll("PMEN.PRS", func() bool { return !spec.PmenPRS.On(d.read(spec.OffPMEN, 4)) })
+	d.k.Write(spec.OffPMEN, 4, d.k.Read(spec.OffPMEN, 4)&^spec.PmenEPM.Mask())
+	return d.k.Poll("PMEN.PRS", func() bool { return !spec.PmenPRS.On(d.k.Read(spec.OffPMEN, 4)) })
 }
 
 // Shutdown turns translation, interrupt remapping and queue off and masks fault events.
 func (d *Driver) Shutdown() error {
-	defer d.enter().leave()
+	defer d.k.Enter().Leave()
 	if err := d.FlushLazy(); err != nil {
 		return err
 	}
 	if err := d.level("TE", spec.GcmdTE, false); err != nil {
 		return err
 	}
-	d.write(spec.OffFECTL, 4, spec.EventIM.Mask())
+	d.k.Write(spec.OffFECTL, 4, spec.EventIM.Mask())
 	d.stopPages()
 	if err := d.stopIRQ(); err != nil {
 		return err
@@ -198,24 +184,12 @@ func (d *Driver) Shutdown() error {
 	return nil
 }
 
-// alloc returns zeroed memory for a structure that hardware reads.
-func (d *Driver) alloc(lg2 uint8) (emu.PA, error) {
-	pa, err := d.pages.Alloc(lg2)
-	if err == nil {
-		d.flush(pa, 1<<max(lg2, emu.PageShift))
-	}
-	return pa, err
-}
-
-// flush writes structures back for a unit that does not snoop (ECAP.C=0).
-func (d *Driver) flush(pa emu.PA, n int) {
-	if !d.caps.coherent {
-		d.cpu.Flush(pa, n)
-	}
-}
-
 // Stats returns the counters.
-func (d *Driver) Stats() Stats { return d.stats }
+func (d *Driver) Stats() Stats {
+	s := d.count
+	s.Stats = d.k.Count
+	return s
+}
 
 // Scalable reports whether the unit runs in scalable mode.
 func (d *Driver) Scalable() bool { return d.scalable }
@@ -231,6 +205,3 @@ func (d *Driver) Queue() (base emu.PA, size, n int, ok bool) {
 	}
 	return d.queue.base, d.queue.size, d.queue.n, true
 }
-
-// SetOmit changes what Options.Omit set. Fault injection.
-func (d *Driver) SetOmit(o entry.Omit) { d.omit = o }

@@ -6,17 +6,13 @@ import (
 	"github.com/iommulab/iommulab/host"
 )
 
-// OnFault sets who is told of each fault record. fn runs in the interrupt handler and must not call the
-// driver.
-func (d *Driver) OnFault(fn func(host.FaultRecord)) { d.onFault = fn }
-
 // startFaults lets the unit report faults by an interrupt (11.4.7.2).
 func (d *Driver) startFaults() {
-	addr, data := d.cpu.OnIRQ(d.takeFaults)
-	d.write(spec.OffFEDATA, 4, uint64(data))
-	d.write(spec.OffFEADDR, 4, uint64(addr)&0xffff_ffff)
-	d.write(spec.OffFEUADDR, 4, uint64(addr)>>32)
-	d.write(spec.OffFECTL, 4, 0)
+	addr, data := d.k.CPU.OnIRQ(d.takeFaults)
+	d.k.Write(spec.OffFEDATA, 4, uint64(data))
+	d.k.Write(spec.OffFEADDR, 4, uint64(addr)&0xffff_ffff)
+	d.k.Write(spec.OffFEUADDR, 4, uint64(addr)>>32)
+	d.k.Write(spec.OffFECTL, 4, 0)
 }
 
 // takeFaults empties the recording registers: from FRI on, until one holds nothing or all have been
@@ -29,13 +25,13 @@ func (d *Driver) takeFaults() {
 	}
 	d.inFaults, d.faultsLeft = true, false
 	defer func() { d.inFaults = false }()
-	fsts := d.read(spec.OffFSTS, 4)
+	fsts := d.k.Read(spec.OffFSTS, 4)
 	if spec.FstsPFO.On(fsts) {
-		d.stats.LostFaults++
+		d.k.Count.LostFaults++
 	}
 	if !spec.FstsPPF.On(fsts) {
 		if spec.FstsPFO.On(fsts) {
-			d.write(spec.OffFSTS, 4, spec.FstsPFO.Mask())
+			d.k.Write(spec.OffFSTS, 4, spec.FstsPFO.Mask())
 		}
 		return
 	}
@@ -43,27 +39,27 @@ func (d *Driver) takeFaults() {
 	for n := range d.caps.faults {
 		i := (first + n) % d.caps.faults
 		at := d.caps.fro + uint32(i)*spec.FRCDSize
-		high := d.read(at+spec.FRCDStatus, 4)
+		high := d.k.Read(at+spec.FRCDStatus, 4)
 		rec := [2]uint64{0, high << 32}
 		if !spec.FrF.On(rec[1]) {
-			d.write(spec.OffFSTS, 4, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
+			d.k.Write(spec.OffFSTS, 4, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
 			return
 		}
-		rec[1] |= d.read(at+8, 4)
-		rec[0] = d.read(at, 8)
-		d.write(at+spec.FRCDStatus, 4, spec.FrF.Mask()>>32)
-		d.stats.Faults++
-		if d.onFault != nil {
-			d.onFault(faultRecord(rec))
+		rec[1] |= d.k.Read(at+8, 4)
+		rec[0] = d.k.Read(at, 8)
+		d.k.Write(at+spec.FRCDStatus, 4, spec.FrF.Mask()>>32)
+		d.k.Count.Faults++
+		if d.k.OnFault != nil {
+			d.k.OnFault(faultRecord(rec))
 		}
 	}
-	d.write(spec.OffFSTS, 4, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
+	d.k.Write(spec.OffFSTS, 4, spec.FstsPFO.Mask()|spec.FstsPPF.Mask())
 	// As long as a record stands the unit does not interrupt again.
-	d.faultsLeft = spec.FstsPPF.On(d.read(spec.OffFSTS, 4))
+	d.faultsLeft = spec.FstsPPF.On(d.k.Read(spec.OffFSTS, 4))
 }
 
-// restOfFaults takes what an interrupt has left. Operations do it where they do not hold anybody up.
-func (d *Driver) restOfFaults() {
+// Rest takes what an interrupt has left. Operations do it where they do not hold anybody up.
+func (d arch) Rest() {
 	if d.faultsLeft {
 		d.takeFaults()
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // omitWait reports whether waits are left out.
-func (d *Driver) omitWait() bool { return d.omit.Has(entry.OmitWait) }
+func (d *Driver) omitWait() bool { return d.k.Omit.Has(entry.OmitWait) }
 
 // invalidate gives ops, in order, to hardware and waits. It is the only way to the caches.
 //
@@ -17,11 +17,11 @@ func (d *Driver) omitWait() bool { return d.omit.Has(entry.OmitWait) }
 func (d *Driver) invalidate(how entry.Batching, ops ...op) error {
 	kept := make([]op, 0, len(ops))
 	for _, o := range ops {
-		if d.omit&o.omit() == 0 {
+		if d.k.Omit&o.omit() == 0 {
 			kept = append(kept, o)
 		}
 	}
-	d.stats.Invalidations += uint64(len(kept))
+	d.k.Count.Invalidations += uint64(len(kept))
 	size := maxBatch
 	if how == entry.WaitEach {
 		size = 1
@@ -58,14 +58,14 @@ func (d *Driver) carry(ops []op) error {
 
 // command64 carries out one invalidation by CCMD or by IVA and IOTLB (11.4.6).
 func (d *Driver) command64(o *op) error {
-	d.stats.Waits++
+	d.k.Count.Waits++
 	switch o.typ {
 	case spec.DescContext:
-		d.write(spec.OffCCMD, 8, spec.CcmdICC.Mask()|spec.CcmdCIRG.Put(o.gran)|
+		d.k.Write(spec.OffCCMD, 8, spec.CcmdICC.Mask()|spec.CcmdCIRG.Put(o.gran)|
 			spec.CcmdSID.Put(uint64(o.sid))|spec.CcmdDID.Put(uint64(o.did)))
 		var v uint64
-		err := d.poll("CCMD.ICC", func() bool {
-			v = d.read(spec.OffCCMD, 8)
+		err := d.k.Poll("CCMD.ICC", func() bool {
+			v = d.k.Read(spec.OffCCMD, 8)
 			return !spec.CcmdICC.On(v)
 		})
 		if err == nil && spec.CcmdCAIG.Of(v) == 0 {
@@ -80,14 +80,14 @@ func (d *Driver) command64(o *op) error {
 
 func (d *Driver) iotlbRegister(o *op) error {
 	if o.gran == spec.GranPage {
-		d.write(d.caps.iro+spec.OffIVA, 8, o.addr&spec.IvaADDR.Mask()|spec.IvaIH.PutBool(o.ih)|spec.IvaAM.Put(uint64(o.am)))
+		d.k.Write(d.caps.iro+spec.OffIVA, 8, o.addr&spec.IvaADDR.Mask()|spec.IvaIH.PutBool(o.ih)|spec.IvaAM.Put(uint64(o.am)))
 	}
 	off := d.caps.iro + spec.OffIOTLB
-	d.write(off, 8, spec.IotlbIVT.Mask()|spec.IotlbIIRG.Put(o.gran)|spec.IotlbDID.Put(uint64(o.did))|
+	d.k.Write(off, 8, spec.IotlbIVT.Mask()|spec.IotlbIIRG.Put(o.gran)|spec.IotlbDID.Put(uint64(o.did))|
 		spec.IotlbDW.PutBool(d.caps.dwd)|spec.IotlbDR.PutBool(d.caps.drd))
 	var v uint64
-	err := d.poll("IOTLB.IVT", func() bool {
-		v = d.read(off, 8)
+	err := d.k.Poll("IOTLB.IVT", func() bool {
+		v = d.k.Read(off, 8)
 		return !spec.IotlbIVT.On(v)
 	})
 	if err != nil || spec.IotlbIAIG.Of(v) != 0 {

@@ -221,8 +221,7 @@ func TestVTDQuirk46_TwoStepsWithAPASIDCacheInvalidationBetween(t *testing.T) {
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64}))
 	require.NoError(t, r.d.Attach(dev, 5, r.mapped(0x10000, target)))
 	at, second := r.d.EntryAt(dev, 5)
-	v := r.d.devices[dev]
-	tgt, err := r.d.target(v, 5, false)
+	tgt, err := arch{r.d}.Target(r.d.k.Devices[dev], 5, nil, false)
 	require.NoError(t, err)
 	require.Equal(t, at, tgt.At)
 	require.Equal(t, r.d.formatPASID, r.d.EntryFormat())

@@ -7,6 +7,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -14,8 +15,7 @@ import (
 type irqTable struct {
 	base     emu.PA
 	extended bool // destinations of 32 bits (IRTA.EIME)
-	used     []bool
-	low      int // no free entry is below
+	slots    driver.Slots
 	blocks   map[host.IRQ]*irqBlock
 }
 
@@ -30,7 +30,7 @@ var _ host.IRQRemapper = (*Driver)(nil)
 
 // makeIRQTable makes the table, with the entries of an earlier system that is taken over.
 func (d *Driver) makeIRQTable() error {
-	left := d.heritage != nil && spec.GstsIRES.On(d.read(spec.OffGSTS, 4))
+	left := d.k.Heritage != nil && spec.GstsIRES.On(d.k.Read(spec.OffGSTS, 4))
 	n := d.opt.IRQEntries
 	switch {
 	case left && !d.opt.IRQ:
@@ -47,10 +47,10 @@ func (d *Driver) makeIRQTable() error {
 	}
 	t := &irqTable{
 		extended: d.caps.has(spec.EcapEIM) && !d.opt.XAPIC,
-		used:     make([]bool, n), blocks: make(map[host.IRQ]*irqBlock),
+		slots:    driver.NewSlots(n), blocks: make(map[host.IRQ]*irqBlock),
 	}
 	var err error
-	if t.base, err = d.alloc(uint8(bits.Len(uint(n*spec.IRTESize - 1)))); err != nil {
+	if t.base, err = d.k.Alloc(uint8(bits.Len(uint(n*spec.IRTESize - 1)))); err != nil {
 		return err
 	}
 	if left {
@@ -69,8 +69,8 @@ func (d *Driver) startIRQ() error {
 	if t == nil {
 		return nil
 	}
-	size := uint64(bits.Len(uint(len(t.used)))) - 2
-	d.write(spec.OffIRTA, 8, uint64(t.base)|spec.IrtaEIME.PutBool(t.extended)|spec.IrtaS.Put(size))
+	size := uint64(bits.Len(uint(t.slots.Len()))) - 2
+	d.k.Write(spec.OffIRTA, 8, uint64(t.base)|spec.IrtaEIME.PutBool(t.extended)|spec.IrtaS.Put(size))
 	if err := d.command("SIRTP", spec.GcmdSIRTP, true, spec.GstsIRTPS.On); err != nil {
 		return err
 	}
@@ -99,9 +99,9 @@ func (d *Driver) stopIRQ() error {
 
 // MapIRQ takes a block of entries.
 func (d *Driver) MapIRQ(sid emu.SourceID, to ...host.Message) (host.IRQ, host.Message, error) {
-	defer d.enter().leave()
+	defer d.k.Enter().Leave()
 	fail := func(err error) (host.IRQ, host.Message, error) {
-		return 0, host.Message{}, fmt.Errorf("vtd: interrupts of %s: %w", name(sid, emu.NoPASID), err)
+		return 0, host.Message{}, fmt.Errorf("vtd: interrupts of %s: %w", driver.Label(sid, emu.NoPASID), err)
 	}
 	n := len(to)
 	switch {
@@ -120,7 +120,7 @@ func (d *Driver) MapIRQ(sid emu.SourceID, to ...host.Message) (host.IRQ, host.Me
 			return fail(err)
 		}
 	}
-	first, ok := d.irq.take(n)
+	first, ok := d.irq.slots.Take(n)
 	if !ok {
 		return fail(fmt.Errorf("block of %d: %w", n, host.ErrNoIRQ))
 	}
@@ -138,7 +138,7 @@ func (d *Driver) MapIRQ(sid emu.SourceID, to ...host.Message) (host.IRQ, host.Me
 
 // MoveIRQ rewrites a live entry in one store. It claims one that an earlier system has left.
 func (d *Driver) MoveIRQ(q host.IRQ, i int, to host.Message) error {
-	defer d.enter().leave()
+	defer d.k.Enter().Leave()
 	b, err := d.block(q, i)
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (d *Driver) MoveIRQ(q host.IRQ, i int, to host.Message) error {
 // Errors: host.ErrIRQ, host.ErrUnsupported (the unit cannot post; the descriptor is not aligned to 64
 // bytes or beyond the host address width), host.ErrTimeout.
 func (d *Driver) PostIRQ(q host.IRQ, i int, descriptor emu.PA, vector uint8, urgent bool) error {
-	defer d.enter().leave()
+	defer d.k.Enter().Leave()
 	b, err := d.block(q, i)
 	if err != nil {
 		return err
@@ -189,7 +189,7 @@ func (d *Driver) Notification(to host.Message) (uint64, error) {
 
 // UnmapIRQ clears entries. They are given back when no cache can hold them any more.
 func (d *Driver) UnmapIRQ(q host.IRQ) error {
-	defer d.enter().leave()
+	defer d.k.Enter().Leave()
 	b, err := d.block(q, 0)
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (d *Driver) UnmapIRQ(q host.IRQ) error {
 		return err
 	}
 	delete(d.irq.blocks, q)
-	d.irq.put(int(q), b.n)
+	d.irq.slots.Put(int(q), b.n)
 	return nil
 }
 
@@ -211,7 +211,7 @@ func (d *Driver) IRQTable() (base emu.PA, n int, ok bool) {
 	if d.irq == nil {
 		return 0, 0, false
 	}
-	return d.irq.base, len(d.irq.used), true
+	return d.irq.base, d.irq.slots.Len(), true
 }
 
 func (d *Driver) block(q host.IRQ, i int) (*irqBlock, error) {
@@ -226,9 +226,9 @@ func (d *Driver) block(q host.IRQ, i int) (*irqBlock, error) {
 // putIRTE writes an entry in one store of 16 bytes: hardware reads it in one piece.
 func (d *Driver) putIRTE(index int, e irte) {
 	at := d.irq.base + emu.PA(index)*spec.IRTESize
-	d.cpu.Fence()
-	d.cpu.Store128(at, e[0], e[1])
-	d.flush(at, spec.IRTESize)
+	d.k.CPU.Fence()
+	d.k.CPU.Store128(at, e[0], e[1])
+	d.k.Flush(at, spec.IRTESize)
 }
 
 // dropIRTEs makes hardware forget n entries, a power of two, from index on. When it returns, the
@@ -243,33 +243,4 @@ func (d *Driver) dropIRTEs(index, n int) error {
 		ops[i] = interruptEntries(index+i, 0)
 	}
 	return d.invalidate(entry.OneWait, ops...)
-}
-
-// take returns the lowest free block of n entries, aligned to n.
-func (t *irqTable) take(n int) (first int, ok bool) {
-	for ; t.low < len(t.used) && t.used[t.low]; t.low++ {
-	}
-	for first = t.low &^ (n - 1); first+n <= len(t.used); first += n {
-		free := true
-		for i := first; i < first+n && free; i++ {
-			free = !t.used[i]
-		}
-		if free {
-			t.mark(first, n, true)
-			return first, true
-		}
-	}
-	return 0, false
-}
-
-// put takes a block back.
-func (t *irqTable) put(first, n int) {
-	t.mark(first, n, false)
-	t.low = min(t.low, first)
-}
-
-func (t *irqTable) mark(first, n int, used bool) {
-	for i := first; i < first+n; i++ {
-		t.used[i] = used
-	}
 }

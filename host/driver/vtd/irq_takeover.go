@@ -13,7 +13,7 @@ import (
 // copyIRTEs copies the interrupt entries of an earlier system: devices go on sending the messages that
 // they were given. Each becomes a block of its own, named by its index.
 func (d *Driver) copyIRTEs(t *irqTable) error {
-	irta := d.read(spec.OffIRTA, 8)
+	irta := d.k.Read(spec.OffIRTA, 8)
 	fail := func(what string, v int) error {
 		return fmt.Errorf("vtd: unit %d: interrupt table: %s %d: %w", d.opt.Unit, what, v, ErrTakeOver)
 	}
@@ -26,19 +26,19 @@ func (d *Driver) copyIRTEs(t *irqTable) error {
 	const who = uint64(0xfffff) // SID, SQ, SVT
 	for i := range 2 << spec.IrtaS.Of(irta) {
 		at := from + emu.PA(i)*spec.IRTESize
-		e := irte{d.cpu.Load64(at), d.cpu.Load64(at + 8)}
+		e := irte{d.k.CPU.Load64(at), d.k.CPU.Load64(at + 8)}
 		if !spec.IrteP.On(e[0]) {
 			continue
 		}
-		if i >= len(t.used) {
+		if i >= t.slots.Len() {
 			return fail("has an entry", i)
 		}
-		d.cpu.Store128(t.base+emu.PA(i)*spec.IRTESize, e[0], e[1])
-		t.used[i] = true
+		d.k.CPU.Store128(t.base+emu.PA(i)*spec.IRTESize, e[0], e[1])
+		t.slots.Mark(i, 1)
 		t.blocks[host.IRQ(i)] = &irqBlock{source: e[1] & who, n: 1, inherited: true}
 	}
-	d.flush(t.base, len(t.used)*spec.IRTESize)
-	d.cpu.Fence()
+	d.k.Flush(t.base, t.slots.Len()*spec.IRTESize)
+	d.k.CPU.Fence()
 	return nil
 }
 
@@ -57,8 +57,8 @@ func (d *Driver) InheritedIRQs() []host.IRQ {
 	return list
 }
 
-// dropInheritedIRQs clears what nobody has claimed.
-func (d *Driver) dropInheritedIRQs() error {
+// BlockInterrupts clears what nobody has claimed.
+func (d arch) BlockInterrupts() error {
 	list := d.InheritedIRQs()
 	if len(list) == 0 {
 		return nil
@@ -71,7 +71,7 @@ func (d *Driver) dropInheritedIRQs() error {
 	}
 	for _, q := range list {
 		delete(d.irq.blocks, q)
-		d.irq.put(int(q), 1)
+		d.irq.slots.Put(int(q), 1)
 	}
 	return nil
 }

@@ -320,10 +320,7 @@ func TestIRQ_EntriesAreGivenOutLowestFirstAndAligned(t *testing.T) {
 func TestIRQ_LastEntryOfTheLargestTable(t *testing.T) {
 	r := machine(t).up(Options{IRQ: true})
 	to, n := r.handler()
-	r.d.irq.low = 0xffff
-	for i := range 0xffff {
-		r.d.irq.used[i] = true
-	}
+	r.d.irq.slots.Mark(0, 0xffff)
 	_, m, err := r.d.MapIRQ(dev, to)
 	require.NoError(t, err)
 	require.Equal(t, emu.PA(0xfeef_fffc), m.Addr)

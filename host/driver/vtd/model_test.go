@@ -9,6 +9,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	hwdev "github.com/iommulab/iommulab/emu/device"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/host/guest"
 )
@@ -161,7 +162,7 @@ func (m *model) write(a attachment, iova emu.IOVA) {
 
 // track turns dirty tracking on or off, or reads what was written.
 func (m *model) track(t *rapid.T, d *modelDomain) {
-	if m2, ok := d.Domain.(*domain); !ok || !m2.canTrack() {
+	if m2, ok := d.Domain.(*driver.Domain); !ok || !(arch{m.d}).CanTrack(m2) {
 		return
 	}
 	switch {

@@ -4,6 +4,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -167,15 +168,15 @@ func waitDesc(status emu.PA, data uint32) desc {
 }
 
 // responseDesc makes the answer to a page request group.
-func responseDesc(k groupKey, r host.PageResponse) desc {
+func responseDesc(k driver.GroupKey, r host.PageResponse) desc {
 	w := make([]uint64, 2)
 	w[0] = spec.PutDescType(spec.DescPageGroup)
-	spec.PgRID.Set(w, uint64(k.sid))
+	spec.PgRID.Set(w, uint64(k.SID))
 	spec.PgRC.Set(w, uint64(r))
-	spec.PgPRGI.Set(w, uint64(k.index))
-	if k.pasid != emu.NoPASID {
+	spec.PgPRGI.Set(w, uint64(k.Index))
+	if k.PASID != emu.NoPASID {
 		w[0] |= spec.PgPP.Mask()
-		spec.PgPASID.Set(w, uint64(k.pasid))
+		spec.PgPASID.Set(w, uint64(k.PASID))
 	}
 	return desc(w)
 }

@@ -79,28 +79,6 @@ func TestBlock_WidensToAnAlignedPowerOfTwo(t *testing.T) {
 	}
 }
 
-func TestIDs_LowestFreeFirstAndReserved(t *testing.T) {
-	var s ids
-	s.init(16)
-	for want := uint32(didFirst); want < 16; want++ {
-		id, err := s.take(0)
-		require.NoError(t, err)
-		require.Equal(t, want, id)
-	}
-	_, err := s.take(0)
-	require.Error(t, err)
-	s.put(7)
-	s.put(5)
-	id, err := s.take(0)
-	require.NoError(t, err)
-	require.Equal(t, uint32(5), id)
-	_, err = s.take(5)
-	require.Error(t, err)
-	id, err = s.take(7)
-	require.NoError(t, err)
-	require.Equal(t, uint32(7), id)
-}
-
 func TestCaps_FirstWidth(t *testing.T) {
 	for _, x := range []struct {
 		five         uint64

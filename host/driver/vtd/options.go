@@ -6,6 +6,7 @@ import (
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -53,24 +54,23 @@ type Options struct {
 }
 
 func (o *Options) setDefaults() {
-	setDefault(&o.HAW, 52)
-	setDefault(&o.Timeout, 100_000_000)
-	setDefault(&o.LazyEntries, 256)
-	setDefault(&o.LazyCycles, 30_000_000)
-	setDefault(&o.Retries, 3)
-	setDefault(&o.IRQEntries, spec.MaxIRTEs)
-	setDefault(&o.Owner, uint32(o.Unit+1)<<24)
+	driver.SetDefault(&o.HAW, 52)
+	driver.SetDefault(&o.Retries, 3)
+	driver.SetDefault(&o.IRQEntries, spec.MaxIRTEs)
 }
 
-func setDefault[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
+// settings are those for the part that all drivers have in common.
+func (o *Options) settings() driver.Settings {
+	return driver.Settings{
+		Name: "vtd", Unit: o.Unit, Timeout: o.Timeout, LazyEntries: o.LazyEntries, LazyCycles: o.LazyCycles, Owner: o.Owner,
 	}
 }
 
-// ErrNoUnit: there is nothing at the registers.
-var ErrNoUnit = errors.New("no remapping unit answers")
+// What New returns of package driver.
+var (
+	ErrNoUnit   = driver.ErrNoUnit   // there is nothing at the registers
+	ErrTakeOver = driver.ErrTakeOver // Options.TakeOver, but the tables in force do not allow it
+)
 
 // ErrDescriptor is what a QueueError wraps.
 var ErrDescriptor = errors.New("invalidation descriptor refused")
@@ -114,20 +114,9 @@ func (e *DeviceTimeout) Unwrap() []error { return []error{ErrDeviceTLB, e.base} 
 
 // Stats counts what the driver did since New.
 type Stats struct {
-	Stores        uint64 // to memory: structures, tables, descriptors, status words
-	RegReads      uint64
-	RegWrites     uint64
-	Invalidations uint64 // requests given to hardware, in descriptors or registers
+	driver.Stats
 	Descriptors   uint64 // written to the queue, waits and fences included
-	Waits         uint64 // completions waited for
 	WriteBuffer   uint64 // write-buffer flushes
-	LazyFlushes   uint64 // times that collected ranges were flushed
-	ForcedFlushes uint64 // those because an address was to be mapped again
 	QueueErrors   uint64 // descriptors that hardware refused
 	DeviceRetries uint64 // submissions repeated after a device-TLB time-out
-	Faults        uint64 // records taken out of the unit
-	LostFaults    uint64 // times that the unit reported an overflow
-	PageRequests  uint64 // read from the queue
-	PageGroups    uint64 // complete ones, handed on or refused
-	PageOverflows uint64 // times that the page-request queue overflowed
 }

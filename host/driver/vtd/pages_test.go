@@ -192,7 +192,7 @@ func TestPages_ForNobodyAreRefused(t *testing.T) {
 	other := p.endpoint(p.bus, 0x300)
 	require.NoError(t, p.d.Probe(0x300, host.DeviceSpec{ATS: true, PRI: true}))
 	require.NoError(t, p.d.Attach(0x300, emu.NoPASID, p.dom))
-	delete(p.d.devices, 0x300)
+	delete(p.d.k.Devices, 0x300)
 	_, end := other.access(emu.NoPASID, 0x10000, emu.Read)
 	require.Equal(t, hwdev.EndInvalid, end)
 	require.Empty(t, p.got)
@@ -205,7 +205,7 @@ func TestPages_StopMarkersAndUnknownEntriesAreSkipped(t *testing.T) {
 	p.cpu.Translate(&emu.Request{Addr: 0x1000, Source: dev, PASID: 5, Type: emu.PageRequest, Data: emu.MakePRG(0, true)}, &res)
 	require.Equal(t, emu.OK, res.Status)
 	p.d.takePage([4]uint64{2 | uint64(dev)<<16, 4})
-	require.Empty(t, p.d.prq.ready)
+	require.Zero(t, p.d.k.Groups.Pending())
 	p.dev.reaches(5, 0x10000, target)
 	require.Len(t, p.got, 1)
 }
@@ -213,16 +213,16 @@ func TestPages_StopMarkersAndUnknownEntriesAreSkipped(t *testing.T) {
 func TestPages_WhatIsNeverEndedIsBounded(t *testing.T) {
 	p := newPager(t)
 	var res emu.Result
-	for i := range 3 * maxPartial {
+	const most = 3 * 4096
+	for i := range 2 * most {
 		p.cpu.Translate(&emu.Request{Addr: emu.IOVA(i) << 12, Source: dev, PASID: emu.PASID(5), Access: emu.Read, Type: emu.PageRequest,
 			Data: emu.MakePRG(uint16(i%3), false)}, &res)
 	}
-	require.Len(t, p.d.prq.partial, 3)
-	for _, g := range p.d.prq.partial {
-		require.Less(t, len(g.Requests), maxPartial)
-	}
+	n := p.d.k.Groups.Pending()
+	require.Equal(t, 3, n.Begun)
+	require.Less(t, n.Requests, most)
 	require.NoError(t, p.d.Detach(dev, 5))
-	require.Empty(t, p.d.prq.partial)
+	require.Zero(t, p.d.k.Groups.Pending())
 }
 
 // An interrupt in the middle of an operation: nobody is told before it has ended.
@@ -251,7 +251,7 @@ func TestPages_NobodyIsToldInTheMiddleOfAnOperation(t *testing.T) {
 			inside := 0
 			serve := p.serve
 			p.d.OnPageRequest(func(g host.PageGroup) {
-				require.Zero(t, p.d.busy)
+				require.True(t, p.d.k.Idle())
 				serve(g)
 			})
 			p.cpu.hook = func(uint32) {
@@ -301,7 +301,7 @@ func TestPages_OverflowIsOvercome(t *testing.T) {
 	require.Equal(t, hwdev.EndOK, p.dev.end)
 	require.EqualValues(t, 1, p.d.Stats().PageOverflows)
 	require.Zero(t, p.prs())
-	require.Empty(t, p.d.prq.partial, "what had begun is forgotten: its last may have been dropped")
+	require.Zero(t, p.d.k.Groups.Pending().Begun, "what had begun is forgotten: its last may have been dropped")
 }
 
 // What the handler does, and what happens if something comes in between.

@@ -36,28 +36,28 @@ func (d *Driver) startQueue() error {
 	if d.scalable {
 		q.size, q.lg2 = spec.DescSize256, 13
 	}
-	if spec.GstsQIES.On(d.read(spec.OffGSTS, 4)) {
+	if spec.GstsQIES.On(d.k.Read(spec.OffGSTS, 4)) {
 		if err := d.stopQueue(); err != nil {
 			return err
 		}
 	}
 	var err error
-	if q.base, err = d.alloc(q.lg2); err != nil {
+	if q.base, err = d.k.Alloc(q.lg2); err != nil {
 		return err
 	}
-	if q.status, err = d.alloc(emu.PageShift); err != nil {
+	if q.status, err = d.k.Alloc(emu.PageShift); err != nil {
 		return err
 	}
-	d.write(spec.OffIQT, 8, 0)
-	d.write(spec.OffIQA, 8, uint64(q.base)|spec.IqaDW.PutBool(d.scalable)|spec.IqaQS.Put(uint64(q.lg2-12)))
+	d.k.Write(spec.OffIQT, 8, 0)
+	d.k.Write(spec.OffIQA, 8, uint64(q.base)|spec.IqaDW.PutBool(d.scalable)|spec.IqaQS.Put(uint64(q.lg2-12)))
 	d.queue = q
 	return d.level("QIE", spec.GcmdQIE, true)
 }
 
 // stopQueue waits for the queue to run empty and turns it off (6.5.2).
 func (d *Driver) stopQueue() error {
-	err := d.poll("queue to run empty", func() bool {
-		return d.read(spec.OffIQH, 8)&spec.IqhQH.Mask() == d.read(spec.OffIQT, 8)&spec.IqtQT.Mask()
+	err := d.k.Poll("queue to run empty", func() bool {
+		return d.k.Read(spec.OffIQH, 8)&spec.IqhQH.Mask() == d.k.Read(spec.OffIQT, 8)&spec.IqtQT.Mask()
 	})
 	if err != nil && !errors.Is(err, host.ErrTimeout) {
 		return err
@@ -67,28 +67,28 @@ func (d *Driver) stopQueue() error {
 
 // head is the index of the descriptor that hardware fetches next.
 func (q *queue) head() int {
-	return int(q.d.read(spec.OffIQH, 8)&spec.IqhQH.Mask()) / q.size % q.n
+	return int(q.d.k.Read(spec.OffIQH, 8)&spec.IqhQH.Mask()) / q.size % q.n
 }
 
 // put writes a descriptor at index i.
 func (q *queue) put(i int, w desc) {
-	q.d.stats.Descriptors++
+	q.d.count.Descriptors++
 	pa := q.base + emu.PA(i*q.size)
-	q.d.cpu.Store128(pa, w[0], w[1])
+	q.d.k.CPU.Store128(pa, w[0], w[1])
 	if q.size == spec.DescSize256 {
-		q.d.cpu.Store128(pa+16, 0, 0)
+		q.d.k.CPU.Store128(pa+16, 0, 0)
 	}
 }
 
 // get reads the descriptor at index i.
 func (q *queue) get(i int) desc {
 	pa := q.base + emu.PA(i*q.size)
-	return desc{q.d.cpu.Load64(pa), q.d.cpu.Load64(pa + 8)}
+	return desc{q.d.k.CPU.Load64(pa), q.d.k.CPU.Load64(pa + 8)}
 }
 
 // room waits until n descriptors fit. It returns at once unless waits are left out.
 func (q *queue) room(n int) error {
-	return q.d.poll("room in the queue", func() bool {
+	return q.d.k.Poll("room in the queue", func() bool {
 		return q.n-1-(q.tail-q.head()+q.n)%q.n >= n
 	})
 }
@@ -102,11 +102,11 @@ func (q *queue) submit(list []desc, wait bool) error {
 		if !errors.Is(err, errAgain) {
 			return err
 		}
-		sid := emu.SourceID(spec.IqercdITESID.Of(q.d.read(spec.OffIQERCD, 8)))
+		sid := emu.SourceID(spec.IqercdITESID.Of(q.d.k.Read(spec.OffIQERCD, 8)))
 		if try > q.d.opt.Retries {
 			return &DeviceTimeout{Source: sid, Tries: try, base: host.ErrTimeout}
 		}
-		q.d.stats.DeviceRetries++
+		q.d.count.DeviceRetries++
 	}
 }
 
@@ -141,16 +141,16 @@ func (q *queue) once(list []desc, wait bool) error {
 		s.status = q.status + emu.PA(at*8)
 		s.wait = waitDesc(s.status, s.data)
 		s.wait[0] |= q.extra
-		d.cpu.Store64(s.status, uint64(^s.data))
+		d.k.CPU.Store64(s.status, uint64(^s.data))
 		q.put(at, s.wait)
 	}
 	q.tail = (first + n) % q.n
-	d.cpu.Fence()
-	d.write(spec.OffIQT, 8, uint64(q.tail*q.size))
+	d.k.CPU.Fence()
+	d.k.Write(spec.OffIQT, 8, uint64(q.tail*q.size))
 	if !wait {
 		return nil
 	}
-	d.stats.Waits++
+	d.k.Count.Waits++
 	return s.complete()
 }
 
@@ -165,7 +165,7 @@ type submission struct {
 }
 
 // done reports whether the wait has been answered.
-func (s *submission) done() bool { return uint32(s.q.d.cpu.Load64(s.status)) == s.data }
+func (s *submission) done() bool { return uint32(s.q.d.k.CPU.Load64(s.status)) == s.data }
 
 const queueFaults = 1<<4 | 1<<5 | 1<<6 // IQE, ICE, ITE
 
@@ -174,11 +174,11 @@ func (s *submission) complete() error {
 	d := s.q.d
 	for {
 		var fsts uint64
-		err := d.poll("invalidation wait", func() bool {
+		err := d.k.Poll("invalidation wait", func() bool {
 			if s.done() {
 				return true
 			}
-			fsts = d.read(spec.OffFSTS, 4) & queueFaults
+			fsts = d.k.Read(spec.OffFSTS, 4) & queueFaults
 			return fsts != 0
 		})
 		switch {
@@ -206,13 +206,13 @@ func (s *submission) fault(fsts uint64) error {
 		return s.stopped()
 	case spec.FstsITE.On(fsts):
 		// All waits that were pending are dead: everything has to be given again.
-		d.write(spec.OffFSTS, 4, spec.FstsITE.Mask()|fsts&spec.FstsICE.Mask())
+		d.k.Write(spec.OffFSTS, 4, spec.FstsITE.Mask()|fsts&spec.FstsICE.Mask())
 		if s.done() {
 			return nil
 		}
 		return errAgain
 	}
-	d.write(spec.OffFSTS, 4, spec.FstsICE.Mask())
+	d.k.Write(spec.OffFSTS, 4, spec.FstsICE.Mask())
 	return nil
 }
 
@@ -220,11 +220,11 @@ func (s *submission) fault(fsts uint64) error {
 // go on.
 func (s *submission) stopped() error {
 	d, q := s.q.d, s.q
-	d.stats.QueueErrors++
+	d.count.QueueErrors++
 	head := q.head()
 	bad := &QueueError{
 		Index: (head - s.first + q.n) % q.n,
-		IQEI:  uint8(spec.IqercdIQEI.Of(d.read(spec.OffIQERCD, 8))),
+		IQEI:  uint8(spec.IqercdIQEI.Of(d.k.Read(spec.OffIQERCD, 8))),
 		Desc:  q.get(head),
 	}
 	if bad.Index >= s.n || bad.Desc == s.wait {
@@ -234,7 +234,7 @@ func (s *submission) stopped() error {
 		s.refused = bad
 	}
 	q.put(head, s.wait)
-	d.cpu.Fence()
-	d.write(spec.OffFSTS, 4, spec.FstsIQE.Mask())
+	d.k.CPU.Fence()
+	d.k.Write(spec.OffFSTS, 4, spec.FstsIQE.Mask())
 	return nil
 }

@@ -3,94 +3,77 @@ package vtd
 import (
 	"fmt"
 
-	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/pagetable"
 )
 
-// checkPaging checks what is asked of a paging domain and returns what makes its table, once it has an id.
-func (m *domain) checkPaging() (build func() error, err error) {
-	c := &m.d.caps
-	width, what := c.width, "second"
-	switch m.spec.Stage {
-	case host.StageFirst:
-		m.first = true
-	case host.StageAny:
-		m.first = !c.second
+// Domain checks what is asked of a domain. Identity needs ECAP.PT, a stage its ECAP.SSTS or FSTS in
+// scalable mode, a nested domain ECAP.NEST.
+func (d arch) Domain(m *driver.Domain) (build func() error, err error) {
+	if m.Spec.Snoop && !d.caps.has(spec.EcapSC) && m.Kind() != host.DomainIdentity {
+		return nil, fmt.Errorf("vtd: forced snooping: %w", host.ErrUnsupported)
 	}
-	if m.first {
+	switch m.Kind() {
+	case host.DomainIdentity:
+		if !d.caps.has(spec.EcapPT) {
+			return nil, fmt.Errorf("vtd: pass-through: %w", host.ErrUnsupported)
+		}
+		m.SetID(didIdentity)
+		return nil, nil
+	case host.DomainNested:
+		return d.checkNested(m)
+	}
+	return d.checkPaging(m)
+}
+
+// checkPaging checks what is asked of a paging domain and returns what makes its table, once it has an id.
+func (d *Driver) checkPaging(m *driver.Domain) (build func() error, err error) {
+	c := &d.caps
+	width, what := c.width, "second"
+	m.First = m.Spec.Stage == host.StageFirst || m.Spec.Stage == host.StageAny && !c.second
+	if m.First {
 		width, what = c.firstWidth, "first"
 	}
-	if m.first && !c.first || !m.first && !c.second {
+	if m.First && !c.first || !m.First && !c.second {
 		return nil, fmt.Errorf("vtd: %s-stage translation: %w", what, host.ErrUnsupported)
 	}
-	levels, bits, ok := width(m.spec.Width)
+	levels, bits, ok := width(m.Spec.Width)
 	if !ok {
-		return nil, fmt.Errorf("vtd: %d address bits in the %s stage: %w", m.spec.Width, what, host.ErrUnsupported)
+		return nil, fmt.Errorf("vtd: %d address bits in the %s stage: %w", m.Spec.Width, what, host.ErrUnsupported)
 	}
-	if m.dirty = m.spec.Dirty; m.dirty && !m.canTrack() {
-		return nil, fmt.Errorf("vtd: dirty tracking in the %s stage: %w", what, host.ErrUnsupported)
-	}
-	return func() (err error) {
-		m.pages = m.d.frames.For(m.d.opt.Owner + m.id)
-		m.table, err = m.openTable(levels, bits)
-		return err
-	}, nil
-}
-
-// openTable makes or adopts the table of m.
-func (m *domain) openTable(levels, bits uint8) (*pagetable.Table, error) {
-	c := &m.d.caps
-	cfg := &m.config
-	*cfg = pagetable.Config{Levels: levels, VABits: bits, Incoherent: !c.tablesCoherent}
-	var f pagetable.Format
-	if m.first {
-		f = m.firstFormat()
-	} else {
-		f = m.secondFormat()
-		if m.spec.Snoop {
-			cfg.Attr = pagetable.VTDSSSnoop
+	if l := m.Spec.Levels; m.Spec.Root != 0 && l != 0 && l != levels {
+		levels, bits = l, min(12+9*l, uint8(spec.CapMGAW.Of(c.cap))+1)
+		if m.First {
+			bits = min(12+9*l-1, bits)
 		}
 	}
-	if m.spec.Root == 0 {
-		return pagetable.New(f, m.d.tables, m.source(), *cfg)
+	cfg := pagetable.Config{Levels: levels, VABits: bits, Incoherent: !d.k.Tables.Coherent}
+	if m.Spec.Snoop && !m.First {
+		cfg.Attr = pagetable.VTDSSSnoop
 	}
-	if l := m.spec.Levels; l != 0 && l != levels {
-		cfg.Levels, cfg.VABits = l, min(12+9*l, uint8(spec.CapMGAW.Of(c.cap))+1)
-		if m.first {
-			cfg.VABits = min(12+9*l-1, cfg.VABits)
-		}
-	}
-	return pagetable.Open(f, m.d.tables, m.source(), m.spec.Root, *cfg)
+	return func() error { return m.OpenTable(cfg) }, nil
 }
 
-// adopted frees pages of a table that was found in memory. Those that the allocator does not know, or
-// not as pages of their own, are an earlier system's and stay.
-type adopted struct {
-	*host.OwnedFrames
-	frames *host.Frames
+// Format is that of the stage.
+func (d arch) Format(m *driver.Domain) pagetable.Format {
+	if m.First {
+		return d.firstFormat(m.Dirty)
+	}
+	return d.secondFormat(d.CanTrack(m))
 }
 
-// source is where the table's pages come from and go to.
-func (m *domain) source() pagetable.Pages {
-	if m.spec.Root != 0 {
-		return adopted{m.pages, m.d.frames}
-	}
-	return m.pages
-}
-
-// Free takes a page back.
-func (p adopted) Free(pa emu.PA, lg2 uint8) {
-	if b, ok := p.frames.BlockAt(pa); ok && b.Lg2 == max(lg2, emu.PageShift) {
-		p.OwnedFrames.Free(pa, lg2)
-	}
+// CanTrack: hardware writes flags by atomic operations, which it cannot where it does not snoop (90h,
+// 7Ch).
+func (d arch) CanTrack(m *driver.Domain) bool {
+	return d.scalable && d.k.Tables.Coherent && (m.First || d.caps.has(spec.EcapSSADS))
 }
 
 // secondFormat is what second-stage entries of this unit look like (9.8).
-func (m *domain) secondFormat() pagetable.Format {
-	c := &m.d.caps
-	f := pagetable.VTDSS{HAW: m.d.opt.HAW, Snoop: c.has(spec.EcapSC), Dirty: m.canTrack()}
+func (d *Driver) secondFormat(dirty bool) pagetable.Format {
+	c := &d.caps
+	f := pagetable.VTDSS{HAW: d.opt.HAW, Snoop: c.has(spec.EcapSC), Dirty: dirty}
 	sslps := spec.CapSSLPS.Of(c.cap)
 	if sslps&spec.SSLPS2M == 0 {
 		f.Without |= 1 << 21
@@ -104,46 +87,35 @@ func (m *domain) secondFormat() pagetable.Format {
 // firstFormat is what first-stage entries look like (9.7). Unless they are to be tracked, accessed and
 // dirty flags are set beforehand, as Linux does: hardware then never writes to the tables, which it
 // could not do where it does not snoop (reason 90h).
-func (m *domain) firstFormat() pagetable.Format {
-	f := pagetable.X86{HAW: m.d.opt.HAW, Preset: !m.dirty, Dirty: m.dirty}
-	if !spec.CapFS1GP.On(m.d.caps.cap) {
+func (d *Driver) firstFormat(dirty bool) pagetable.Format {
+	f := pagetable.X86{HAW: d.opt.HAW, Preset: !dirty, Dirty: dirty}
+	if !spec.CapFS1GP.On(d.caps.cap) {
 		f.Without |= 1 << 30
 	}
 	return f
 }
 
 // checkNested checks what is asked of a nested domain and returns what makes it.
-func (m *domain) checkNested() (build func() error, err error) {
-	d := m.d
+func (d *Driver) checkNested(m *driver.Domain) (build func() error, err error) {
 	if !d.caps.nest {
 		return nil, fmt.Errorf("vtd: nested translation: %w", host.ErrUnsupported)
 	}
-	if m.spec.Dirty {
-		return nil, fmt.Errorf("vtd: dirty tracking in a guest's tables: %w", host.ErrUnsupported)
-	}
-	p, err := d.own(m.spec.Parent)
+	p, err := d.k.ParentOf(m)
 	if err != nil {
-		return nil, fmt.Errorf("vtd: parent of a nested domain: %w", err)
+		return nil, err
 	}
-	if p.kind != host.DomainPaging || p.first {
-		return nil, fmt.Errorf("vtd: nested on domain %d, which has no second stage: %w", p.id, host.ErrUnsupported)
-	}
-	levels := m.spec.Levels
+	levels := m.Spec.Levels
 	if levels == 0 {
 		var ok bool
-		if levels, _, ok = d.caps.firstWidth(m.spec.Width); !ok {
-			return nil, fmt.Errorf("vtd: %d address bits in the first stage: %w", m.spec.Width, host.ErrUnsupported)
+		if levels, _, ok = d.caps.firstWidth(m.Spec.Width); !ok {
+			return nil, fmt.Errorf("vtd: %d address bits in the first stage: %w", m.Spec.Width, host.ErrUnsupported)
 		}
 	}
 	if levels != 4 && (levels != 5 || !spec.CapFS5LP.On(d.caps.cap)) {
 		return nil, fmt.Errorf("vtd: first stage of %d levels: %w", levels, host.ErrUnsupported)
 	}
-	if m.spec.Root%emu.PageSize != 0 || emu.IOVA(m.spec.Root) > p.table.Info().Last {
-		return nil, fmt.Errorf("vtd: first-stage table at %#x of domain %d: %w", uint64(m.spec.Root), p.id, pagetable.ErrGeometry)
-	}
 	return func() error {
-		m.parent, m.first, m.root, m.levels = p, true, m.spec.Root, levels
-		p.children = append(p.children, m)
+		m.Nest(p, levels)
 		return nil
 	}, nil
 }

@@ -1,49 +1,90 @@
 package vtd
 
 import (
-	"slices"
+	"math/bits"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
+	"github.com/iommulab/iommulab/host/entry"
 )
 
 // Caches tag second-stage translations with the domain; first-stage, nested and pass-through ones with
 // domain and PASID (6.2.1). What an invalidation has to name follows from that.
 
-// cached reports whether caches may hold translations made from the tables of m.
-func (m *domain) cached() bool {
-	return m.stale && m.kind != host.DomainBlocked || slices.ContainsFunc(m.children, func(c *domain) bool { return c.stale })
+// The ids that are not handed out: 0, and the one of all pass-through entries.
+const (
+	didNone     = 0
+	didIdentity = 1
+	didFirst    = 2
+)
+
+// Forget gives one invalidation for each domain to hardware, or a global one for many, and waits once.
+func (d arch) Forget(changes []driver.Change) error {
+	var ops []op
+	many := len(changes) > maxBatch
+	if many {
+		ops = append(ops, iotlbGlobal())
+	}
+	for i := range changes {
+		for _, o := range d.drop(&changes[i]) {
+			if !many || o.stage() > 2 {
+				ops = append(ops, o)
+			}
+		}
+	}
+	return d.invalidate(entry.OneWait, ops...)
 }
 
-// drop makes the invalidations of 2^am pages at addr, or of everything: translations, then device-TLBs.
-// With leaf, only leaves have changed.
-func (m *domain) drop(addr uint64, am uint8, leaf bool) []op {
+// Present does what is due when entries became present: in caching mode their absence may be cached,
+// though not that of first-stage entries (6.1), and a write buffer may hold them back.
+func (d arch) Present(m *driver.Domain, first, last emu.IOVA) error {
+	if d.caps.cm && !m.First {
+		return m.ForgetRange(first, last, false)
+	}
+	return d.flushWriteBuffer()
+}
+
+// drop makes the invalidations of a change: translations, then device-TLBs.
+func (d *Driver) drop(c *driver.Change) []op {
+	m, leaf := c.Domain, c.Leaves
+	addr, am := block(c.First, c.Last)
 	var ops []op
-	if m.stale {
-		ops = m.translations(ops, addr, am, leaf)
+	if m.Stale {
+		ops = d.translations(ops, m, addr, am, leaf)
 	}
 	// What is nested on m was made from its tables too, under ids of its own. An address of m says
 	// nothing about the guest's: of those, all goes (6.5.2.3).
-	for _, c := range m.children {
-		if c.stale {
-			ops = append(ops, m.d.domainPages(c.id, addr, am, leaf))
+	for _, n := range m.Children {
+		if n.Stale {
+			ops = append(ops, d.domainPages(n.ID(), addr, am, leaf))
 		}
 	}
-	ops = m.deviceOps(ops, addr, am)
-	for _, c := range m.children {
-		ops = c.deviceOps(ops, 0, wholeSpace)
+	ops = deviceOps(ops, m, addr, am)
+	for _, n := range m.Children {
+		ops = deviceOps(ops, n, 0, wholeSpace)
 	}
 	return ops
 }
 
-// translations adds the invalidations of the translations tagged with m.
-func (m *domain) translations(ops []op, addr uint64, am uint8, leaf bool) []op {
-	if !m.d.scalable || m.kind == host.DomainPaging && !m.first {
-		return append(ops, m.d.domainPages(m.id, addr, am, leaf))
+// block widens a range to the aligned power of two of pages that an invalidation can name.
+func block(first, last emu.IOVA) (addr uint64, am uint8) {
+	lg2 := max(bits.Len64(uint64(first^last)), emu.PageShift)
+	if lg2 >= wholeSpace+emu.PageShift {
+		return 0, wholeSpace
 	}
-	for _, u := range m.users {
-		o := iotlbPASID(m.id, ridPASID(u.pasid))
-		if am < wholeSpace && m.first {
-			o = iotlbPASIDPages(m.id, ridPASID(u.pasid), addr, am, leaf)
+	return uint64(first) &^ (1<<lg2 - 1), uint8(lg2 - emu.PageShift)
+}
+
+// translations adds the invalidations of the translations tagged with m.
+func (d *Driver) translations(ops []op, m *driver.Domain, addr uint64, am uint8, leaf bool) []op {
+	if !d.scalable || m.Kind() == host.DomainPaging && !m.First {
+		return append(ops, d.domainPages(m.ID(), addr, am, leaf))
+	}
+	for _, u := range m.Users {
+		o := iotlbPASID(m.ID(), driver.Slot(u.PASID))
+		if am < wholeSpace && m.First {
+			o = iotlbPASIDPages(m.ID(), driver.Slot(u.PASID), addr, am, leaf)
 		}
 		ops = add(ops, o)
 	}
@@ -60,10 +101,10 @@ func (d *Driver) domainPages(id uint32, addr uint64, am uint8, leaf bool) op {
 }
 
 // deviceOps adds the device-TLBs that may hold the range.
-func (m *domain) deviceOps(ops []op, addr uint64, am uint8) []op {
-	for _, u := range m.users {
-		if u.dev.ats {
-			ops = append(ops, deviceTLB(u.dev.sid, u.pasid, addr, am))
+func deviceOps(ops []op, m *driver.Domain, addr uint64, am uint8) []op {
+	for _, u := range m.Users {
+		if u.Device.ATS {
+			ops = append(ops, deviceTLB(u.Device.SID, u.PASID, addr, am))
 		}
 	}
 	return ops

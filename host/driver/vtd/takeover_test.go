@@ -9,6 +9,7 @@ import (
 	hw "github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -35,12 +36,12 @@ func (r *rig) kexec(o Options) *rig {
 
 // copyOf makes a domain with the tables and the id of another kernel's.
 func (r *rig) copyOf(d host.Domain) host.Domain {
-	m := host.Underlying(d).(*domain)
-	s := host.DomainSpec{Kind: m.kind, ID: m.id, Root: m.root, Levels: m.levels, Stage: host.StageSecond}
-	if m.table != nil {
-		s.Root, s.Levels = m.table.Root()
+	m := host.Underlying(d).(*driver.Domain)
+	s := host.DomainSpec{Kind: m.Kind(), ID: m.ID(), Root: m.Root, Levels: m.Levels, Stage: host.StageSecond}
+	if m.Table != nil {
+		s.Root, s.Levels = m.Table.Root()
 	}
-	if m.first {
+	if m.First {
 		s.Stage = host.StageFirst
 	}
 	return r.domain(s)
@@ -119,7 +120,7 @@ func TestTakeOver_DevicesStayAtWork(t *testing.T) {
 			check(0x300, target+0x3000)
 			require.NoError(t, same.Map(0x11000, target+0x5000, 0x1000, emu.RW))
 			b.reaches(0x100, emu.NoPASID, 0x11000, target+0x5000)
-			if same.(*domain).canTrack() {
+			if (arch{b.d}).CanTrack(same.(*driver.Domain)) {
 				require.NoError(t, same.SetDirty(true))
 			}
 			// A large page takes the place of a table that is the earlier system's: it stays its.
@@ -170,7 +171,7 @@ func TestTakeOver_PASIDs(t *testing.T) {
 	lent := b.d.Lent()
 	require.Len(t, lent, 3, "the directory and two tables")
 	for _, x := range lent {
-		require.Equal(t, a.d.opt.Owner, a.frames.Owner(x.PA))
+		require.Equal(t, a.d.k.Owner, a.frames.Owner(x.PA))
 	}
 	for pasid := range want {
 		if pasid != 6 && pasid != 900 {

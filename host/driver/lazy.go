@@ -1,11 +1,9 @@
-package vtd
+package driver
 
 import (
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
-	"github.com/iommulab/iommulab/emu/vtd/spec"
-	"github.com/iommulab/iommulab/host/entry"
 )
 
 // Lazy invalidation: unmapped ranges of a domain collect until there are many or the first is old, and
@@ -13,40 +11,40 @@ import (
 // neither the addresses nor the table pages are used again.
 
 // wait puts an unmapped range in line.
-func (m *domain) wait(iova emu.IOVA, n uint64) error {
+func (m *Domain) wait(iova emu.IOVA, n uint64) error {
 	if len(m.ranges) == 0 {
-		m.since = m.d.cpu.Now()
-		m.d.lazy = append(m.d.lazy, m)
+		m.since = m.c.CPU.Now()
+		m.c.lazy = append(m.c.lazy, m)
 	}
 	m.ranges = append(m.ranges, span{iova, n})
-	if len(m.ranges) >= m.d.opt.LazyEntries {
+	if len(m.ranges) >= m.c.LazyEntries {
 		return m.flushWaiting()
 	}
 	return nil
 }
 
 // flushWaiting flushes the domain and releases what waits.
-func (m *domain) flushWaiting() error {
+func (m *Domain) flushWaiting() error {
 	if len(m.ranges) == 0 {
 		return nil
 	}
-	m.d.stats.LazyFlushes++
+	m.c.Count.LazyFlushes++
 	return m.Flush()
 }
 
 // release frees the table pages and gives out the addresses that waited. Everything in a cache that
 // came from them is gone.
-func (m *domain) release() {
+func (m *Domain) release() {
 	m.waiting.Release()
 	if len(m.ranges) == 0 {
 		return
 	}
-	m.d.lazy = slices.DeleteFunc(m.d.lazy, func(x *domain) bool { return x == m })
+	m.c.lazy = slices.DeleteFunc(m.c.lazy, func(x *Domain) bool { return x == m })
 	ranges := m.ranges
 	m.ranges = nil
-	if m.spec.Released != nil {
+	if m.Spec.Released != nil {
 		for _, r := range ranges {
-			m.spec.Released(r.iova, r.n)
+			m.Spec.Released(r.iova, r.n)
 		}
 	}
 	if m.ranges == nil {
@@ -55,7 +53,7 @@ func (m *domain) release() {
 }
 
 // overlapsWaiting reports whether a range that waits touches iova, n.
-func (m *domain) overlapsWaiting(iova emu.IOVA, n uint64) bool {
+func (m *Domain) overlapsWaiting(iova emu.IOVA, n uint64) bool {
 	if n == 0 {
 		return false
 	}
@@ -66,10 +64,10 @@ func (m *domain) overlapsWaiting(iova emu.IOVA, n uint64) bool {
 }
 
 // flushAged flushes the domains whose time is up.
-func (d *Driver) flushAged() error {
-	for len(d.lazy) > 0 {
-		m := d.lazy[0]
-		if d.cpu.Now()-m.since < d.opt.LazyCycles {
+func (c *Core) flushAged() error {
+	for len(c.lazy) > 0 {
+		m := c.lazy[0]
+		if c.CPU.Now()-m.since < c.LazyCycles {
 			return nil
 		}
 		if err := m.flushWaiting(); err != nil {
@@ -79,31 +77,23 @@ func (d *Driver) flushAged() error {
 	return nil
 }
 
-// FlushLazy flushes what lazy domains have unmapped so far: one invalidation for each domain, or a
-// global one for many, and one wait for all.
+// FlushLazy flushes what lazy domains have unmapped so far: all of each domain, with one wait for all.
 func (d *Driver) FlushLazy() error {
-	defer d.enter().leave()
-	if len(d.lazy) == 0 {
+	c := d.c
+	defer c.Enter().Leave()
+	if len(c.lazy) == 0 {
 		return nil
 	}
-	d.stats.LazyFlushes++
-	var ops []op
-	many := len(d.lazy) > maxBatch
-	if many {
-		ops = append(ops, op{typ: spec.DescIOTLB, gran: spec.GranGlobal})
+	c.Count.LazyFlushes++
+	changes := make([]Change, 0, len(c.lazy))
+	for _, m := range c.lazy {
+		changes = append(changes, Everything(m))
 	}
-	for _, m := range d.lazy {
-		for _, o := range m.drop(0, wholeSpace, false) {
-			if !many || o.stage() > 2 {
-				ops = append(ops, o)
-			}
-		}
-	}
-	if err := d.invalidate(entry.OneWait, ops...); err != nil {
+	if err := c.arch.Forget(changes); err != nil {
 		return err
 	}
-	for _, m := range slices.Clone(d.lazy) {
-		m.stale = len(m.users) > 0
+	for _, m := range slices.Clone(c.lazy) {
+		m.Stale = len(m.Users) > 0
 		m.release()
 	}
 	return nil
@@ -111,8 +101,8 @@ func (d *Driver) FlushLazy() error {
 
 // LazyDue returns when the oldest range that waits is due.
 func (d *Driver) LazyDue() (at uint64, waiting bool) {
-	if len(d.lazy) == 0 {
+	if len(d.c.lazy) == 0 {
 		return 0, false
 	}
-	return d.lazy[0].since + d.opt.LazyCycles, true
+	return d.c.lazy[0].since + d.c.LazyCycles, true
 }
