@@ -1,7 +1,7 @@
 package emu
 
-// A message to a processor is a 4-byte write with the layout of x86 (SDM volume 3, 11.11; the upper
-// half as interrupt remapping with 32-bit destinations writes it, VT-d 5.1.2):
+// A message to a processor is a 4-byte write with the layout of local interrupt controllers (SDM
+// volume 3, 11.11; the upper half as interrupt remapping with 32-bit destinations writes it):
 //
 //	address  63:40 destination 31:8, 39:32 0, 31:20 FEEh, 19:12 destination 7:0, 11:4 0, 3 RH, 2 DM
 //	data     15 level-triggered, 14 assert, 10:8 delivery mode, 7:0 vector

@@ -70,9 +70,9 @@ type StructKind uint8
 
 // The structures whose assembled value is observable.
 const (
-	StructDevice    StructKind = iota // the entry of a device (context entry, DTE, STE)
-	StructPASID                       // the entry of a PASID (PASID-table entry, GCR3 slot, CD)
-	StructInterrupt                   // the entry of an interrupt (IRTE)
+	StructDevice    StructKind = iota // the entry of a device (of its context, of the device table, of the stream table)
+	StructPASID                       // the entry of a PASID (of the PASID table, a pointer to its tables, its context descriptor)
+	StructInterrupt                   // the entry of an interrupt (of the remapping table)
 )
 
 // Observer is told what a unit assembled from memory, at the moment it starts to use it. It must

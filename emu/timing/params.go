@@ -86,8 +86,8 @@ type StoreOrder uint8
 
 // The orders.
 const (
-	TotalOrder StoreOrder = iota // that of the program, as on x86
-	WeakOrder                    // any, as on Arm; which one the processor's random stream decides
+	TotalOrder StoreOrder = iota // that of the program
+	WeakOrder                    // any; which one the processor's random stream decides
 )
 
 var storeOrders = [...]string{"total", "weak"}

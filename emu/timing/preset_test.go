@@ -53,7 +53,7 @@ func TestLoadPreset_ErrorsNamePlaceAndField(t *testing.T) {
 		{"link_cycles = 9999999999999\n", "link_cycles"},
 		{"[caches]\niotlb = { sets = 3, ways = 1 }\n", "caches"},
 		{"base = \"nothing\"\n", "not built in"},
-		{"[host]\nstore_order = \"x86\"\n", `:2:15: host.store_order: toml: store order "x86": want one of total, weak`},
+		{"[host]\nstore_order = \"none\"\n", `:2:15: host.store_order: toml: store order "none": want one of total, weak`},
 		{"[units.u]\nmemory = 3\n", ":2:1: units.u.memory: no such parameter"},
 		{"[units.u]\nwalkers = 0\n", "units.u: walkers = 0: want 1 to 4096"},
 		{"[units.u.caches]\niotlb = { sets = 3, ways = 1 }\n", "units.u: caches"},

@@ -80,3 +80,23 @@ func TestImportDirections(t *testing.T) {
 	}
 	require.Greater(t, checked, 20, "the list of packages was read")
 }
+
+// Nor do the tests of a unit, and of what all units share, know another unit.
+func TestImportDirectionsOfTests(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .TestImports}} {{.}}{{end}}{{range .XTestImports}} {{.}}{{end}}`,
+		module+"emu/...", module+"iotlb/...", module+"pasid/...").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	units := []string{"emu/vtd", "emu/amdvi", "emu/smmuv3"}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		from := strings.TrimPrefix(f[0], module)
+		for _, dep := range f[1:] {
+			to := strings.TrimPrefix(dep, module)
+			for _, u := range units {
+				if (to == u || strings.HasPrefix(to, u+"/")) && from != u && !strings.HasPrefix(from, u+"/") {
+					t.Errorf("tests of %s import %s: units do not know one another", from, to)
+				}
+			}
+		}
+	}
+}
