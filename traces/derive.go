@@ -45,10 +45,25 @@ func (d *deriver) bind(s Space, domain uint64) bool {
 	return true
 }
 
-// access makes sure that the page of size bytes around iova is mapped to pa, the translation of iova.
-func (d *deriver) access(time uint64, s Space, iova emu.IOVA, pa emu.PA, size uint64, perm Perm) {
+// target is what an address translates to. If that is not known, pa is the start of the page that holds it,
+// of which more is not known either.
+type target struct {
+	pa    emu.PA
+	known bool
+}
+
+// leadsTo reports whether a mapping is the one that a translation of iova has shown.
+func (m *Mapping) leadsTo(iova emu.IOVA, to target) bool {
+	if !to.known || !m.HasPA {
+		return m.HasPA == to.known && m.start == to.pa
+	}
+	return m.At(iova) == to.pa
+}
+
+// access makes sure that the page of size bytes around iova is mapped to where iova was translated to.
+func (d *deriver) access(time uint64, s Space, iova emu.IOVA, to target, size uint64, perm Perm) {
 	mp, ok := d.maps.Lookup(s, iova)
-	if ok && mp.At(iova) == pa {
+	if ok && mp.leadsTo(iova, to) {
 		if mp.Perm|perm != mp.Perm {
 			(*d.out)[mp.ref].Perm |= perm
 			d.maps.grow(s, mp.IOVA, perm)
@@ -60,11 +75,15 @@ func (d *deriver) access(time uint64, s Space, iova emu.IOVA, pa emu.PA, size ui
 		d.conflicts++
 		d.drop(time, s, old)
 	}
-	e := Event{
-		Time: time, Kind: Map, SID: s.SID, PASID: s.PASID, IOVA: page, PA: pa &^ emu.PA(size-1),
-		HasPA: true, Len: size, Perm: perm,
+	e := Event{Time: time, Kind: Map, SID: s.SID, PASID: s.PASID, IOVA: page, HasPA: to.known, Len: size, Perm: perm}
+	m := Mapping{IOVA: page, Len: size, HasPA: to.known, Perm: perm, ref: len(*d.out)}
+	if to.known {
+		e.PA = to.pa &^ emu.PA(size-1)
+		m.PA = e.PA
+	} else {
+		m.start = to.pa
 	}
-	d.maps.insert(s, Mapping{IOVA: page, Len: size, PA: e.PA, HasPA: true, Perm: perm, ref: len(*d.out)})
+	d.maps.insert(s, m)
 	*d.out = append(*d.out, e)
 	d.derived++
 }
@@ -132,7 +151,7 @@ func DeriveMappings(t *Trace) (*Trace, error) {
 			}
 			for off := uint64(0); ; {
 				iova := e.IOVA + emu.IOVA(off)
-				d.access(e.Time, s, iova, e.PA+emu.PA(off), emu.PageSize, e.Need()|e.Perm)
+				d.access(e.Time, s, iova, target{e.PA + emu.PA(off), true}, emu.PageSize, e.Need()|e.Perm)
 				off += emu.PageSize - uint64(iova)%emu.PageSize
 				if off >= max(e.Len, 1) {
 					break

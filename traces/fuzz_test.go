@@ -81,6 +81,9 @@ func (t *Trace) span() uint64 {
 func FuzzQEMU(f *testing.F) {
 	f.Add([]byte("2026-11-21T00:21:36.921625Z " + hit10 + "\n1@2.5:" + trans10 + "\nvtd_inv_desc_iotlb_pages iotlb invalidate domain 0x3 addr 0xffffe000 mask 0x1\n"))
 	f.Add([]byte("vtd_inv_desc invalidate desc type iotlb high 0xffffe041 low 0x300f2\nvtd_reg_write addr 0x90 size 0x8 value 0x1\n"))
+	f.Add([]byte(amdUpdate + "\n" + amdResult + "\n" + amdUpdate8 + "\n" + amdResult8 + "\namdvi_pages_inval AMD-Vi pages for domain 0x3 invalidated\n"))
+	f.Add([]byte("amdvi_page_fault error: page fault accessing guest physical address 0x1000\namdvi_translation_result devid: 00:03.0 gpa 0x1000 hpa 0x0\n" +
+		"amdvi_mmio_write AMDVI_MMIO_CONTROL write addr 0x18, size 8, val 0x1, offset 0x0\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, opts := range []ImportOptions{{}, {Lenient: true}, {Lenient: true, NoMappings: true}} {
 			tr, rep, err := ImportQEMU(bytes.NewReader(b), opts)

@@ -118,8 +118,8 @@ func (im *importer) alias(sid emu.SourceID) emu.SourceID {
 	return sid
 }
 
-// rule is a known event: the texts that it may have, tried in order, and what it means to an importer of
-// type T. Without do the event is known and ignored.
+// rule is a known event: the texts that it may have, tried in order (none: anything), and what it means to
+// an importer of type T. Without do the event is known and ignored.
 type rule[T any] struct {
 	name  string
 	texts []string
@@ -148,20 +148,22 @@ func compileRules[T any](tables ...[]rule[T]) map[string]*compiledRule[T] {
 
 // apply runs the rule of the event on its text.
 func (r *compiledRule[T]) apply(im *importer, to T, text string) error {
-	if r.do == nil {
-		im.report.Known++
-		im.report.Ignored++
-		return nil
-	}
 	var f fields
 	for _, p := range r.patterns {
 		if p.match(text, &f) {
-			if err := r.do(to, &f); err != nil {
+			if r.do == nil {
+				im.report.Ignored++
+			} else if err := r.do(to, &f); err != nil {
 				return err
 			}
 			im.report.Known++
 			return nil
 		}
+	}
+	if len(r.patterns) == 0 {
+		im.report.Known++
+		im.report.Ignored++
+		return nil
 	}
 	return im.malformed(r.name, r.texts[0], text)
 }

@@ -22,7 +22,9 @@ type Mapping struct {
 	HasPA bool
 	Perm  Perm
 
-	ref int // index of the Map event, for those who derive mappings
+	// For those who derive mappings:
+	ref   int    // index of the Map event
+	start emu.PA // without PA: start of the page that holds the translations
 }
 
 func (m *Mapping) last() uint64 { return lastOf(uint64(m.IOVA), m.Len) }

@@ -12,7 +12,7 @@ import (
 
 // ImportQEMU reads the trace log of QEMU: lines "NAME TEXT" with the time before them in ISO 8601 (as
 // `-msg timestamp=on` prints it), as PID@SECONDS.MICROSECONDS: (as the log backend prints it), or without
-// one; such lines are 1 us apart. vtd_* events are known.
+// one; such lines are 1 us apart. vtd_* and amdvi_* events are known.
 //
 // The log states translations, not accesses: their length is not known, and their direction only if the
 // mapping allows but one. It states no mappings at all; Map and Unmap events are derived as in
@@ -43,6 +43,7 @@ type qemuImport struct {
 
 	page       qemuPage // latest IOTLB lookup, not yet claimed by a translation
 	descriptor Event    // latest raw IOTLB invalidation, which the next line repeats decoded
+	refusal    string   // why the request of the next result is refused
 }
 
 type qemuPage struct {
@@ -52,7 +53,7 @@ type qemuPage struct {
 	ok   bool
 }
 
-var qemuRules = compileRules(qemuVTD, qemuCommon)
+var qemuRules = compileRules(qemuVTD, qemuAMDVi, qemuCommon)
 
 // qemuCommon are events beside those of the units.
 var qemuCommon = []rule[*qemuImport]{
@@ -88,7 +89,7 @@ func eventName(name string) string {
 // prefix takes the time off the front of a line and sets the clock.
 func (q *qemuImport) prefix(line string) string {
 	word, rest, _ := strings.Cut(line, " ")
-	if len(word) > 20 && word[10] == 'T' && word[len(word)-1] == 'Z' {
+	if len(word) >= 20 && word[10] == 'T' && word[len(word)-1] == 'Z' {
 		if t, err := time.Parse(time.RFC3339Nano, word); err == nil && t.Unix() > 0 {
 			q.start("utc", word)
 			q.clock(uint64(t.UnixNano()))
@@ -141,9 +142,9 @@ func parseSeconds(s string) (uint64, bool) {
 }
 
 // translated records an access that was translated in a page of size bytes.
-func (q *qemuImport) translated(s Space, iova emu.IOVA, pa emu.PA, size uint64, perm Perm) {
+func (q *qemuImport) translated(s Space, iova emu.IOVA, to target, size uint64, perm Perm) {
 	if !q.opts.NoMappings {
-		q.deriver.access(q.now, s, iova, pa, size, perm)
+		q.deriver.access(q.now, s, iova, to, size, perm)
 	}
 	kind := Access
 	switch perm {
@@ -152,7 +153,11 @@ func (q *qemuImport) translated(s Space, iova emu.IOVA, pa emu.PA, size uint64, 
 	case PermW:
 		kind = Write
 	}
-	q.add(Event{Kind: kind, SID: s.SID, PASID: s.PASID, IOVA: iova, PA: pa, HasPA: true, Perm: perm})
+	e := Event{Kind: kind, SID: s.SID, PASID: s.PASID, IOVA: iova, HasPA: to.known, Perm: perm}
+	if to.known {
+		e.PA = to.pa
+	}
+	q.add(e)
 }
 
 // inDomain records that a requester is translated by a domain, when that is new.

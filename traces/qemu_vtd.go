@@ -80,7 +80,7 @@ func (q *qemuImport) vtdTranslate(f *fields) error {
 		return nil
 	}
 	pa := emu.PA(gpa&^mask | uint64(at)&mask)
-	q.translated(Space{sid, emu.NoPASID}, at, pa, size, perm)
+	q.translated(Space{sid, emu.NoPASID}, at, target{pa, true}, size, perm)
 	return nil
 }
 

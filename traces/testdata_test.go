@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -120,12 +121,13 @@ func TestCaptures_Import(t *testing.T) {
 	}{
 		{file: "vtd-legacy/qemu-trace.log.zst"}, {file: "vtd-sm-ss/qemu-trace.log.zst"},
 		{file: "vtd-legacy/ftrace.txt.zst"}, {file: "vtd-sm-ss/ftrace.txt.zst"},
+		{file: "amdvi-v1/qemu-trace.log.zst"},
 		{file: "amdvi-v1/ftrace.txt.zst"}, {file: "smmuv3-s1/ftrace.txt.zst"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			text := readZstd(t, filepath.Join("testdata", c.file))
 			do := ImportFtrace
-			if bytes.Contains(text[:200], []byte("vtd_")) {
+			if strings.Contains(c.file, "qemu") {
 				do = ImportQEMU
 			}
 			tr, rep, err := do(bytes.NewReader(text), ImportOptions{Name: c.file})

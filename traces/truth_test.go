@@ -51,15 +51,20 @@ func tablePages(t *testing.T, capture string) map[pageOf]pageTo {
 //     two-step API (dma_iova_link), which has no event.
 //   - Identity maps of ISA devices, and the bridge, which shares the domain of the device behind it.
 func TestFtrace_AgreesWithTheTables(t *testing.T) {
-	const slack = 40 // events
 	for _, c := range []struct {
 		capture   string
 		alias     map[emu.SourceID]emu.SourceID
+		slack     int // events around the snapshot, whose moment is not known better
 		compared  int // pages, at least
 		unclaimed int // pages, at most
+
+		loose       bool // pages may have moved within the slack
+		noWriteOnly bool // the tables have no such pages
 	}{
-		{"vtd-legacy", map[emu.SourceID]emu.SourceID{0x0408: 0x0400}, 2500, 32},
-		{"vtd-sm-ss", nil, 2500, 96}, // this driver does not enter the alias in scalable mode
+		{"vtd-legacy", map[emu.SourceID]emu.SourceID{0x0408: 0x0400}, 40, 2500, 32, false, false},
+		{"vtd-sm-ss", nil, 40, 2500, 96, false, false}, // this driver does not enter the alias in scalable mode
+		{"amdvi-v1", nil, 120, 1400, 64, true, false},
+		{"smmuv3-s1", nil, 40, 1400, 64, true, true},
 	} {
 		t.Run(c.capture, func(t *testing.T) {
 			text := readZstd(t, "testdata/"+c.capture+"/ftrace.txt.zst")
@@ -77,7 +82,7 @@ func TestFtrace_AgreesWithTheTables(t *testing.T) {
 				require.False(t, state.Apply(&prefix.Events[i]))
 			}
 			moving := make(map[pageOf]bool)
-			for _, e := range all.Events[n-slack : n+slack] {
+			for _, e := range all.Events[n-c.slack : n+c.slack] {
 				for off := uint64(0); off < e.Len && (e.Kind == Map || e.Kind == Unmap); off += emu.PageSize {
 					moving[pageOf{e.SID, uint64(e.IOVA) + off}] = true
 				}
@@ -95,7 +100,13 @@ func TestFtrace_AgreesWithTheTables(t *testing.T) {
 							require.True(t, moving[key], "in the trace only: %#x", key)
 							continue
 						}
-						require.Equal(t, got, pageTo{uint64(m.PA) + off, m.Perm}, "%#x", key)
+						want := pageTo{uint64(m.PA) + off, m.Perm}
+						if c.noWriteOnly && want.perm == PermW {
+							want.perm = PermRW
+						}
+						if got != want { // mapped elsewhere meanwhile
+							require.True(t, c.loose && moving[key], "%#x: %#v, want %#v", key, got, want)
+						}
 						delete(tables, key)
 						compared++
 					}
