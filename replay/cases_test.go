@@ -147,10 +147,10 @@ func TestManyDevices_OneUnit(t *testing.T) {
 	in := generated(t, "multi-device", func(s *traces.Spec) { s.Devices, s.Accesses = 1000, 2000 })
 	doc := run(t, Options{
 		Preset: preset(t, "default"), Input: in, Modes: []string{vtdScalable}, Writers: []entry.Writer{entry.Hitless},
-		To: []To{ToChanged}, Requests: 2000, Rewrites: 5, Outstanding: 1,
+		To: []To{ToChanged}, Requests: 2000, Rewrites: 2, Outstanding: 1, // many more of both, for devices repeat themselves
 	})
 	r := doc.Runs[0]
 	require.Equal(t, 1000, doc.Trace.Devices)
 	require.Zero(t, r.Faulted+r.Wrong+r.TornReads+r.Stale)
-	require.GreaterOrEqual(t, r.Rewrites.Count, uint64(5))
+	require.GreaterOrEqual(t, r.Rewrites.Count, uint64(20))
 }
