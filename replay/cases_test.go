@@ -147,7 +147,7 @@ func TestManyDevices_OneUnit(t *testing.T) {
 	in := generated(t, "multi-device", func(s *traces.Spec) { s.Devices, s.Accesses = 1000, 2000 })
 	doc := run(t, Options{
 		Preset: preset(t, "default"), Input: in, Modes: []string{vtdScalable}, Writers: []entry.Writer{entry.Hitless},
-		To: []To{ToChanged}, Requests: 2000, Rewrites: 2, Outstanding: 1, // many more of both, for devices repeat themselves
+		To: []To{ToChanged}, Requests: 2000, Rewrites: 20, Outstanding: 1,
 	})
 	r := doc.Runs[0]
 	require.Equal(t, 1000, doc.Trace.Devices)

@@ -66,6 +66,32 @@ func (p *port) acquire(i int32) bool {
 		f.Reg[a.Slot] = 0
 		return true
 	}
+	if f.Reg[a.Slot] == none {
+		if got := p.take(i); got == slotMerged {
+			p.merged++
+			f.State = flightWaiting
+			return false
+		} else if got == slotNone {
+			p.push(&s.First, &s.Last, i)
+			f.State = flightWaiting
+			return false
+		}
+	}
+	p.walk(a.Slot)
+	return true
+}
+
+// What take does.
+const (
+	slotNone   = iota // nothing: all registers are in use
+	slotMerged        // the flight waits for the owner of its key
+	slotOwned         // it has a register
+)
+
+// take gives flight i what its Acquire asks for, if that can be had.
+func (p *port) take(i int32) int {
+	a := &p.flights[i].Txn.Act
+	s := &p.slots[a.Slot]
 	free := int16(none)
 	for r := range s.Regs {
 		reg := &s.Regs[r]
@@ -78,20 +104,23 @@ func (p *port) acquire(i int32) bool {
 		// An owner that an invalidation has marked may carry what was just invalidated.
 		if reg.Key == a.Key && !p.flights[reg.Owner].Txn.Marked {
 			p.push(&reg.First, &reg.Last, i)
-			p.merged++
-			f.State = flightWaiting
-			return false
+			return slotMerged
 		}
 	}
 	if free == none {
-		p.push(&s.First, &s.Last, i)
-		f.State = flightWaiting
-		return false
+		return slotNone
 	}
-	s.Regs[free] = missReg{Key: a.Key, First: none, Last: none}
+	s.Regs[free] = missReg{Key: a.Key, Owner: i, First: none, Last: none}
 	s.Free--
-	p.own(i, a.Slot, free)
-	return true
+	p.flights[i].Reg[a.Slot] = free
+	return slotOwned
+}
+
+// walk counts an owner that begins.
+func (p *port) walk(c emu.SlotClass) {
+	if c == emu.SlotMiss {
+		p.walks++
+	}
 }
 
 // release gives back what flight i holds of class c. Merged flights go on with val. If val is nil the
@@ -117,7 +146,9 @@ func (p *port) release(i int32, c emu.SlotClass, val *[4]uint64) {
 	reg := &s.Regs[r]
 	for w := p.pop(&reg.First, &reg.Last); w != none; w = p.pop(&reg.First, &reg.Last) {
 		if val == nil {
-			p.own(w, c, r)
+			reg.Owner = w
+			p.flights[w].Reg[c] = r
+			p.walk(c)
 			p.resume(w, emu.AnsOK)
 			return
 		}
@@ -129,20 +160,17 @@ func (p *port) release(i int32, c emu.SlotClass, val *[4]uint64) {
 	p.kick(c)
 }
 
-// own makes flight i the owner of register r of class c.
-func (p *port) own(i int32, c emu.SlotClass, r int16) {
-	p.slots[c].Regs[r].Owner = i
-	p.flights[i].Reg[c] = r
-	if c == emu.SlotMiss {
-		p.walks++
-	}
-}
-
-// kick lets the first flight that waits for any register of class c look again if one is free. It
-// may find that it needs none any more, so whoever ends kicks too: no free register stays unseen.
+// kick gives free registers of class c to flights that wait for one, first come first served. What they
+// look for may be in the cache meanwhile, so they look again, with the register in hand: nobody takes
+// it from them until they have.
 func (p *port) kick(c emu.SlotClass) {
-	if s := &p.slots[c]; s.Regs != nil && s.Free > 0 {
-		if w := p.pop(&s.First, &s.Last); w != none {
+	s := &p.slots[c]
+	for s.Regs != nil && s.Free > 0 && s.First != none {
+		w := p.pop(&s.First, &s.Last)
+		switch p.take(w) {
+		case slotMerged:
+			p.merged++
+		case slotOwned:
 			p.resume(w, emu.AnsRetry)
 		}
 	}

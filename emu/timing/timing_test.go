@@ -134,29 +134,41 @@ func TestRequest_MissRegistersFullLookAgain(t *testing.T) {
 	}
 }
 
-// An owner that faults has nothing to hand on. Those behind it come before whoever arrives meanwhile, at
-// whatever cycle that is: a device whose faulting requests came back in step with the walks would
-// otherwise keep them waiting for ever, and a drain with them.
-func TestRequest_NoneOvertakesThoseMerged(t *testing.T) {
-	p := params()
-	walk := p.Mem // from owner to owner
-	for late := range p.Mem {
-		b := newBench(p, tlb)
-		b.Memory().Store(toyTable+8, 8, &[4]uint64{}) // page 1 is absent
-		for i := range uint32(3) {
-			b.request(i, 1)
-		}
-		b.RunUntil(walk + late)
-		b.request(3, 1)
-		b.drain()
-		var got []uint32
-		for _, c := range b.c.done {
-			got = append(got, c.Tag)
-		}
-		require.Equal(t, []uint32{0, 1, 2, 3}, got, "the last one %d cycles later", late)
-		require.EqualValues(t, 4, b.UnitStats(0).Walks)
-		for i := range 3 {
-			require.GreaterOrEqual(t, b.c.done[i+1].Done-b.c.done[i].Done, walk)
+// Misses are served first come, first served, at whatever cycle the last one comes: a device whose
+// requests came back in step with the walks could otherwise keep the others waiting for ever, and a
+// drain with them.
+func TestRequest_NoneOvertakesThoseThatWait(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		page      func(i uint32) int
+		absent    bool
+		registers int
+	}{
+		{"for an owner that faults and has nothing to hand on", func(uint32) int { return 1 }, true, 4},
+		{"for a register", func(i uint32) int { return int(i) }, false, 1},
+	} {
+		p := params()
+		p.MissRegisters = c.registers
+		for late := range p.Mem {
+			b := newBench(p, tlb)
+			if c.absent {
+				b.Memory().Store(toyTable+8, 8, &[4]uint64{})
+			}
+			for i := range uint32(3) {
+				b.request(i, c.page(i))
+			}
+			b.RunUntil(p.Mem + late)
+			b.request(3, c.page(3))
+			b.drain()
+			var got []uint32
+			for _, c := range b.c.done {
+				got = append(got, c.Tag)
+			}
+			require.Equal(t, []uint32{0, 1, 2, 3}, got, "%s: the last one %d cycles later", c.name, late)
+			require.EqualValues(t, 4, b.UnitStats(0).Walks)
+			for i := range 3 {
+				require.GreaterOrEqual(t, b.c.done[i+1].Done-b.c.done[i].Done, p.Mem)
+			}
 		}
 	}
 }
