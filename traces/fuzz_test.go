@@ -2,6 +2,7 @@ package traces
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -84,6 +85,8 @@ func FuzzQEMU(f *testing.F) {
 	f.Add([]byte(amdUpdate + "\n" + amdResult + "\n" + amdUpdate8 + "\n" + amdResult8 + "\namdvi_pages_inval AMD-Vi pages for domain 0x3 invalidated\n"))
 	f.Add([]byte("amdvi_page_fault error: page fault accessing guest physical address 0x1000\namdvi_translation_result devid: 00:03.0 gpa 0x1000 hpa 0x0\n" +
 		"amdvi_mmio_write AMDVI_MMIO_CONTROL write addr 0x18, size 8, val 0x1, offset 0x0\n"))
+	f.Add([]byte(strings.Join(smmuTranslation(11, "7", "0x201000 tg=1 level=3"), "\n") + "\nsmmuv3_range_inval vmid=2 asid=-1 addr=0x201000 tg=1 num_pages=0x1 ttl=0 leaf=1 stage=1\n"))
+	f.Add([]byte("smmuv3-iommu-memory-region-24-1 translation failed for iova=0x1000 (SMMU_EVT_C_BAD_STE)\nsmmuv3_propagate_event SMMU_EVT_C_BAD_STE sid=0x18\nsmmuv3_cmdq_tlbi_nh vmid=0\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, opts := range []ImportOptions{{}, {Lenient: true}, {Lenient: true, NoMappings: true}} {
 			tr, rep, err := ImportQEMU(bytes.NewReader(b), opts)

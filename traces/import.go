@@ -165,5 +165,9 @@ func (r *compiledRule[T]) apply(im *importer, to T, text string) error {
 		im.report.Ignored++
 		return nil
 	}
-	return im.malformed(r.name, r.texts[0], text)
+	want := r.texts[0]
+	if want == "" {
+		want = "nothing behind it"
+	}
+	return im.malformed(r.name, want, text)
 }

@@ -42,6 +42,7 @@ var excerpts = []struct {
 	{"vtd-sm-ss", "ftrace.txt", allLines, nil, 0, 0},
 	{"amdvi-v1", "qemu-trace.log", 1500, []string{"SNAPSHOT"}, 3500, 1500},
 	{"amdvi-v1", "ftrace.txt", allLines, nil, 0, 0},
+	{"smmuv3-s1", "qemu-trace.log", 1500, []string{"smmu_ptw_block_pte", "SNAPSHOT"}, 3500, 1500},
 	{"smmuv3-s1", "ftrace.txt", allLines, nil, 0, 0},
 }
 

@@ -12,13 +12,16 @@ import (
 
 // ImportQEMU reads the trace log of QEMU: lines "NAME TEXT" with the time before them in ISO 8601 (as
 // `-msg timestamp=on` prints it), as PID@SECONDS.MICROSECONDS: (as the log backend prints it), or without
-// one; such lines are 1 us apart. vtd_* and amdvi_* events are known.
+// one; such lines are 1 us apart. vtd_*, amdvi_*, smmuv3_* and smmu_* events are known.
 //
 // The log states translations, not accesses: their length is not known, and their direction only if the
 // mapping allows but one. It states no mappings at all; Map and Unmap events are derived as in
 // DeriveMappings, but with the page sizes that the log has. Interrupt writes (0xfee00000) are IRQ events
-// and never translations. Refused accesses are Marker events; QEMU retries them in pieces of 4 bytes, so
-// that several lines may stand for one DMA.
+// and never translations, but for SMMUv3, which translates them. Refused accesses are Marker events; QEMU
+// retries them in pieces of 4 bytes, so that several lines may stand for one DMA.
+//
+// The domain of Attach and Invalidate events is that of the unit's tags: domain ID, DomainID, or VMID in bits
+// 31:16 and ASID in bits 15:0 (0xffff: a second stage alone).
 //
 // On an error what was read before is returned with it.
 func ImportQEMU(r io.Reader, opts ImportOptions) (*Trace, *Report, error) {
@@ -44,6 +47,7 @@ type qemuImport struct {
 	page       qemuPage // latest IOTLB lookup, not yet claimed by a translation
 	descriptor Event    // latest raw IOTLB invalidation, which the next line repeats decoded
 	refusal    string   // why the request of the next result is refused
+	smmu       smmuLook // of the next result
 }
 
 type qemuPage struct {
@@ -53,7 +57,7 @@ type qemuPage struct {
 	ok   bool
 }
 
-var qemuRules = compileRules(qemuVTD, qemuAMDVi, qemuCommon)
+var qemuRules = compileRules(qemuVTD, qemuAMDVi, qemuSMMUv3, qemuCommon)
 
 // qemuCommon are events beside those of the units.
 var qemuCommon = []rule[*qemuImport]{
@@ -64,6 +68,9 @@ var qemuCommon = []rule[*qemuImport]{
 func (q *qemuImport) line(line string) error {
 	line = q.prefix(line)
 	name, text, _ := strings.Cut(line, " ")
+	if strings.HasPrefix(name, smmuRegion) {
+		name = smmuRegion
+	}
 	r, known := qemuRules[name]
 	if !known {
 		count(&q.report.Unknown, eventName(name), 1)

@@ -84,7 +84,9 @@ func amdviMarkAt(text string) func(*qemuImport, *fields) error {
 // amdviRefusal notes why the request that the next result names is refused.
 func amdviRefusal(text string) func(*qemuImport, *fields) error {
 	return func(q *qemuImport, _ *fields) error {
-		q.refusal = text
+		if q.refusal == "" { // further lines are its consequences
+			q.refusal = text
+		}
 		return nil
 	}
 }
@@ -183,6 +185,7 @@ func (q *qemuImport) amdviReadBeyond(f *fields) error {
 }
 
 func (q *qemuImport) amdviWrite(f *fields) error {
+	q.refusal = "" // was that of no request
 	if len(f.s[0]) >= 5 && f.s[0][:5] == "error" { // the address is that of the end of the window
 		q.skip("register write outside the window", 1)
 		return nil

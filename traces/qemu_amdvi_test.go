@@ -107,10 +107,9 @@ func TestQEMUAMDVi_Marks(t *testing.T) {
 
 // Every event has a line that it does not take: it is an error with its place, or counted.
 func TestQEMU_MalformedKnownEvents(t *testing.T) {
-	for _, table := range [][]rule[*qemuImport]{qemuAMDVi} {
+	for _, table := range [][]rule[*qemuImport]{qemuAMDVi, qemuSMMUv3} {
 		for _, r := range table {
-			require.NotEmpty(t, r.texts, r.name)
-			if r.texts[0] == "%*" || r.texts[0] == "Mode: %*" {
+			if r.texts == nil || r.texts[0] == "%*" || r.texts[0] == "Mode: %*" {
 				continue
 			}
 			line := r.name + " something else entirely\n"
@@ -130,6 +129,15 @@ func TestQEMU_MalformedKnownEvents(t *testing.T) {
 	} {
 		_, _, err := ImportQEMU(strings.NewReader(line+"\n"), ImportOptions{})
 		require.ErrorContains(t, err, "want a PCI function, got ", line)
+	}
+	for _, line := range []string{
+		"smmu_iotlb_insert IOTLB ++ asid=7 vmid=0 addr=0x1000 tg=4 level=3",
+		"smmu_iotlb_insert IOTLB ++ asid=7 vmid=0 addr=0x1000 tg=1 level=-1",
+		"smmuv3_range_inval vmid=2 asid=7 addr=0x1000 tg=1 num_pages=0x0 ttl=0 leaf=1 stage=1",
+		"smmuv3_range_inval vmid=2 asid=7 addr=0x1000 tg=9 num_pages=0x1 ttl=0 leaf=1 stage=1",
+	} {
+		_, _, err := ImportQEMU(strings.NewReader(line+"\n"), ImportOptions{})
+		require.ErrorContains(t, err, "line 1: "+strings.Fields(line)[0]+": want a granule ", line)
 	}
 }
 

@@ -160,7 +160,7 @@ func TestQEMU_AgreesWithTheTables(t *testing.T) {
 		capture      string
 		parts, whole int // pages compared, at least
 	}{
-		{"vtd-legacy", 500, 1900}, {"vtd-sm-ss", 60, 1900}, {"amdvi-v1", 20, 20},
+		{"vtd-legacy", 500, 1900}, {"vtd-sm-ss", 60, 1900}, {"amdvi-v1", 20, 20}, {"smmuv3-s1", 200, 900},
 	} {
 		t.Run(c.capture, func(t *testing.T) { agreesWithTheTables(t, c.capture, "testdata", c.parts) })
 		if dir := os.Getenv(capturesEnv); dir != "" {

@@ -39,6 +39,9 @@ var qemuVTD = []rule[*qemuImport]{
 	{name: "vtd_page_walk_one"}, {name: "vtd_page_walk_one_skip_map"}, {name: "vtd_page_walk_one_skip_unmap"},
 	{name: "vtd_page_walk_skip_read"}, {name: "vtd_page_walk_skip_reserve"}, {name: "vtd_as_unmap_whole"},
 	{name: "vtd_translate_pt"}, {name: "vtd_replay_ce_valid"}, {name: "vtd_replay_ce_invalid"},
+	{name: "vtd_inv_desc_pasid_cache_gsi"}, {name: "vtd_inv_desc_pasid_cache_dsi"}, {name: "vtd_inv_desc_pasid_cache_psi"},
+	{name: "vtd_pasid_cache_devsi"}, {name: "vtd_device_attach_hwpt"}, {name: "vtd_device_detach_hwpt"},
+	{name: "vtd_device_reattach_def_hwpt"}, {name: "vtd_prq_read_fault"},
 }
 
 // vtdMSIBase is where interrupt requests go: never translated as DMA (VT-d 5.1, 3.15).

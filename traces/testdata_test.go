@@ -122,7 +122,7 @@ func TestCaptures_Import(t *testing.T) {
 		{file: "vtd-legacy/qemu-trace.log.zst"}, {file: "vtd-sm-ss/qemu-trace.log.zst"},
 		{file: "vtd-legacy/ftrace.txt.zst"}, {file: "vtd-sm-ss/ftrace.txt.zst"},
 		{file: "amdvi-v1/qemu-trace.log.zst"},
-		{file: "amdvi-v1/ftrace.txt.zst"}, {file: "smmuv3-s1/ftrace.txt.zst"},
+		{file: "amdvi-v1/ftrace.txt.zst"}, {file: "smmuv3-s1/ftrace.txt.zst"}, {file: "smmuv3-s1/qemu-trace.log.zst"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			text := readZstd(t, filepath.Join("testdata", c.file))
@@ -138,6 +138,17 @@ func TestCaptures_Import(t *testing.T) {
 			checkTrace(t, tr)
 			golden(t, filepath.Join("import", filepath.Dir(c.file)+"-"+rep.Format+".txt"), rep.String()+summary(tr))
 		})
+	}
+}
+
+// Every fault and command that QEMU 11 can be brought to: see qemu_live_test.go.
+func TestCaptures_Faults(t *testing.T) {
+	for _, unit := range []string{"amdvi", "smmuv3"} {
+		text := readZstd(t, filepath.Join("testdata", unit+"-faults", "qemu-trace.log.zst"))
+		tr, rep, err := ImportQEMU(bytes.NewReader(text), ImportOptions{})
+		require.NoError(t, err)
+		checkTrace(t, tr)
+		golden(t, filepath.Join("faults", unit+".txt"), rep.String()+strings.Join(tr.Header.Marks, "\n")+"\n"+csvOf(tr))
 	}
 }
 

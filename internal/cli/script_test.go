@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,8 +26,8 @@ func TestMain(m *testing.M) {
 const recordings = "../../traces/testdata"
 
 // TestScript runs the sessions of testdata/script. Each starts in a folder with the files that the
-// examples name: those of a real recording in legacy mode, in sm those of one in scalable mode, and in
-// amd those of one of AMD-Vi.
+// examples name: those of a real recording in legacy mode, in sm those of one in scalable mode, in amd
+// those of one of AMD-Vi, in smmu those of one of SMMUv3.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -42,7 +40,7 @@ func TestScript(t *testing.T) {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv(qtest.Env, qemuPath())
-			for from, to := range map[string]string{"vtd-legacy": ".", "vtd-sm-ss": "sm", "amdvi-v1": "amd"} {
+			for from, to := range map[string]string{"vtd-legacy": ".", "vtd-sm-ss": "sm", "amdvi-v1": "amd", "smmuv3-s1": "smmu"} {
 				if err := copySnapshot(filepath.Join(recordings, from), filepath.Join(env.WorkDir, to)); err != nil {
 					return err
 				}
@@ -66,9 +64,6 @@ func copySnapshot(from, to string) error {
 	}
 	for _, name := range []string{"core.elf.zst", "regs.json", "oracle.csv.zst", "ftrace.txt.zst", "qemu-trace.log.zst"} {
 		b, err := os.ReadFile(filepath.Join(from, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		if err != nil {
 			return err
 		}

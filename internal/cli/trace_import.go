@@ -53,8 +53,9 @@ func (a *app) traceImportCommand() *cobra.Command {
 		Use:   "import LOG -o FILE",
 		Short: "Make a trace of a log: ftrace, trace-cmd, perf script, QEMU",
 		Long: `import reads the text of ftrace, trace-cmd report or perf script (dma:*, iommu:*, intel_iommu:*), or the
-trace log of QEMU (vtd_*, amdvi_*), plain or zstd (.zst). Lines with events that it does not know are counted and
-told; a known event that cannot be read is an error with its line, or counted with --lenient.`,
+trace log of QEMU (vtd_*, amdvi_*, smmu*), plain or zstd (.zst). Lines with events that it does not know
+are counted and told; a known event that cannot be read is an error with its line, or counted with
+--lenient.`,
 		Example: "  iommulab trace import ftrace.txt.zst -o boot.iotrace --synth-accesses\n" +
 			"  iommulab trace import qemu-trace.log.zst --format qemu -o run.iotrace --json -",
 		Args: nArgs("LOG"),
