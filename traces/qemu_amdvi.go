@@ -185,7 +185,7 @@ func (q *qemuImport) amdviReadBeyond(f *fields) error {
 }
 
 func (q *qemuImport) amdviWrite(f *fields) error {
-	q.refusal = "" // was that of no request
+	q.refusal = ""                                 // was that of no request
 	if len(f.s[0]) >= 5 && f.s[0][:5] == "error" { // the address is that of the end of the window
 		q.skip("register write outside the window", 1)
 		return nil
