@@ -16,42 +16,40 @@ import (
 // timedRig is a rig whose unit moves to a timed machine once it is programmed, with one device that
 // keeps 32 requests in flight.
 type timedRig struct {
-	*rig
 	m      *timing.Machine
 	player *device.Player
 	left   int
 }
 
-func newTimedRig(tb testing.TB, tlb iotlb.Geometry, n uint64, stream []uint64) *timedRig {
+func (r *rig) timed(tb testing.TB, n uint64, stream []uint64) *timedRig {
 	p, err := timing.LoadPreset("default")
 	require.NoError(tb, err)
-	r := &timedRig{rig: newRig(tb, tlb)}
-	r.m = timing.New(p.Params, r.mem)
-	r.m.AddUnit(r.unit, 64)
+	t := &timedRig{m: timing.New(p.Params, r.mem)}
+	t.m.AddUnit(r.unit, 64)
 	reqs := r.requests(n)
 	i := 0
 	source := device.Func(func(q *emu.Request) (uint64, bool) {
-		if r.left == 0 {
+		if t.left == 0 {
 			return 0, false
 		}
-		r.left--
+		t.left--
 		*q = reqs[stream[i&(stride-1)]]
 		i++
 		return 0, true
 	})
-	r.player = device.NewPlayer(r.m, device.Config{Outstanding: 32}, source, func(c *timing.Completion) {
+	t.player = device.NewPlayer(t.m, device.Config{Outstanding: 32}, source, func(c *timing.Completion) {
 		if c.Result.Status != emu.OK {
 			panic("bench: request blocked")
 		}
 		sink += uint64(c.Result.PA)
 	})
-	return r
+	return t
 }
 
-func (r *timedRig) run(n int) {
-	r.left = n
-	r.player.Kick()
-	for r.m.Step() {
+func (t *timedRig) run(n int) {
+	t.left = n
+	t.player.Kick()
+	for t.m.Step() {
 	}
 }
 
@@ -67,13 +65,13 @@ func events(w *clock.Wheel, n int) {
 	}
 }
 
-// A hit on the timed machine against one event pushed and popped and one bare look-up. Bar: 15.
-func BenchmarkTimedHit(b *testing.B) {
-	g := iotlb.Geometry{Sets: 16, Ways: 4}
+// benchmarkTimedHit is a hit on the timed machine against one event pushed and popped and one bare
+// look-up.
+func (r *rig) benchmarkTimedHit(b *testing.B, g iotlb.Geometry) {
 	n := uint64(g.Entries())
 	bare := iotlbtest.NewBare(g.Sets, g.Ways)
 	stream := iotlbtest.Stream(stride, n, 1)
-	r := newTimedRig(b, g, n, stream)
+	t := r.timed(b, n, stream)
 	for p := range n {
 		bare.Fill(p, p)
 	}
@@ -85,21 +83,21 @@ func BenchmarkTimedHit(b *testing.B) {
 				v, _ := bare.Lookup(stream[i&(stride-1)])
 				sink += v
 			}
-		}, r.run)
+		}, t.run)
 }
 
-// A walk on the timed machine against ten events and a hand-written dependent walk. Bar: 6.
-func BenchmarkTimedWalk(b *testing.B) {
+// benchmarkTimedWalk is a walk on the timed machine against ten events and a hand-written dependent walk.
+func (r *rig) benchmarkTimedWalk(b *testing.B) {
 	stream := iotlbtest.Stream(stride, pages, 2)
-	r := newTimedRig(b, iotlb.Geometry{Sets: 1, Ways: 1}, pages, stream)
-	root, _ := r.dom.Tables().Root()
+	addrs := r.addrs(stream)
+	t := r.timed(b, pages, stream)
 	var w clock.Wheel
 	compare(b, 1<<14,
 		func(n int) {
 			events(&w, 10*n)
 			for i := range n {
-				pa, _ := r.walk(root, stream[i&(stride-1)]<<12^sink&0xfff, emu.Read)
+				pa, _ := r.byHand(addrs[i&(stride-1)] ^ sink&0xfff)
 				sink = uint64(pa)
 			}
-		}, r.run)
+		}, t.run)
 }

@@ -48,6 +48,7 @@ func (u *Unit) guestRequest(t *emu.Txn) {
 
 // guestBegin starts a walk: at what the paging-structure caches know, or at the GCR3 table.
 func (u *Unit) guestBegin(t *emu.Txn) {
+	t.Entry[7] = u.guestWant(&t.Req)
 	if u.cache.Walk == nil {
 		u.gcr3Begin(t)
 		return
@@ -76,6 +77,11 @@ func (u *Unit) guestTop(t *emu.Txn, table uint64) {
 func (u *Unit) guestFetch(t *emu.Txn, table uint64, level int8) {
 	f := &t.Frame[0]
 	f.Table, f.Level = emu.PA(table), level
+	if t.Tag.Class() != ClassNested { // as resolve does
+		f.At = emu.PA(guestEntryAddress(f))
+		t.Fetch(f.At, 8, StepGuestTable, stGuestEntry)
+		return
+	}
 	u.resolve(t, guestEntryAddress(f), emu.Read, retGuest)
 }
 
@@ -88,12 +94,45 @@ func (u *Unit) guestDescend(t *emu.Txn) {
 	u.guestFetch(t, uint64(t.Frame[0].Table), t.Frame[0].Level)
 }
 
+// guestWant returns what an entry must have, at its place in the entry, to be accepted without a further
+// look, as hostWant does: D counts in pages only. Requests that execute, those of supervisors and
+// translation requests want what none has.
+func (u *Unit) guestWant(q *emu.Request) uint64 {
+	if q.Type != emu.Untranslated || !isUser(q) || q.PASID != emu.NoPASID && q.Access&emu.Exec != 0 {
+		return ^uint64(0)
+	}
+	want := spec.GptP.Mask() | spec.GptUS.Mask()
+	if !u.control(spec.CtlGAUpdateDis) {
+		want |= spec.GptA.Mask()
+	}
+	if need(q)&emu.Write != 0 {
+		want |= spec.GptRW.Mask()
+		if !u.control(spec.CtlGDUpdateDis) {
+			want |= spec.GptD.Mask()
+		}
+	}
+	return want
+}
+
+// guestEntryRead takes the entry. One that has all that it must have is accepted here if it points to a
+// table, or to a page of the lowest level; guestEntry looks at the others step by step.
 func (u *Unit) guestEntryRead(t *emu.Txn) {
+	f, e, want := &t.Frame[0], t.In[0], t.Entry[7]
 	if t.Ans == emu.AnsError {
-		u.fault(t, FaultGuestRead, StepGuestTable, t.Frame[0].At)
+		u.fault(t, FaultGuestRead, StepGuestTable, f.At)
 		return
 	}
-	u.guestEntry(t, t.In[0])
+	if f.Level != 0 {
+		want &^= spec.GptD.Mask()
+		want |= spec.GptPS.Mask() // must be clear
+		e ^= spec.GptPS.Mask()
+	}
+	if e&want != want || emu.Access(want)&emu.Write&^f.Perm != 0 || f.Perm&permUser == 0 {
+		u.guestEntry(t, t.In[0])
+		return
+	}
+	f.Entry = t.In[0]
+	u.guestAccepted(t)
 }
 
 // guestMapsPage reports whether an entry of a level maps a page.

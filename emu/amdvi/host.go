@@ -21,6 +21,7 @@ func hostTag(t *emu.Txn) emu.Tag { return emu.MakeTag(ClassHost, t.Tag.Domain(),
 // the top.
 func (u *Unit) hostBegin(t *emu.Txn, n emu.Access) {
 	t.Aux[0] = t.Aux[0]&^auxNeed.Mask() | auxNeed.Put(uint64(n))
+	t.Entry[6] = hostWant(&t.Req, t.Entry[0], n)
 	c, walk := emu.CacheWalk, u.cache.Walk
 	if auxOnBehalf.On(t.Aux[0]) {
 		c, walk = emu.CacheWalk2, u.cache.Walk2
@@ -78,12 +79,48 @@ func (u *Unit) hostDescend(t *emu.Txn) {
 	hostFetch(t, f.Table, f.Level)
 }
 
+// hostWant returns what an entry must have, at its place in the entry, to be accepted without a further
+// look: the rights n, and the flags that would be set. Translation requests want what none has.
+func hostWant(q *emu.Request, w0 uint64, n emu.Access) uint64 {
+	if q.Type != emu.Untranslated {
+		return ^uint64(0)
+	}
+	want := spec.PtePR.Mask() | uint64(n&emu.RW)<<61
+	if accessed(w0) {
+		want |= spec.PteA.Mask()
+		if dirty(w0) && n&emu.Write != 0 {
+			want |= spec.PteD.Mask()
+		}
+	}
+	return want
+}
+
+// hostEntryRead takes the entry. One that has all that it must have, no reserved bit and nothing unusual
+// in NextLevel is accepted here, which is how almost all end; hostEntry looks at the others step by step.
 func (u *Unit) hostEntryRead(t *emu.Txn) {
+	f, e, want := hostFrame(t), t.In[0], t.Entry[6]
+	if t.Ans == emu.AnsOK && emu.Access(want>>61)&emu.RW&^f.Perm == 0 {
+		switch next := int8(spec.PteNextLevel.Of(e)); {
+		case next == spec.NextLevelPage && f.Level < spec.MaxMode-1:
+			if e&(want|spec.PteReserved.Mask()) == want {
+				f.Entry, f.Lg2 = e, entryLg2(f.Level)
+				f.Perm &= hostRights(e)
+				u.hostLeaf(t)
+				return
+			}
+		case next == f.Level:
+			if want &^= spec.PteD.Mask(); e&(want|spec.PdeReserved.Mask()) == want {
+				f.Perm &= hostRights(e)
+				u.hostDown(t, f, e)
+				return
+			}
+		}
+	}
 	if t.Ans == emu.AnsError {
-		u.fault(t, FaultPTERead, StepHostTable, hostFrame(t).At)
+		u.fault(t, FaultPTERead, StepHostTable, f.At)
 		return
 	}
-	u.hostEntry(t, t.In[0])
+	u.hostEntry(t, e)
 }
 
 // mapsPage reports whether an entry of a host table maps a page, whatever its level.
@@ -209,6 +246,11 @@ func (u *Unit) hostAccepted(t *emu.Txn) {
 		u.hostLeaf(t)
 		return
 	}
+	u.hostDown(t, f, e)
+}
+
+// hostDown goes down to the table that entry e of f points to.
+func (u *Unit) hostDown(t *emu.Txn, f *emu.Frame, e uint64) {
 	table, level := emu.PA(e&spec.PteAddr.Mask()), int8(spec.PteNextLevel.Of(e))-1
 	lg2, c, have := entryLg2(level+1), emu.CacheWalk, u.lim.walk
 	if auxOnBehalf.On(t.Aux[0]) {

@@ -24,7 +24,7 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	var e [4]uint64
 	key := deviceKey(q.Source)
 	h, ok := u.cache.Entry.Peek(&key, &e)
-	w0 := e[0]
+	w0, n := e[0], need(q)
 	switch {
 	case !ok || valMem.On(e[3]):
 		return false
@@ -34,7 +34,7 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 		return false
 	case u.excluded(q, e[1]):
 		return u.lookupPass(q, r, h, &e, emu.RW)
-	case !spec.DteTV.On(w0) || need(q)&^dteRights(w0) != 0:
+	case !spec.DteTV.On(w0) || n&^dteRights(w0) != 0:
 		return false
 	}
 	class, mode := ClassHost, uint8(spec.DteMode.Of(w0))
@@ -60,7 +60,7 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	case beyond(addr, mode):
 		return false
 	}
-	return u.lookupTLB(q, r, h, &e, tag, class)
+	return u.lookupTLB(q, r, h, &e, tag, class, n)
 }
 
 // lookupPass answers for a DTE that does not change the address.
@@ -72,8 +72,8 @@ func (u *Unit) lookupPass(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, 
 	return true
 }
 
-// lookupTLB answers from the IOTLB.
-func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, tag emu.Tag, class emu.Class) bool {
+// lookupTLB answers from the IOTLB a request that needs rights n, which the DTE grants.
+func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, tag emu.Tag, class emu.Class, n emu.Access) bool {
 	if u.cache.IOTLB == nil {
 		return false
 	}
@@ -84,8 +84,20 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, t
 		return false
 	}
 	have := emu.Access(tlbPerm.Of(v[0]))
-	if denied(q, e[0], class, have) != 0 || tlbClean.On(v[1]) && need(q)&emu.Write != 0 {
+	if tlbClean.On(v[1]) && n&emu.Write != 0 {
 		return false
+	}
+	rights := dteRights(e[0])
+	if class != ClassHost {
+		n |= permUser
+		rights |= emu.Exec
+	}
+	perm := have & rights
+	if n&^have != 0 || class != ClassHost && q.Access&(emu.Exec|emu.Priv) != 0 {
+		if denied(q, e[0], class, have) != 0 {
+			return false
+		}
+		perm = grant(q, e[0], class, have)
 	}
 	u.cache.Entry.Touch(h)
 	u.cache.IOTLB.Touch(at)
@@ -97,7 +109,7 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, t
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2 = emu.PA(v[0]&tlbPage.Mask()|uint64(q.Addr)&reg.Ones(lg2)), 0, emu.OK, lg2
 	r.Snoop = false
-	r.Perm, r.Touched = grant(q, e[0], class, have), 1<<emu.CacheEntry|1<<emu.CacheIOTLB
+	r.Perm, r.Touched = perm, 1<<emu.CacheEntry|1<<emu.CacheIOTLB
 	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = entry, v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
 	if r.Fault.Code != 0 {
 		r.Fault = emu.Fault{}

@@ -13,8 +13,9 @@ import (
 //	Aux[2]  version that goes with the translation found (Provenance.Fill)
 //	Aux[3]  what follows the writing of a log entry (log.go)
 //
-// Txn.Entry holds the DTE in words 0 to 3, as values.go says, a log entry in words 4 and 5, and an
-// interrupt table entry in words 6 and 7.
+// Txn.Entry holds the DTE in words 0 to 3, as values.go says, a log entry in words 4 and 5. Words 6 and 7
+// are an interrupt table entry, or what entries of the host and of the guest table must have to need no
+// further look (hostWant, guestWant).
 const (
 	auxGuest     reg.Bits = 0_000 // a guest table translates
 	auxOnBehalf  reg.Bits = 1_001 // the host walk under way is for an address of a guest table: Frame[1]

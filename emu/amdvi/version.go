@@ -1,6 +1,8 @@
 package amdvi
 
 import (
+	"math/bits"
+
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
 	"github.com/iommulab/iommulab/emu/reg"
 )
@@ -35,17 +37,29 @@ func DTEVersion(words []uint64) uint64 {
 	case !spec.DteTV.On(w0):
 		return verKind.Put(verPass) | verMode.Put(1) | ex
 	}
+	if spec.DteGV.On(w0) {
+		return guestVersion(w0, w1, words[2])
+	}
 	v := verDID.Put(spec.DteDomainID.Of(w1)) | verMode.Put(spec.DteMode.Of(w0)) |
 		verIR.Put(spec.DteIR.Of(w0)) | verIW.Put(spec.DteIW.Of(w0)) | ex
 	if spec.DteMode.Of(w0) != spec.ModeIdentity {
 		v |= verRoot.Put(spec.DteHostRoot.Of(w0))
 	}
-	if !spec.DteGV.On(w0) {
-		return v | verKind.Put(verHost)
+	return v | verKind.Put(verHost)
+}
+
+// gpmPlace is a place in word 1 of a DTE that nothing which steers translation uses.
+const gpmPlace reg.Bits = 33_032
+
+// guestVersion hashes what steers translation under a DTE with guest tables.
+func guestVersion(w0, w1, w2 uint64) uint64 {
+	m0 := spec.DteMode.Mask() | spec.DteGIoV.Mask() | spec.DteGLX.Mask() | spec.DteGCR3Lo.Mask() | spec.DteIR.Mask() | spec.DteIW.Mask()
+	if spec.DteMode.Of(w0) != spec.ModeIdentity {
+		m0 |= spec.DteHostRoot.Mask()
 	}
-	e := spec.DTE{w0, w1}
-	g := e.GCR3Root() | spec.DteGLX.Of(w0) | spec.DteGIoV.Of(w0)<<2 | spec.DteGuestPagingMode.Of(words[2])<<3
-	return mix(v, g)&^verKind.Mask() | verKind.Put(verGuest)
+	m1 := spec.DteDomainID.Mask() | spec.DteGCR3Mid.Mask() | spec.DteEX.Mask() | spec.DteGCR3Hi.Mask()
+	h := mix(w0&m0, w1&m1|gpmPlace.Put(spec.DteGuestPagingMode.Of(w2)))
+	return h&^verKind.Mask() | verKind.Put(verGuest)
 }
 
 // GCR3Version returns the version of a GCR3 table entry: Provenance.Entry of requests with PASID.
@@ -55,10 +69,6 @@ func GCR3Version(slot uint64) uint64 {
 
 // mix hashes two words into one.
 func mix(a, b uint64) uint64 {
-	h := a*0x9e37_79b9_7f4a_7c15 ^ b
-	for range 2 {
-		h ^= h >> 32
-		h *= 0xd6e8_feb8_6659_fd93
-	}
-	return h ^ h>>32
+	hi, lo := bits.Mul64(a^0x9e37_79b9_7f4a_7c15, b^0xd6e8_feb8_6659_fd93)
+	return hi ^ lo
 }
