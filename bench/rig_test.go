@@ -82,14 +82,13 @@ func (r *rig) addrs(pages []uint64) []uint64 {
 // benchmarkHit is a hit through the functional executor against a bare set-associative look-up of the
 // geometry that the unit's IOTLB has.
 func (r *rig) benchmarkHit(b *testing.B, g iotlb.Geometry) {
-	n := uint64(g.Entries())
+	n, lg2 := uint64(g.Entries()), r.lg2&63
 	bare := iotlbtest.NewBare(g.Sets, g.Ways)
-	stream := iotlbtest.Stream(stride, n, 1)
-	addrs := r.addrs(stream)
+	addrs := r.addrs(iotlbtest.Stream(stride, n, 1))
 	q := r.request(0)
 	var res emu.Result
 	for p := range n {
-		bare.Fill(p, p)
+		bare.Fill(r.addr(p)>>r.lg2, p)
 		r.translate(&q, r.addr(p), &res)
 	}
 	before := r.unit.Cache(emu.CacheIOTLB).Stats()
@@ -100,7 +99,7 @@ func (r *rig) benchmarkHit(b *testing.B, g iotlb.Geometry) {
 	compare(b, 1<<18,
 		func(n int) {
 			for i := range n {
-				v, _ := bare.Lookup(stream[i&(stride-1)])
+				v, _ := bare.Lookup(addrs[i&(stride-1)] >> lg2)
 				sink += v
 			}
 		},

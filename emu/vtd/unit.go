@@ -23,20 +23,21 @@ const (
 
 // Unit is one remapping unit. It implements emu.Unit.
 type Unit struct {
-	cache caches.Set
-	cfg   Config
-	cap   uint64 // CAP_REG
-	ecap  uint64 // ECAP_REG
-	adv   struct{ ver, cap, ecap uint64 }
-	lim   limits
-	reg   *reg.File
-	mode  mode
-	s     state
-	obs   emu.Observer
-	perf  perf
+	cfg  Config
+	cap  uint64 // CAP_REG
+	ecap uint64 // ECAP_REG
+	adv  struct{ ver, cap, ecap uint64 }
+	lim  limits
+	reg  *reg.File
+	mode mode
+	s    state
+	obs  emu.Observer
+	perf perf
 
 	slow   bool   // steps and look-ups go the longer way of slow.go
 	states uint16 // states below this need not
+
+	cache caches.Set
 
 	desc [spec.NumDescTypes]descType
 }
