@@ -132,9 +132,10 @@ func (u *Unit) pasidFault(q *emu.Request, w0 uint64) uint16 {
 func (u *Unit) selectTables(t *emu.Txn) {
 	q, w0 := &t.Req, t.Entry[0]
 	mode := uint8(spec.DteMode.Of(w0))
-	class, p := ClassHost, emu.NoPASID
+	class := ClassHost // as t.Tag is
 	if u.usesGuest(q, w0) {
-		class, p = ClassGuest, 0
+		p := emu.PASID(0)
+		class = ClassGuest
 		if mode != spec.ModeIdentity {
 			class = ClassNested
 		}
@@ -142,8 +143,8 @@ func (u *Unit) selectTables(t *emu.Txn) {
 			p = q.PASID
 		}
 		t.Aux[0] |= auxGuest.Mask() | auxPASID.Put(uint64(p))
+		t.Tag = emu.MakeTag(class, t.Tag.Domain(), p)
 	}
-	t.Tag = emu.MakeTag(class, uint32(spec.DteDomainID.Of(t.Entry[1])), p)
 	t.Frame[0].In = uint64(q.Addr)
 	if class == ClassNested {
 		t.Classes = 1 << ClassHost
