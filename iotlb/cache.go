@@ -36,8 +36,9 @@ type Cache struct {
 	smallest [numClasses]size   // of the sizes of a class; any if there are none
 	sizes    [numClasses]uint64 // bit l of element c: live entries of class c and size 2^l exist
 	policy   Policy
-	tick     uint64 // last age given out
-	stats    emu.CacheStats
+	tick     uint64         // last age given out
+	stats    emu.CacheStats // without Lookups, which are its Hits and misses
+	misses   uint64
 
 	// What else a fill needs.
 	ways    int
@@ -103,7 +104,11 @@ func (c *Cache) AsCache() emu.Cache {
 func (c *Cache) Geometry() Geometry { return c.geom }
 
 // Stats returns the counters since creation. They are exact at any moment.
-func (c *Cache) Stats() emu.CacheStats { return c.stats }
+func (c *Cache) Stats() emu.CacheStats {
+	s := c.stats
+	s.Lookups = s.Hits + c.misses
+	return s
+}
 
 // Len returns the number of live entries.
 func (c *Cache) Len() int {
@@ -137,8 +142,18 @@ func (c *Cache) Reset() {
 	c.resetRecords()
 }
 
-// Peek looks key up and copies the value found. It counts nothing and changes nothing. The handle
-// is good for Touch until the next Fill, Invalidate or Reset.
+// Find looks key up. It counts nothing and changes nothing. The value, nil if there is none, is the
+// cache's own: it is not to be written to. It and the handle, for Touch, are good until the next Fill,
+// Invalidate or Reset.
+func (c *Cache) Find(key *emu.Key) (val *[4]uint64, handle int32) {
+	e, handle := c.find(key)
+	if e == nil {
+		return nil, handle
+	}
+	return &e.val, handle
+}
+
+// Peek is Find with a copy of the value.
 func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
 	e, handle := c.find(key)
 	if e != nil {
@@ -150,7 +165,6 @@ func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
 // Touch turns the hit of a Peek into a look-up: it counts one look-up and one hit and tells the
 // replacement policy.
 func (c *Cache) Touch(handle int32) {
-	c.stats.Lookups++
 	c.stats.Hits++
 	if c.policy == LRU { // newest, inlined
 		c.tick++
@@ -161,13 +175,13 @@ func (c *Cache) Touch(handle int32) {
 }
 
 // Miss turns the miss of a Peek into a look-up: it counts one.
-func (c *Cache) Miss() { c.stats.Lookups++ }
+func (c *Cache) Miss() { c.misses++ }
 
 // Probe implements emu.Cache.
 func (c *Cache) Probe(key *emu.Key, val *[4]uint64) bool {
-	c.stats.Lookups++
 	e, h := c.find(key)
 	if e == nil {
+		c.misses++
 		return false
 	}
 	c.stats.Hits++

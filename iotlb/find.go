@@ -81,15 +81,14 @@ func (c *Cache) find(key *emu.Key) (*entry, int32) {
 	return c.search(key, sizes)
 }
 
-// PeekAt is Peek of a key of size 0 at the handle of an earlier one, for those who ask for the same
+// FindAt is Find of a key of size 0 at the handle of an earlier one, for those who ask for the same
 // key again and again. Any handle may be tried, however old.
-func (c *Cache) PeekAt(handle int32, key *emu.Key, val *[4]uint64) bool {
+func (c *Cache) FindAt(handle int32, key *emu.Key) *[4]uint64 {
 	e := &c.entries[handle]
 	if e.page != key.Addr || e.key != word(key.Tag) || c.dead != 0 && !c.alive(e.node) {
-		return false
+		return nil
 	}
-	*val = e.val
-	return true
+	return &e.val
 }
 
 // search is find among the sizes of a bit map.

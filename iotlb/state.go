@@ -39,7 +39,7 @@ func (c *Cache) header() header {
 	g := c.geom
 	return header{
 		Sets: uint64(g.Sets), Ways: uint64(g.Ways), Policy: uint64(g.Policy), Index: uint64(g.Index),
-		Seed: g.Seed, Stats: c.stats, Tick: c.tick, Rand: c.rand, Entries: uint64(c.Len()),
+		Seed: g.Seed, Stats: c.Stats(), Tick: c.tick, Rand: c.rand, Entries: uint64(c.Len()),
 	}
 }
 
@@ -95,6 +95,7 @@ func (c *Cache) restore(d *emu.Decoder) error {
 		return nil
 	}
 	c.Reset()
+	c.misses = got.Stats.Lookups - got.Stats.Hits
 	c.stats, c.tick, c.rand = got.Stats, got.Tick, got.Rand
 	if c.tick > math.MaxInt64 {
 		d.Fail("age %#x is out of range", c.tick)

@@ -46,16 +46,26 @@ func (c *Cache) Stats() emu.CacheStats { return c.arr.Stats() }
 // Len returns the number of live entries.
 func (c *Cache) Len() int { return c.arr.Len() }
 
-// Peek looks key up and copies the value found. It counts nothing and changes nothing. The handle
-// is good for Touch until the next Fill, Invalidate or Reset.
-func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
-	if c.arr.PeekAt(c.last, key, val) {
-		return c.last, true
+// Find looks key up. It counts nothing and changes nothing. The value, nil if there is none, is the
+// cache's own: it is not to be written to. It and the handle, for Touch, are good until the next Fill,
+// Invalidate or Reset.
+func (c *Cache) Find(key *emu.Key) (val *[4]uint64, handle int32) {
+	if val = c.arr.FindAt(c.last, key); val != nil {
+		return val, c.last
 	}
-	if handle, ok = c.arr.Peek(key, val); ok {
+	if val, handle = c.arr.Find(key); val != nil {
 		c.last = handle
 	}
-	return handle, ok
+	return val, handle
+}
+
+// Peek is Find with a copy of the value.
+func (c *Cache) Peek(key *emu.Key, val *[4]uint64) (handle int32, ok bool) {
+	v, handle := c.Find(key)
+	if v != nil {
+		*val = *v
+	}
+	return handle, v != nil
 }
 
 // Touch turns the hit of a Peek into a look-up: it counts one look-up and one hit and tells the
@@ -64,13 +74,14 @@ func (c *Cache) Touch(handle int32) { c.arr.Touch(handle) }
 
 // Probe implements emu.Cache.
 func (c *Cache) Probe(key *emu.Key, val *[4]uint64) bool {
-	h, ok := c.Peek(key, val)
-	if ok {
-		c.arr.Touch(h)
-	} else {
+	v, h := c.Find(key)
+	if v == nil {
 		c.arr.Miss()
+		return false
 	}
-	return ok
+	c.arr.Touch(h)
+	*val = *v
+	return true
 }
 
 // Fill implements emu.Cache: an entry of the same source, PASID and class is replaced in place,

@@ -92,9 +92,8 @@ func (v View) All() iter.Seq[Entry] {
 // Lookup returns the entry of a PASID (or emu.NoPASID) and class, without counting a look-up.
 func (v View) Lookup(class emu.Class, p emu.PASID) (Entry, bool) {
 	key := emu.Key{Tag: emu.MakeTag(class, 0, p), Addr: uint64(v.source)}
-	var val [4]uint64
-	h, ok := v.c.Peek(&key, &val)
-	if !ok {
+	val, h := v.c.Find(&key)
+	if val == nil {
 		return Entry{}, false
 	}
 	return v.c.entry(h)

@@ -21,19 +21,19 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	if u.cache.Entry == nil {
 		return false
 	}
-	var e [4]uint64
 	key := deviceKey(q.Source)
-	h, ok := u.cache.Entry.Peek(&key, &e)
+	e, h := u.cache.Entry.Find(&key)
+	if e == nil || valMem.On(e[3]) {
+		return false
+	}
 	w0, n := e[0], need(q)
 	switch {
-	case !ok || valMem.On(e[3]):
-		return false
 	case !spec.DteV.On(w0):
-		return u.lookupPass(q, r, h, &e, emu.RW)
+		return u.lookupPass(q, r, h, e, emu.RW)
 	case hyperTransportRange(addr) && !u.cfg.HtRangeIgnore:
 		return false
 	case u.excluded(q, e[1]):
-		return u.lookupPass(q, r, h, &e, emu.RW)
+		return u.lookupPass(q, r, h, e, emu.RW)
 	case !spec.DteTV.On(w0) || n&^dteRights(w0) != 0:
 		return false
 	}
@@ -56,11 +56,11 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 		}
 		tag = emu.MakeTag(class, tag.Domain(), p)
 	case mode == spec.ModeIdentity:
-		return u.lookupPass(q, r, h, &e, dteRights(w0))
+		return u.lookupPass(q, r, h, e, dteRights(w0))
 	case beyond(addr, mode):
 		return false
 	}
-	return u.lookupTLB(q, r, h, &e, tag, class, n)
+	return u.lookupTLB(q, r, h, e, tag, class, n)
 }
 
 // lookupPass answers for a DTE that does not change the address.
@@ -77,10 +77,9 @@ func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h int32, e *[4]uint64, t
 	if u.cache.IOTLB == nil {
 		return false
 	}
-	var v [4]uint64
 	key := emu.Key{Tag: tag, Addr: uint64(q.Addr)}
-	at, ok := u.cache.IOTLB.Peek(&key, &v)
-	if !ok {
+	v, at := u.cache.IOTLB.Find(&key)
+	if v == nil {
 		return false
 	}
 	have := emu.Access(tlbPerm.Of(v[0]))

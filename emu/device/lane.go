@@ -110,9 +110,8 @@ func (p *Endpoint) find(q *emu.Request, m *mapping) bool {
 			break
 		}
 		k := key(q, global)
-		var v [4]uint64
-		h, ok := p.tlb.Peek(&k, &v)
-		if !ok || emu.Access(v[1])&need != need {
+		v, h := p.tlb.Find(&k)
+		if v == nil || emu.Access(v[1])&need != need {
 			continue
 		}
 		_, lg2, _, _ := p.tlb.At(h)

@@ -125,6 +125,7 @@ type limits struct {
 	root     uint64          // reserved bits of a root entry half
 	ctx      [2]uint64       // reserved bits of entries, pointer fields apart
 	smctx    [2]uint64
+	rid      uint64 // what is read of the second word of a scalable context entry: RID_PASID, RID_PRIV
 	dir      uint64
 	pasid    [4]uint64
 	irte     [2][2][2]uint64 // reserved bits of interrupt entries by extended mode and posted format
@@ -159,6 +160,10 @@ func (u *Unit) setLimits() {
 	l.ctx = [2]uint64{r[0], r[1] | spec.CtxDID.Put(did)}
 	r = spec.SMContextLayout.Reserved([]uint64{^uint64(0), ^uint64(0)})
 	l.smctx = [2]uint64{r[0] | l.hawMask, r[1]}
+	l.rid = spec.SMCtxRIDPRIV.PutBool(c.RPRIVS)
+	if c.RPS {
+		l.rid |= spec.SMCtxRIDPASID.Mask()
+	}
 	for _, f := range []struct{ cap, field reg.Bits }{
 		{spec.EcapDT, spec.SMCtxDTE}, {spec.EcapPASID, spec.SMCtxPASIDE}, {spec.EcapPRS, spec.SMCtxPRE},
 		{spec.EcapPTRS, spec.SMCtxEPTR}, {spec.EcapRPS, spec.SMCtxRIDPASID}, {spec.EcapRPRIVS, spec.SMCtxRIDPRIV},

@@ -23,7 +23,7 @@
 // What the unit puts into its caches is opaque to everyone else:
 //
 //	CacheEntry      W0, W1 the first 16 bytes of the entry; W2 version; W3 flags
-//	CachePASID      W0..W2 the first 24 bytes of the entry; W3 flags
+//	CachePASID      W0, W2 and the lower half of W1 of the entry; in the upper half of W1 flags; W3 version
 //	CacheIOTLB      W0 page | lg2 11:6 | rights 5:0; W1 attributes; W2 version; W3 leaf address
 //	CacheWalk       W0 table | level 11:8 | rights 5:0; W1 nested: rights of the second stage; W2 version;
 //	                nested: W2, W3 versions of both stages

@@ -40,10 +40,9 @@ func (u *Unit) lookupLegacy(q *emu.Request, r *emu.Result) bool {
 	if u.cache.Entry == nil || q.PASID != emu.NoPASID {
 		return false
 	}
-	var v [4]uint64
 	key := entryKey(q.Source)
-	ctx, ok := u.cache.Entry.Peek(&key, &v)
-	if !ok || !valValid.On(v[3]) {
+	v, ctx := u.cache.Entry.Find(&key)
+	if v == nil || !valValid.On(v[3]) {
 		return false
 	}
 	h := hit{ctx: ctx, touched: 1 << emu.CacheEntry}
@@ -55,26 +54,29 @@ func (u *Unit) lookupLegacy(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassSS, uint32(spec.CtxDID.Of(v[1])), emu.NoPASID)
-	return u.lookupTLB(q, r, &h, tag, need(q, false), 0, version, &v)
+	return u.lookupTLB(q, r, &h, tag, need(q, false), 0, version)
 }
 
 func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
 	if u.cache.Entry == nil || u.cache.PASID == nil {
 		return false
 	}
-	var v [4]uint64
 	key := entryKey(q.Source)
-	ctx, ok := u.cache.Entry.Peek(&key, &v)
-	if !ok || !valValid.On(v[3]) {
+	v, ctx := u.cache.Entry.Find(&key)
+	if v == nil || !valValid.On(v[3]) {
 		return false
 	}
 	h := hit{ctx: ctx, touched: 1<<emu.CacheEntry | 1<<emu.CachePASID}
-	p, priv, c := u.smPASID(q, (*spec.SMContextEntry)(&v))
-	if c != 0 {
-		return false
+	e := (*spec.SMContextEntry)(v)
+	p, priv := u.ridPASID(e)
+	if q.PASID != emu.NoPASID {
+		var c uint16
+		if p, priv, c = u.smPASID(q, e); c != 0 {
+			return false
+		}
 	}
 	key = pasidKey(q.Source, p)
-	if h.pasid, ok = u.cache.PASID.Peek(&key, &v); !ok || !valValid.On(v[3]) {
+	if v, h.pasid = u.cache.PASID.Find(&key); v == nil || !valValid.On(v[1]>>32) {
 		return false
 	}
 	if q.PASID != emu.NoPASID && q.Access&emu.Exec != 0 && !spec.PasidERE.On(v[2]) ||
@@ -84,15 +86,15 @@ func (u *Unit) lookupScalable(q *emu.Request, r *emu.Result) bool {
 	switch spec.PasidPGTT.Of(v[0]) {
 	case spec.PGTTSecond:
 	case spec.PGTTPassThrough:
-		return u.lookupPass(q, r, &h, PASIDVersion(v[:3]))
+		return u.lookupPass(q, r, &h, v[3])
 	default:
-		return !priv && u.lookupFirst(q, r, &h, p, &v)
+		return !priv && u.lookupFirst(q, r, &h, p, v)
 	}
 	if uint64(q.Addr)>>u.lim.width[spec.PasidAW.Of(v[0])] != 0 {
 		return false
 	}
 	tag := emu.MakeTag(ClassSS, uint32(spec.PasidDID.Of(v[1])), emu.NoPASID)
-	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), 0, secondVersion(&v), &v)
+	return u.lookupTLB(q, r, &h, tag, need(q, spec.PasidSSEE.On(v[0])), 0, v[3])
 }
 
 // lookupPass answers for a pass-through entry.
@@ -118,20 +120,21 @@ func (u *Unit) lookupFirst(q *emu.Request, r *emu.Result, h *hit, p emu.PASID, v
 	}
 	class := pgttClass[spec.PasidPGTT.Of(v[0])&7]
 	tag := emu.MakeTag(class, uint32(spec.PasidDID.Of(v[1])), p)
-	return u.lookupTLB(q, r, h, tag, need(q, true), grant, PASIDVersion(v[:3]), v)
+	return u.lookupTLB(q, r, h, tag, need(q, true), grant, v[3])
 }
 
 // lookupTLB answers from the IOTLB. n is what the request needs; grant is 0 for a second stage alone,
-// else the rights that the entry allows at most to a user request. v is scratch.
-func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n, grant emu.Access, version uint64, v *[4]uint64) bool {
+// else the rights that the entry allows at most to a user request.
+func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, h *hit, tag emu.Tag, n, grant emu.Access, version uint64) bool {
 	if u.cache.IOTLB == nil {
 		return false
 	}
 	key := emu.Key{Tag: tag, Addr: uint64(q.Addr)}
-	var ok bool
-	if h.tlb, ok = u.cache.IOTLB.Peek(&key, v); !ok {
+	v, at := u.cache.IOTLB.Find(&key)
+	if v == nil {
 		return false
 	}
+	h.tlb = at
 	perm := emu.Access(tlbPerm.Of(v[0]))
 	if grant != 0 { // as fsGrant has it
 		if want := n | n<<3 | fsUser; perm&want != want {

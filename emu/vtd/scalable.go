@@ -2,6 +2,7 @@ package vtd
 
 import (
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -53,10 +54,8 @@ func dirTop(e *spec.SMContextEntry) uint64 { return 1 << (e.PDTS() + 13) }
 
 // ridPASID returns the PASID of requests without one, and whether they are privileged.
 func (u *Unit) ridPASID(e *spec.SMContextEntry) (p emu.PASID, priv bool) {
-	if u.cfg.RPS {
-		p = e.RIDPASID()
-	}
-	return p, u.cfg.RPRIVS && e.RIDPRIV()
+	w := e[1] & u.lim.rid
+	return emu.PASID(spec.SMCtxRIDPASID.Of(w)), spec.SMCtxRIDPRIV.On(w)
 }
 
 // smRequest checks the request against its context entry and finds the PASID, 3.4.3, table 30.
@@ -137,10 +136,11 @@ func (u *Unit) pasidSlot(t *emu.Txn) {
 
 // pasidCached uses a value of the PASID-cache.
 func (u *Unit) pasidCached(t *emu.Txn) {
-	t.Entry[0], t.Entry[1], t.Entry[2] = t.In[0], t.In[1], t.In[2]
-	t.Aux[0] |= auxFPD.Put(spec.PasidFPD.Of(t.In[0]) | valDirFPD.Of(t.In[3]))
-	if !valValid.On(t.In[3]) { // caching mode
-		u.fault(t, uint16(valCode.Of(t.In[3])), StepPASIDCache, 0)
+	flags := t.In[1] >> 32
+	t.Entry[0], t.Entry[1], t.Entry[2], t.Ver = t.In[0], t.In[1], t.In[2], t.In[3]
+	t.Aux[0] |= auxFPD.Put(spec.PasidFPD.Of(t.In[0]) | valDirFPD.Of(flags))
+	if !valValid.On(flags) { // caching mode
+		u.fault(t, uint16(valCode.Of(flags)), StepPASIDCache, 0)
 		return
 	}
 	u.pasidReady(t)
@@ -226,13 +226,20 @@ func (u *Unit) checkPASID(e *spec.PASIDEntry) uint16 {
 
 // fillPASID puts the entry into the PASID-cache, which ends the miss status.
 func (u *Unit) fillPASID(t *emu.Txn, did uint32) {
+	t.Ver = PASIDVersion(t.Entry[:3])
 	if u.cache.PASID == nil {
 		u.pasidFilled(t)
 		return
 	}
-	flags := valValid.Mask() | valDirFPD.Put(auxDirFPD.Of(t.Aux[0]))
-	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Entry[2], flags}
+	pasidValue(t, valValid.Mask())
 	t.Fill(emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), 0, did, StepPASIDFill, stPASIDFilled)
+}
+
+// pasidValue makes the value for the PASID-cache of the entry, of its FPD on the way and of further
+// flags. The upper half of the second word makes room: PAT steers nothing here.
+func pasidValue(t *emu.Txn, flags uint64) {
+	flags |= valDirFPD.Put(auxDirFPD.Of(t.Aux[0]))
+	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1]&reg.Ones(32) | flags<<32, t.Entry[2], t.Ver}
 }
 
 func (u *Unit) pasidFilled(t *emu.Txn) {
@@ -252,19 +259,18 @@ func (u *Unit) failPASID(t *emu.Txn, c uint16, step emu.Step) {
 	} else if spec.PasidP.On(t.Entry[0]) {
 		did = uint32(spec.PasidDID.Of(t.Entry[1]))
 	}
-	flags := valCode.Put(uint64(c)) | valDirFPD.Put(auxDirFPD.Of(t.Aux[0]))
-	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Entry[2], flags}
+	pasidValue(t, valCode.Put(uint64(c)))
 	t.Fill(emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), 0, did, StepPASIDFill, stFaultFilled)
 }
 
-// pasidReady goes on with a valid PASID entry in t.Entry.
+// pasidReady goes on with a valid PASID entry in t.Entry and its version in t.Ver.
 func (u *Unit) pasidReady(t *emu.Txn) {
 	e := (*spec.PASIDEntry)(&t.Entry)
 	class, p := ClassSS, emu.NoPASID
 	if c := pgttClass[e.PGTT()]; c != ClassSS {
 		class, p = c, pasidOf(t)
 	}
-	settled(t, class, e.DID(), p, PASIDVersion(t.Entry[:3]))
+	settled(t, class, e.DID(), p, t.Ver)
 	if class == ClassNested {
 		t.Classes = 1 << ClassSS
 	}

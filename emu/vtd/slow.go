@@ -135,12 +135,11 @@ func (u *Unit) hitDomain(q *emu.Request, r *emu.Result) uint64 {
 	if !verScalable.On(v) || verType.Of(v) != spec.PGTTNested {
 		return verDID.Of(v)
 	}
-	var e [4]uint64
 	key := entryKey(q.Source)
-	u.cache.Entry.Peek(&key, &e)
-	p, _, _ := u.smPASID(q, (*spec.SMContextEntry)(&e))
+	e, _ := u.cache.Entry.Find(&key)
+	p, _, _ := u.smPASID(q, (*spec.SMContextEntry)(e))
 	key = pasidKey(q.Source, p)
-	u.cache.PASID.Peek(&key, &e)
+	e, _ = u.cache.PASID.Find(&key)
 	return spec.PasidDID.Of(e[1])
 }
 

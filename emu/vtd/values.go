@@ -15,7 +15,7 @@ const (
 	ClassInterrupt emu.Class = 5
 )
 
-// Flags, W3 of context-cache and PASID-cache values.
+// Flags, W3 of context-cache values and the upper half of W1 of PASID-cache values.
 const (
 	valValid  reg.Bits = 0_000 // the entry passed all checks
 	valDirFPD reg.Bits = 1_001 // FPD of the PASID directory entry
