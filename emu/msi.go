@@ -23,13 +23,16 @@ const (
 	msiLowest = 1 << 8 // delivery mode 1: lowest priority
 )
 
+// IsMSI reports whether a write to addr is a message to processors; one to any other address is data.
+func IsMSI(addr PA) bool { return addr>>32&0xff == 0 && addr&0xfff0_0ff0 == MSIAddress }
+
 // MSITo returns the address of messages to processor number cpu.
 func MSITo(cpu uint32) PA { return MSIAddress | PA(cpu&0xff)<<12 | PA(cpu>>8)<<40 }
 
 // MSIReaches reports whether a message to addr is for processor number cpu, and whether it is for no
 // other one then.
 func MSIReaches(addr PA, cpu uint32) (ok, only bool) {
-	if addr>>32&0xff != 0 || addr&0xfff0_0ff0 != MSIAddress {
+	if !IsMSI(addr) {
 		return false, false
 	}
 	dest := uint32(addr>>12)&0xff | uint32(addr>>40)<<8

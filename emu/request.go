@@ -116,6 +116,7 @@ type Fault struct {
 	Quiet   bool   // not recorded, by rule (fault processing disabled, unrecorded class)
 	Dropped bool   // should have been recorded, but the log had no room
 	Abort   bool   // completed as Completer Abort (CA), not as Unsupported Request (UR)
+	RAZ     bool   // completed as if nothing were wrong: a read returns zeros, a write is ignored
 	Source  SourceID
 	PASID   PASID
 	Addr    IOVA

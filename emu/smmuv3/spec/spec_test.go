@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/emutest"
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
@@ -29,21 +30,7 @@ func layouts() []*reg.Layout {
 	return l
 }
 
-func TestLayoutsAreSound(t *testing.T) {
-	for _, l := range layouts() {
-		require.NotEmpty(t, l.Clause, l.Name)
-		next, names := uint16(0), map[string]bool{}
-		for _, f := range l.Fields {
-			require.GreaterOrEqual(t, f.Lo, next, "%s.%s overlaps or is out of order", l.Name, f.Name)
-			require.GreaterOrEqual(t, f.Hi, f.Lo)
-			require.Less(t, f.Hi, l.Bits, "%s.%s", l.Name, f.Name)
-			require.Equal(t, f.Lo/64, f.Hi/64, "%s.%s crosses a word", l.Name, f.Name)
-			require.False(t, names[f.Name], "%s.%s twice", l.Name, f.Name)
-			require.NotEmpty(t, f.Help)
-			next, names[f.Name] = f.Hi+1, true
-		}
-	}
-}
+func TestLayoutsAreSound(t *testing.T) { emutest.RequireSound(t, layouts()...) }
 
 // Entries that Linux wrote: a level 1 descriptor of 256 STEs, an STE of stage 1 with VMID 0, its CD.
 func TestEntriesThatLinuxWrote(t *testing.T) {

@@ -1,0 +1,33 @@
+package smmuv3_test
+
+import (
+	"testing"
+
+	"github.com/iommulab/iommulab/emu/emutest"
+	"github.com/iommulab/iommulab/emu/smmuv3"
+	"github.com/iommulab/iommulab/emu/smmuv3/spec"
+)
+
+// faults are the faults that the tests of this package have expected and got, logged the numbers of the
+// events that they have read out of the queue.
+var (
+	faults = emutest.Codes("fault", smmuv3.FaultCodes(), map[uint16]string{smmuv3.FaultTerminated: "stalls are not modelled yet"})
+	logged = emutest.Codes("event", eventNumbers(), map[uint64]string{
+		spec.EvUUT:         "no transaction is unsupported: its conditions are implementation defined",
+		spec.EvCFGConflict: "STE.CONT is not used: no two cached structures overlap",
+		spec.EvPageRequest: "a hint that an implementation need not give",
+		spec.EvVMSFetch:    "MPAM is not modelled",
+		spec.EvTLBConflict: "conflicts are not modelled yet",
+	})
+)
+
+func eventNumbers() (all []uint64) {
+	for n := range spec.EventLayouts {
+		all = append(all, n)
+	}
+	return all
+}
+
+// TestMain runs the tests and then asks whether they raised every fault that the unit knows, and logged
+// every event.
+func TestMain(m *testing.M) { emutest.Main(m, faults, logged) }

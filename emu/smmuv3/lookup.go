@@ -1,0 +1,116 @@
+package smmuv3
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/smmuv3/spec"
+)
+
+// Lookup implements emu.Unit: the path of a hit, fused. Where anything is unusual it leaves the
+// transaction to Step; what it answers, Step would answer.
+func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
+	addr := uint64(q.Addr)
+	switch {
+	case q.Type != emu.Untranslated:
+		return false
+	case !u.on:
+		if spec.GbpaABORT.On(u.s.GBPA) || addr>>u.lim.oas != 0 {
+			return false
+		}
+		*r = emu.Result{}
+		pass(q, r)
+		return true
+	case u.cache.Entry == nil || uint64(q.Source) >= u.streams.streams:
+		return false
+	}
+	var ste [4]uint64
+	key := steKey(q.Source)
+	h, ok := u.cache.Entry.Peek(&key, &ste)
+	w0, w1 := ste[0], ste[1]
+	if !ok || !spec.SteV.On(w0) || steIllegal.On(w1) || spec.SteConfig.Of(w0)&4 == 0 {
+		return false
+	}
+	index, s1, c := u.substream(q, w0, w1)
+	isPriv, inst := u.attributes(q, w1)
+	n := need(q, isPriv, inst)
+	switch {
+	case c != 0:
+		return false
+	case s1:
+		return u.lookupS1(q, r, h, &ste, index, n, isPriv)
+	case addr>>u.lim.oas != 0:
+		return false
+	case spec.SteConfig.Of(w0)&2 == 0:
+		u.cache.Entry.Touch(h)
+		*r = emu.Result{Touched: 1 << emu.CacheEntry, Prov: emu.Provenance{Entry: s1Version(ste[:], nil)}}
+		pass(q, r)
+		return true
+	case addr>>((64-spec.SteS2T0SZ.Of(ste[2]))&63) != 0:
+		return false
+	}
+	tag := emu.MakeTag(ClassS2, u.vmid(ste[2]), emu.NoPASID)
+	at, v, ok := u.lookupTLB(q, tag, addr, n)
+	if !ok {
+		return false
+	}
+	u.cache.Entry.Touch(h)
+	hit(q, r, &v, addr, isPriv)
+	r.Touched, r.Prov.Entry = 1<<emu.CacheEntry|1<<emu.CacheIOTLB, s1Version(ste[:], nil)+s2Version(ste[:])
+	u.cache.IOTLB.Touch(at)
+	return true
+}
+
+// lookupS1 answers from the CD cache and the IOTLB.
+func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, index uint64, n emu.Access, isPriv bool) bool {
+	if u.cache.PASID == nil {
+		return false
+	}
+	var e [4]uint64
+	key := cdKey(q.Source, index)
+	hc, ok := u.cache.PASID.Peek(&key, &e)
+	if !ok || !spec.CdV.On(e[0]) || cdIllegal.On(e[3]) || spec.CdS.On(e[0]) && spec.SteS1STALLD.On(ste[1]) {
+		return false
+	}
+	cd := (*[3]uint64)(e[:3])
+	w := u.streamWorld(ste[0], ste[1])
+	in, upper, ok := u.s1Input(cd, w, uint64(q.Addr))
+	if !ok || u.e0pd(cd, w, upper, isPriv) {
+		return false
+	}
+	at, v, ok := u.lookupTLB(q, u.s1Tag(w, ste[2], e[0]), in, n)
+	if !ok {
+		return false
+	}
+	u.cache.Entry.Touch(h)
+	u.cache.PASID.Touch(hc)
+	u.cache.IOTLB.Touch(at)
+	hit(q, r, &v, in, isPriv)
+	r.Touched = 1<<emu.CacheEntry | 1<<emu.CachePASID | 1<<emu.CacheIOTLB
+	r.Prov.Entry = s1Version(ste[:], e[:3])
+	if spec.SteConfig.Of(ste[0])&2 != 0 {
+		r.Prov.Entry += s2Version(ste[:])
+	}
+	return true
+}
+
+// lookupTLB finds a translation that grants rights n and needs no marking. A global one is left to Step, which
+// counts both look-ups.
+func (u *Unit) lookupTLB(q *emu.Request, tag emu.Tag, in uint64, n emu.Access) (at int32, v [4]uint64, ok bool) {
+	if u.cache.IOTLB == nil {
+		return 0, v, false
+	}
+	key := emu.Key{Tag: tag, Addr: in}
+	at, ok = u.cache.IOTLB.Peek(&key, &v)
+	return at, v, ok && n&^emu.Access(tlbPerm.Of(v[0])) == 0 && !(tlbClean.On(v[1]) && writes(q))
+}
+
+// hit sets the result of a translation with IOTLB value v, but for what the entries say.
+func hit(q *emu.Request, r *emu.Result, v *[4]uint64, in uint64, isPriv bool) {
+	lg2 := uint8(tlbLg2.Of(v[0]))
+	// Field by field: a composite literal would be built aside and copied.
+	r.PA, r.Data, r.Status, r.Lg2, r.Snoop = emu.PA(v[0]&tlbPage.Mask()|in&ones(lg2)), 0, emu.OK, lg2, false
+	r.Perm = grant(q, emu.Access(tlbPerm.Of(v[0])), isPriv)
+	r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
+	if r.Fault.Code != 0 {
+		r.Fault = emu.Fault{}
+	}
+}

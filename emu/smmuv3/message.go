@@ -1,0 +1,88 @@
+package smmuv3
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/smmuv3/spec"
+)
+
+// Interrupts, 3.18. They are messages: where IDR0.MSI is 0 or a message has no address, hardware has
+// wires, which are not modelled.
+
+// The unit's interrupts, as bits of state.Messages.
+const (
+	msgGERROR uint8 = 1 << iota
+	msgEVENTQ
+	msgPRIQ
+)
+
+// source is the configuration of one interrupt.
+type source struct {
+	msg        uint8
+	enable     reg.Bits // of IRQ_CTRL
+	addr, data int      // registers
+	abt        reg.Bits // of GERROR, if the write aborts
+}
+
+var sources = [...]source{
+	{msgGERROR, spec.IrqGERROR, rGerrorIrq0, rGerrorIrq1, spec.GerrMSIGERROR},
+	{msgEVENTQ, spec.IrqEVENTQ, rEventqIrq0, rEventqIrq1, spec.GerrMSIEVENTQ},
+	{msgPRIQ, spec.IrqPRIQ, rPriqIrq0, rPriqIrq1, spec.GerrMSIPRIQ},
+}
+
+// enabledMessages returns the interrupts that IRQ_CTRL enables.
+func enabledMessages(irqCtrl uint64) (m uint8) {
+	for i := range sources {
+		if sources[i].enable.On(irqCtrl) {
+			m |= sources[i].msg
+		}
+	}
+	return m
+}
+
+// message holds an interrupt pending if it is enabled, and wakes the engine that sends it.
+func (u *Unit) message(m uint8) emu.Wake {
+	if m &= enabledMessages(u.reg.Get(rIrqCtrl) & u.reg.Get(rIrqCtrlAck)); m == 0 {
+		return 0
+	}
+	u.s.Messages |= m
+	return EngineMessage.Set()
+}
+
+// messageNext sends the pending interrupts one after the other.
+func (u *Unit) messageNext(t *emu.Txn) {
+	for i := range sources {
+		s := &sources[i]
+		if u.s.Messages&s.msg == 0 {
+			continue
+		}
+		u.s.Messages &^= s.msg
+		addr := emu.PA(u.reg.Get(s.addr))
+		if !u.cfg.MSI || addr == 0 {
+			continue
+		}
+		t.Aux[0] = uint64(i)
+		u.send(t, addr, uint32(u.reg.Get(s.data)), StepMessage, stMessageSent)
+		return
+	}
+	t.Done(StepMessage)
+}
+
+// send writes the 4 bytes of a message.
+func (u *Unit) send(t *emu.Txn, addr emu.PA, data uint32, step emu.Step, next uint16) {
+	a := &t.Act
+	a.Addr, a.Size, a.Data, a.Step = addr&emu.PA(ones(u.lim.oas)), 4, [4]uint64{uint64(data)}, step
+	a.Op = emu.OpStore
+	if emu.IsMSI(a.Addr) {
+		a.Op, a.Msg = emu.OpSend, emu.MsgMSI
+	}
+	t.State = next
+}
+
+// messageSent goes on after the write. One that was aborted is a global error.
+func (u *Unit) messageSent(t *emu.Txn) {
+	if t.Ans == emu.AnsError {
+		t.Wake |= u.globalError(sources[t.Aux[0]%uint64(len(sources))].abt)
+	}
+	u.messageNext(t)
+}

@@ -1,0 +1,233 @@
+package smmuv3
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/smmuv3/spec"
+)
+
+// Stage 2, 3.3 and DDI 0487 D8.2. A walk runs in Frame[0], or, for an address that stage 1 needs, in
+// Frame[1].
+
+// s2Frame returns the frame that the stage 2 walk of t runs in.
+func s2Frame(t *emu.Txn) *emu.Frame { return &t.Frame[auxOnBehalf.Of(t.Aux[0])] }
+
+// s2Tag is what stage 2 translations of t's VMID are cached under.
+func (u *Unit) s2Tag(t *emu.Txn) emu.Tag {
+	return emu.MakeTag(ClassS2, u.vmid(t.Entry[2]), emu.NoPASID)
+}
+
+// stage2Only goes on with a transaction that only stage 2 translates.
+func (u *Unit) stage2Only(t *emu.Txn) {
+	f := &t.Frame[0]
+	f.In = uint64(t.Req.Addr)
+	setAux(t, auxClass, spec.ClassIN)
+	setAux(t, auxNeed, uint64(needOf(t)))
+	if u.s2Beyond(t, f.In) {
+		u.fault2(t, FaultS2Range, StepS2Range, 0)
+		return
+	}
+	u.probeTLB(t)
+}
+
+// s2Beyond reports whether an address is beyond the tables of stage 2.
+func (u *Unit) s2Beyond(t *emu.Txn, ipa uint64) bool {
+	return ipa>>((64-spec.SteS2T0SZ.Of(t.Entry[2]))&63) != 0
+}
+
+// s2Begin starts a walk: at what the paging-structure caches know, or at the top.
+func (u *Unit) s2Begin(t *emu.Txn) {
+	c, walk := emu.CacheWalk, u.cache.Walk
+	if flag(t, auxOnBehalf) {
+		c, walk = emu.CacheWalk2, u.cache.Walk2
+	}
+	if walk == nil {
+		u.s2Top(t)
+		return
+	}
+	t.Probe(c, emu.Key{Tag: u.s2Tag(t), Addr: s2Frame(t).In}, StepWalkCache, stS2WalkProbed)
+}
+
+func (u *Unit) s2WalkProbed(t *emu.Txn) {
+	if t.Ans != emu.AnsOK {
+		u.s2Top(t)
+		return
+	}
+	f := s2Frame(t)
+	f.Table, f.Level = emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0]))
+	u.s2Used(t, t.In[2])
+	u.s2Fetch(t, reg2(t).granule().Stride())
+}
+
+// s2Used notes under which version of stage 2 its tables were found. Only another one than that in force
+// makes a difference.
+func (u *Unit) s2Used(t *emu.Txn, v uint64) {
+	if v != s2Version(t.Entry[:4]) {
+		t.Aux[2] = v
+	}
+}
+
+// s2Top starts at the table, or the tables side by side, of the STE.
+func (u *Unit) s2Top(t *emu.Txn) {
+	r, f := reg2(t), s2Frame(t)
+	in, level, _ := u.s2Geometry(t.Entry[2], t.Entry[3], r)
+	f.Level = level
+	f.Table = emu.PA(r.tableBase(t.Entry[3]&spec.SteS2TTB.Mask(), in, level))
+	u.s2Fetch(t, in-r.granule().Shift(level))
+}
+
+// s2Fetch reads the descriptor of the level; bits of the address select it.
+func (u *Unit) s2Fetch(t *emu.Txn, bits uint8) {
+	f := s2Frame(t)
+	f.At = emu.PA(entryAddress(f, reg2(t).granule(), bits))
+	t.Fetch(f.At, spec.DescSize, StepS2Table, stS2Entry)
+}
+
+func (u *Unit) s2Descend(t *emu.Txn) { u.s2Fetch(t, reg2(t).granule().Stride()) }
+
+func (u *Unit) s2Read(t *emu.Txn) {
+	if t.Ans == emu.AnsError {
+		u.fault2(t, FaultS2Fetch, StepS2Table, s2Frame(t).At)
+		return
+	}
+	u.s2Entry(t, reg2(t).order(t.In[0]))
+}
+
+// s2Entry checks the descriptor e of the level as s1Entry does.
+func (u *Unit) s2Entry(t *emu.Txn, e uint64) {
+	f, r, w2 := s2Frame(t), reg2(t), t.Entry[2]
+	f.Entry = e
+	if !u.validDescriptor(r, e, f.Level) {
+		u.fault2(t, FaultS2Translation, StepS2Table, f.At)
+		return
+	}
+	if isTable(e, f.Level) {
+		u.s2Next(t)
+		return
+	}
+	page, lg2 := r.leaf(e, f.In, f.Level)
+	perm, clean := u.s2Rights(w2, e)
+	var c uint16
+	switch {
+	case r.beyond(page):
+		c = FaultS2AddrSize
+	case !spec.TtdAF.On(e) && !spec.SteS2HA.On(w2) && !spec.SteS2AFFD.On(w2):
+		c = FaultS2Access
+	default:
+		c = u.s2Denied(t, perm, device(e))
+	}
+	if c != 0 {
+		u.fault2(t, c, StepS2Table, f.At)
+		return
+	}
+	f.Lg2, f.Perm = lg2, perm
+	if next := u.s2Marked(t, e, clean); next != e {
+		t.Swap(f.At, r.order(e), r.order(next), StepS2Update, stS2Marked)
+		return
+	}
+	u.s2Leaf(t)
+}
+
+// device reports whether a leaf descriptor of stage 2 says device memory, with and without S2FWB.
+func device(e uint64) bool { return spec.S2MemAttr.Of(e)>>2 == 0 }
+
+// s2Denied returns what forbids the access that stage 2 translates for, or 0. Structures of stage 1 may be
+// kept out of device memory (S2PTW).
+func (u *Unit) s2Denied(t *emu.Txn, perm emu.Access, dev bool) uint16 {
+	switch {
+	case emu.Access(auxNeed.Of(t.Aux[0]))&^perm != 0:
+		return FaultS2Permission
+	case dev && auxClass.Of(t.Aux[0]) != spec.ClassIN && spec.SteS2PTW.On(t.Entry[2]):
+		return FaultS2Device
+	}
+	return 0
+}
+
+// s2Marked returns the leaf descriptor e as hardware has to leave it: accessed, and writable if it is
+// written to (3.13).
+func (u *Unit) s2Marked(t *emu.Txn, e uint64, clean bool) uint64 {
+	if !spec.SteS2HA.On(t.Entry[2]) {
+		return e
+	}
+	e |= spec.TtdAF.Mask()
+	if clean && u.s2Dirties(t, s2Frame(t).Perm) {
+		e |= spec.S2APW.Mask()
+	}
+	return e
+}
+
+// s2Dirties reports whether what stage 2 translates for may write.
+func (u *Unit) s2Dirties(t *emu.Txn, perm emu.Access) bool {
+	if auxClass.Of(t.Aux[0]) != spec.ClassIN {
+		return auxNeed.Of(t.Aux[0])&uint64(emu.Write<<priv) != 0
+	}
+	if flag(t, auxS1) {
+		s1, _ := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), t.Frame[0].Entry, t.Frame[0].Perm)
+		perm &= s1
+	}
+	return dirties(t, perm)
+}
+
+// s2MarkedEntry goes on after the compare-and-swap as s1MarkedEntry does.
+func (u *Unit) s2MarkedEntry(t *emu.Txn) {
+	f, r := s2Frame(t), reg2(t)
+	switch t.Ans {
+	case emu.AnsError:
+		u.fault2(t, FaultS2Fetch, StepS2Update, f.At)
+	case emu.AnsMiss:
+		u.s2Entry(t, r.order(t.In[0]))
+	default:
+		f.Entry = r.order(t.Act.Data[2])
+		if isTable(f.Entry, f.Level) {
+			u.s2Down(t)
+			return
+		}
+		u.s2Leaf(t)
+	}
+}
+
+// s2Next goes on with a table descriptor as s1Next does.
+func (u *Unit) s2Next(t *emu.Txn) {
+	f, r, w2 := s2Frame(t), reg2(t), t.Entry[2]
+	if r.beyond(r.address(f.Entry, uint8(r.granule()))) {
+		u.fault2(t, FaultS2AddrSize, StepS2Table, f.At)
+		return
+	}
+	if u.cfg.HTTU == spec.HTTUTable && spec.SteS2HAFT.On(w2) && spec.SteS2HA.On(w2) && !spec.TtdAF.On(f.Entry) {
+		t.Swap(f.At, r.order(f.Entry), r.order(f.Entry|spec.TtdAF.Mask()), StepS2Update, stS2Marked)
+		return
+	}
+	u.s2Down(t)
+}
+
+// s2Down goes down to the table that a descriptor points to as s1Down does.
+func (u *Unit) s2Down(t *emu.Txn) {
+	f, r := s2Frame(t), reg2(t)
+	lg2 := r.granule().Shift(f.Level)
+	f.Table, f.Level = emu.PA(r.address(f.Entry, uint8(r.granule()))), f.Level-1
+	c, have := emu.CacheWalk, u.lim.walk
+	if flag(t, auxOnBehalf) {
+		c, have = emu.CacheWalk2, u.lim.walk2
+	}
+	if have>>(lg2&63)&1 == 0 {
+		u.s2Descend(t)
+		return
+	}
+	v := &t.Act.Data
+	v[0] = uint64(f.Table) | walkLevel.Put(uint64(f.Level))
+	v[1], v[2], v[3] = 0, t.Aux[2], 0
+	t.Fill(c, emu.Key{Tag: u.s2Tag(t), Addr: f.In}, lg2, 0, StepWalkFill, stS2Descend)
+}
+
+// s2Leaf ends a walk.
+func (u *Unit) s2Leaf(t *emu.Txn) {
+	f, r := s2Frame(t), reg2(t)
+	page, lg2 := r.leaf(f.Entry, f.In, f.Level)
+	perm, clean := u.s2Rights(t.Entry[2], f.Entry)
+	attr := tlbClean.PutBool(clean) | tlbDevice.PutBool(device(f.Entry))
+	f.Lg2, f.Perm = lg2, perm
+	if flag(t, auxOnBehalf) {
+		u.resolvedBy(t, page, attr)
+		return
+	}
+	u.translated(t, t.Tag, page, lg2, perm, attr, f.At)
+}

@@ -1,0 +1,161 @@
+package smmuv3
+
+import "github.com/iommulab/iommulab/emu"
+
+// The states of a transaction: which step consumes the next answer.
+const (
+	stEnded = emu.StateEnded + iota
+	stFrontEnd
+	stSTEProbed
+	stSTESlot
+	stSTEWalker
+	stL1STDProbed
+	stL1STD
+	stSTEWord
+	stSTEFilled
+	stL1STDFilled
+	stSTEReady
+	stCDProbed
+	stCDSlot
+	stCDWalker
+	stL1CDProbed
+	stL1CD
+	stCDWord
+	stCDFilled
+	stL1CDFilled
+	stCDReady
+	stTLBProbed
+	stMissSlot
+	stMissWalker
+	stS1WalkProbed
+	stS1Entry
+	stS1Marked
+	stS1Descend
+	stS2WalkProbed
+	stS2Entry
+	stS2Marked
+	stS2Descend
+	stStage2Probed
+	stStage2Filled
+	stTLBFilled
+	stFaultFilled
+	stFaultRecorded
+	stRecordSlot
+	stRecordReady
+	stRecordWritten
+	stRecordReleased
+	stPRIRecorded
+	stPRIResponded
+	stCmdNext
+	stCmdFetched
+	stCmdDecoded
+	stCmdSelect
+	stCmdAgain
+	stSyncDrained
+	stSyncSignalled
+	stMessageNext
+	stMessageSent
+	stControlNext
+	stUpdateDelayed
+	stUpdateMarked
+	stUpdated
+	numStates
+)
+
+// maxStates is the size of the table of states: a power of two, so that a masked state needs no bounds
+// check.
+const maxStates = 128
+
+// jobStart is the first state of each engine.
+var jobStart = [8]uint16{
+	EngineCommand: stCmdNext,
+	EngineMessage: stMessageNext,
+	EngineControl: stControlNext,
+}
+
+// Start implements emu.Unit. q may lie in t.
+func (u *Unit) Start(t *emu.Txn, q *emu.Request) {
+	if q.Type == emu.Job {
+		t.BeginJob(q, jobStart[q.Job&7])
+		u.s.CmdBusy = u.s.CmdBusy || q.Job == EngineCommand
+		return
+	}
+	t.Begin(q, stFrontEnd)
+}
+
+// onAnswer is the method that consumes the answer in each state.
+var onAnswer [maxStates]func(*Unit, *emu.Txn)
+
+func init() { // in a function: the methods that go on by themselves use the table
+	onAnswer = [maxStates]func(*Unit, *emu.Txn){
+		stEnded:          (*Unit).ended,
+		stFrontEnd:       (*Unit).frontEnd,
+		stSTEProbed:      (*Unit).steProbed,
+		stSTESlot:        (*Unit).steSlot,
+		stSTEWalker:      (*Unit).fetchStream,
+		stL1STDProbed:    (*Unit).l1stdProbed,
+		stL1STD:          (*Unit).l1std,
+		stSTEWord:        (*Unit).steWord,
+		stSTEFilled:      (*Unit).steFilled,
+		stL1STDFilled:    (*Unit).l1stdFilled,
+		stSTEReady:       (*Unit).steReady,
+		stCDProbed:       (*Unit).cdProbed,
+		stCDSlot:         (*Unit).cdSlot,
+		stCDWalker:       (*Unit).fetchContext,
+		stL1CDProbed:     (*Unit).l1cdProbed,
+		stL1CD:           (*Unit).l1cd,
+		stCDWord:         (*Unit).cdWord,
+		stCDFilled:       (*Unit).cdFilled,
+		stL1CDFilled:     (*Unit).l1cdFilled,
+		stCDReady:        (*Unit).cdReady,
+		stTLBProbed:      (*Unit).tlbProbed,
+		stMissSlot:       (*Unit).missSlot,
+		stMissWalker:     (*Unit).walkBegin,
+		stS1WalkProbed:   (*Unit).s1WalkProbed,
+		stS1Entry:        (*Unit).s1Read,
+		stS1Marked:       (*Unit).s1MarkedEntry,
+		stS1Descend:      (*Unit).s1Descend,
+		stS2WalkProbed:   (*Unit).s2WalkProbed,
+		stS2Entry:        (*Unit).s2Read,
+		stS2Marked:       (*Unit).s2MarkedEntry,
+		stS2Descend:      (*Unit).s2Descend,
+		stStage2Probed:   (*Unit).stage2Probed,
+		stStage2Filled:   (*Unit).resolved,
+		stTLBFilled:      (*Unit).tlbFilled,
+		stFaultFilled:    (*Unit).raise,
+		stFaultRecorded:  (*Unit).faultRecorded,
+		stRecordSlot:     (*Unit).recordSlot,
+		stRecordReady:    (*Unit).recordReady,
+		stRecordWritten:  (*Unit).recordWritten,
+		stRecordReleased: (*Unit).recordReleased,
+		stPRIRecorded:    (*Unit).priRecorded,
+		stPRIResponded:   (*Unit).priResponded,
+		stCmdNext:        (*Unit).cmdNext,
+		stCmdFetched:     (*Unit).cmdFetched,
+		stCmdDecoded:     (*Unit).cmdDecoded,
+		stCmdSelect:      (*Unit).cmdSelect,
+		stCmdAgain:       (*Unit).cmdAgain,
+		stSyncDrained:    (*Unit).syncDrained,
+		stSyncSignalled:  (*Unit).syncSignalled,
+		stMessageNext:    (*Unit).messageNext,
+		stMessageSent:    (*Unit).messageSent,
+		stControlNext:    (*Unit).controlNext,
+		stUpdateDelayed:  (*Unit).updateDelayed,
+		stUpdateMarked:   (*Unit).updateMarked,
+		stUpdated:        (*Unit).updated,
+		numStates:        (*Unit).ended,
+		maxStates - 1:    (*Unit).ended,
+	}
+}
+
+// Step implements emu.Unit.
+func (u *Unit) Step(t *emu.Txn) {
+	f := onAnswer[t.State%maxStates]
+	if f == nil {
+		f = (*Unit).ended
+	}
+	f(u, t)
+}
+
+// ended keeps a restored or foreign transaction from hanging its executor.
+func (u *Unit) ended(t *emu.Txn) { t.Done(StepNone) }
