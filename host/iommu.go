@@ -77,6 +77,9 @@ type DomainSpec struct {
 	// what Width gives.
 	Root   emu.PA
 	Levels uint8
+	// Guest is what a guest's own entry says of a nested domain, where that is more than Root and Levels
+	// tell: words of the entry in the architecture's format.
+	Guest []uint64
 	// Released, if set, is told of each unmapped range once nothing can reach it any more.
 	Released func(iova emu.IOVA, n uint64)
 }
@@ -152,6 +155,9 @@ type DeviceSpec struct {
 	ATS bool
 	// PRI: the device requests pages.
 	PRI bool
+	// Stall: the device waits for transactions that a unit holds until pages are there. Who maps them is
+	// asked as by PRI. Not for PCIe.
+	Stall bool
 }
 
 // FaultRecord is a fault as the unit reported it.
