@@ -24,7 +24,7 @@ func TestAMDGCR3_OneStoreMovesAPASID(t *testing.T) {
 		}{
 			{"all with PDE", [][2]uint64{amdAll(amdOldID, true, amdPASID)}, false},
 			{"the DTE and all with PDE", [][2]uint64{amdDevtab(), amdAll(amdOldID, true, amdPASID)}, false},
-			{"without PDE", [][2]uint64{without(amdAll(amdOldID, true, amdPASID), spec.IpPDE.Mask())}, true},
+			{"without PDE", [][2]uint64{cleared(amdAll(amdOldID, true, amdPASID), spec.IpPDE.Mask())}, true},
 			{"another PASID", [][2]uint64{amdAll(amdOldID, true, amdPASID+1)}, true},
 			{"host addresses", [][2]uint64{amdAll(amdOldID, false, 0)}, true},
 			{"the DTE", [][2]uint64{amdDevtab()}, true},
@@ -58,7 +58,7 @@ func TestAMDGCR3_OneStoreMovesAPASID(t *testing.T) {
 	}
 }
 
-func without(c [2]uint64, bits uint64) [2]uint64 {
+func cleared(c [2]uint64, bits uint64) [2]uint64 {
 	c[1] &^= bits
 	return c
 }

@@ -102,26 +102,6 @@ func TestAMDPlanned_IsHitless(t *testing.T) {
 	}
 }
 
-// without returns the program without one of its invalidations, counted over all selectors of all waits.
-func (x *amdMove) without(n int) (p []Step, left *emu.Selector) {
-	for _, s := range x.Program {
-		if s.Invalidate != nil {
-			list := slices.Clone(s.Invalidate)
-			if n >= 0 && n < len(list) {
-				left = &s.Invalidate[n]
-				list = slices.Delete(list, n, n+1)
-			}
-			n -= len(s.Invalidate)
-			if len(list) == 0 {
-				continue
-			}
-			s.Invalidate = list
-		}
-		p = append(p, s)
-	}
-	return p, left
-}
-
 // Each invalidation that is left out has a victim: this device, if the entry or the new id is concerned,
 // other devices of the ids in the middle of the way, else the next owner of the old id.
 func TestAMDPlanned_EachInvalidationIsNeeded(t *testing.T) {
@@ -130,7 +110,7 @@ func TestAMDPlanned_EachInvalidationIsNeeded(t *testing.T) {
 		for n := 0; ; n++ {
 			x := *whole
 			var left *emu.Selector
-			if x.Program, left = whole.without(n); left == nil {
+			if x.Program, left = without(whole.Program, n); left == nil {
 				break
 			}
 			if left.Classes == 1<<amdvi.ClassNested|1 || left.Classes == 1<<amdvi.ClassNested {

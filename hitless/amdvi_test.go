@@ -18,7 +18,7 @@ import (
 // amdWorld is an AMD-Vi unit with a device table, tables written by package pagetable, and a command
 // buffer that invalidations go through.
 type amdWorld struct {
-	*emu.Functional
+	*recorder
 	t      *testing.T
 	unit   *amdvi.Unit
 	mem    *mem.Memory
@@ -26,12 +26,8 @@ type amdWorld struct {
 	dte    emu.PA // entry of sid
 	ring   emu.PA
 	tail   uint64
-	// What is recorded of a rewrite:
-	recording bool
-	program   []Step
-	pending   []emu.Selector
-	cost      entry.Cost
-	drop      func(command [2]uint64) bool // commands that are left out
+	cost   entry.Cost
+	drop   func(command [2]uint64) bool // commands that are left out
 }
 
 const (
@@ -53,8 +49,7 @@ func newAMDWorld(t *testing.T, c amdvi.Config) *amdWorld {
 	u, err := amdvi.New(c)
 	require.NoError(t, err)
 	w := &amdWorld{t: t, unit: u, mem: mem.New()}
-	w.Functional = emu.NewFunctional(u, w.mem)
-	w.Trace = w.traced
+	w.recorder = &recorder{Functional: emu.NewFunctional(u, w.mem)}
 	w.frames, err = host.NewFrames(w.Functional, 1<<32, 1<<28)
 	require.NoError(t, err)
 	table := w.page()
@@ -137,47 +132,6 @@ func (w *amdWorld) put(e spec.DTE) {
 			cache.Reset()
 		}
 	}
-}
-
-// Recording: what a writer stores to the entry, and what the commands that it causes drop, is the
-// program to be explored.
-
-// record returns what f does.
-func (w *amdWorld) record(f func()) []Step {
-	w.program, w.recording = nil, true
-	f()
-	w.recording = false
-	return w.program
-}
-
-// traced takes note of what commands drop, up to each wait.
-func (w *amdWorld) traced(x *emu.Txn) {
-	switch {
-	case !w.recording || x.Req.Type != emu.Job:
-	case x.Act.Op == emu.OpInvalidate:
-		w.pending = append(w.pending, x.Act.Sel)
-	case x.Act.Op == emu.OpDrain && len(w.pending) > 0:
-		w.program = append(w.program, Sync("commands", w.pending...))
-		w.pending = nil
-	}
-}
-
-// Store64 is a step if it goes to an entry.
-func (w *amdWorld) Store64(pa emu.PA, v uint64) {
-	w.Functional.Store64(pa, v)
-	if w.recording {
-		w.program = append(w.program, Store64("entry", pa, v))
-	}
-}
-
-func (w *amdWorld) CAS128(pa emu.PA, old, v [2]uint64) bool {
-	if !w.Functional.CAS128(pa, old, v) {
-		return false
-	}
-	if w.recording {
-		w.program = append(w.program, Store128("entry", pa, v[0], v[1]))
-	}
-	return true
 }
 
 // commands gives a list to the unit, with a COMPLETION_WAIT behind it.

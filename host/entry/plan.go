@@ -177,10 +177,7 @@ func (f *Format) search(sides []side) (*builder, string) {
 	}
 	b := newBuilder(f, sides)
 	for i, s := range way {
-		if i > 0 {
-			b.sync(OpSyncEntry)
-		}
-		b.hop(s.raw)
+		b.hop(s.raw, i > 0)
 	}
 	usedNew := f.used(new)
 	for u := range f.units() {
@@ -195,8 +192,10 @@ func (f *Format) search(sides []side) (*builder, string) {
 	return b, ""
 }
 
-// hop makes the entry like to, whose bits in use differ in one unit at most.
-func (b *builder) hop(to []uint64) {
+// hop makes the entry like to, whose bits in use differ in one unit at most. What to leaves free in the
+// content before may be filled at any time; the one unit is stored once no reader has what was there
+// before the last hop.
+func (b *builder) hop(to []uint64, again bool) {
 	f, from, first := b.f, slices.Clone(b.cur), len(b.steps)
 	usedFrom, usedTo := f.used(from), f.used(to)
 	filled, critical := f.fill(from, to), f.critical(from, to)
@@ -208,7 +207,7 @@ func (b *builder) hop(to []uint64) {
 	if len(critical) == 0 {
 		return
 	}
-	if len(b.steps) > first && !f.Whole && (f.Present(from) || !f.Handshake) {
+	if again || len(b.steps) > first && !f.Whole && (f.Present(from) || !f.Handshake) {
 		b.sync(OpSyncEntry)
 	}
 	c := critical[0]

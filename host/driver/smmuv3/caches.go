@@ -51,7 +51,15 @@ func (c *steCaches) SyncAll(_, made [][]uint64, how entry.Batching) error {
 	for _, w := range made {
 		list = c.translations(list, w)
 	}
-	return c.run(how, c.deviceTLB(list)...)
+	return c.run(how, c.deviceTLB(implied(list))...)
+}
+
+// implied leaves out what drops stage 1 of a VMID of which both stages are dropped.
+func implied(list []command) []command {
+	return slices.DeleteFunc(slices.Clone(list), func(c command) bool {
+		op := c.op()
+		return (op == spec.CmdTlbiNHASID || op == spec.CmdTlbiNHAll) && slices.Contains(list, tlbiBoth(uint32(spec.CmdVMID.Get(c[:]))))
+	})
 }
 
 func (c *steCaches) deviceTLB(list []command) []command {
