@@ -16,7 +16,7 @@ func (d *Driver) Attach(sid emu.SourceID, pasid emu.PASID, dom host.Domain) erro
 	c := d.c
 	defer c.Enter().Leave()
 	defer c.arch.Rest()
-	m, err := c.own(dom)
+	m, err := c.Own(dom)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (d *Driver) Replace(sid emu.SourceID, pasid emu.PASID, dom host.Domain, w e
 	c := d.c
 	defer c.Enter().Leave()
 	defer c.arch.Rest()
-	m, err := c.own(dom)
+	m, err := c.Own(dom)
 	if err != nil {
 		return entry.Report{}, err
 	}
@@ -124,7 +124,7 @@ func (c *Core) Rewrite(v *Device, pasid emu.PASID, next *Domain, w entry.Writer)
 			next.removeUser(v, pasid)
 		}
 	default:
-		c.suspect(v, pasid, next, &rep)
+		c.suspect(v, pasid, t, next, &rep)
 	}
 	return rep, err
 }
@@ -143,15 +143,28 @@ type suspect struct {
 	next   *Domain    // what was to be attached, or nil
 	states [][]uint64 // contents of the entry
 	temp   uint32     // temporary id, or 0
+	ids    *IDs       // that temp is one of
+}
+
+// Tagged is an entry.Invalidator of entries whose ids are not of Core.IDs.
+type Tagged interface{ IDs() *IDs }
+
+// temporary are the ids that a rewrite of t may borrow one of.
+func (c *Core) temporary(t *entry.Target) *IDs {
+	if x, ok := t.Inv.(Tagged); ok {
+		return x.IDs()
+	}
+	return &c.IDs
 }
 
 // suspect notes a change that failed. The domains keep what they have, and the temporary id stays
 // taken, until clear succeeds.
-func (c *Core) suspect(v *Device, pasid emu.PASID, next *Domain, rep *entry.Report) {
+func (c *Core) suspect(v *Device, pasid emu.PASID, t *entry.Target, next *Domain, rep *entry.Report) {
+	s := suspect{next: next, states: rep.States, ids: c.temporary(t)}
 	if rep.Temp != 0 {
-		_, _ = c.IDs.Take(rep.Temp) // it was free a moment ago
+		s.temp, _ = s.ids.Take(s.ids.base + rep.Temp) // it was free a moment ago
 	}
-	v.suspects[pasid] = append(v.suspects[pasid], suspect{next, rep.States, rep.Temp})
+	v.suspects[pasid] = append(v.suspects[pasid], s)
 }
 
 // clear drops from the caches what changes that failed may have left there, so that they hold what
@@ -174,7 +187,7 @@ func (c *Core) clear(v *Device, pasid emu.PASID, t *entry.Target) error {
 			s.next.leave(v, pasid)
 		}
 		if s.temp != 0 {
-			c.IDs.Put(s.temp)
+			s.ids.Put(s.temp)
 		}
 	}
 	return nil

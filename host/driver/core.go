@@ -42,6 +42,7 @@ type Core struct {
 	Tables   *TableMemory
 	Count    Stats
 	IDs      IDs
+	MoreIDs  []*IDs     // of other kinds, see Domain.From
 	Omit     entry.Omit // in force
 	Coherent bool       // hardware snoops when it reads the driver's own structures
 	Devices  map[emu.SourceID]*Device

@@ -69,7 +69,7 @@ func (c *Core) refresh(u User, m *Domain) (stored bool, err error) {
 	}
 	rep, err := entry.Hitless.Write(t, c.arch.Words(u.Device, u.PASID, m))
 	if err != nil && rep.Stores > 0 {
-		c.suspect(u.Device, u.PASID, nil, &rep)
+		c.suspect(u.Device, u.PASID, t, nil, &rep)
 	}
 	return rep.Stores > 0, err
 }

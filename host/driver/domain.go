@@ -27,12 +27,14 @@ type Domain struct {
 	Levels   uint8
 	Arch     any // what the architecture keeps of it
 
-	c     *Core
-	kind  host.DomainKind
-	id    uint32
-	pages *host.OwnedFrames
-	freed bool
-	top   top
+	c      *Core
+	kind   host.DomainKind
+	id     uint32
+	ids    *IDs // that id is one of
+	shared bool // id is that of the parent
+	pages  *host.OwnedFrames
+	freed  bool
+	top    top
 
 	gather  pagetable.Gather // of the operation in progress
 	waiting pagetable.Gather // lazy: what waits for a flush
@@ -56,7 +58,7 @@ type span struct {
 func (d *Driver) NewDomain(s host.DomainSpec) (host.Domain, error) {
 	c := d.c
 	defer c.Enter().Leave()
-	m := &Domain{c: c, kind: s.Kind, Spec: s}
+	m := &Domain{c: c, kind: s.Kind, Spec: s, ids: &c.IDs}
 	switch s.Kind {
 	case host.DomainBlocked:
 		return m, nil
@@ -82,12 +84,14 @@ func (d *Driver) NewDomain(s host.DomainSpec) (host.Domain, error) {
 		}
 	}
 	left := c.leftID(&s)
-	if !left {
-		if m.id, err = c.IDs.Take(s.ID); err != nil {
+	switch {
+	case m.shared:
+	case left:
+		m.id = s.ID
+	default:
+		if m.id, err = m.ids.Take(s.ID); err != nil {
 			return nil, err
 		}
-	} else {
-		m.id = s.ID
 	}
 	m.pages = c.Frames.For(c.Owner + m.id)
 	if err = build(); err == nil && left {
@@ -95,13 +99,38 @@ func (d *Driver) NewDomain(s host.DomainSpec) (host.Domain, error) {
 	}
 	if err != nil {
 		m.unmake()
-		if !left {
-			c.IDs.Put(m.id)
+		if !left && !m.shared {
+			m.ids.Put(m.id)
 		}
 		return nil, err
 	}
-	c.Domains[m.id] = m
+	if !m.shared {
+		c.Domains[m.id] = m
+	}
 	return m, nil
+}
+
+// From makes the id of m one of ids instead of Core.IDs. Those are in Core.MoreIDs, and do not overlap.
+func (m *Domain) From(ids *IDs) { m.ids = ids }
+
+// Share gives the nested domain m the id of its parent: where caches tell the translations of a guest
+// from those of its memory by other means.
+func (m *Domain) Share(parent *Domain) { m.id, m.shared = parent.id, true }
+
+// idsOf returns the ids that one is of.
+func (c *Core) idsOf(id uint32) *IDs {
+	for _, s := range c.MoreIDs {
+		if s.Has(id) {
+			return s
+		}
+	}
+	return &c.IDs
+}
+
+// none reports whether an id is none that is handed out.
+func (c *Core) none(id uint32) bool {
+	s := c.idsOf(id)
+	return !s.Has(id) || id-s.base < s.first
 }
 
 // Nest completes a nested domain: what it is nested on, and where the guest's table is.
@@ -118,7 +147,7 @@ func (c *Core) ParentOf(m *Domain) (*Domain, error) {
 	if m.Spec.Dirty {
 		return nil, fmt.Errorf("%s: dirty tracking in a guest's tables: %w", c.Name, host.ErrUnsupported)
 	}
-	p, err := c.own(m.Spec.Parent)
+	p, err := c.Own(m.Spec.Parent)
 	if err != nil {
 		return nil, fmt.Errorf("%s: parent of a nested domain: %w", c.Name, err)
 	}
@@ -131,8 +160,10 @@ func (c *Core) ParentOf(m *Domain) (*Domain, error) {
 	return p, nil
 }
 
-// own returns the domain of this driver that the interface stands for.
-func (c *Core) own(dom host.Domain) (*Domain, error) {
+// Own returns the domain of this driver that the interface stands for.
+//
+// Errors: host.ErrForeign.
+func (c *Core) Own(dom host.Domain) (*Domain, error) {
 	m, ok := host.Underlying(dom).(*Domain)
 	if !ok || m.c != c || m.freed {
 		return nil, fmt.Errorf("%s: unit %d: %w", c.Name, c.Unit, host.ErrForeign)
@@ -208,10 +239,10 @@ func (m *Domain) Free() error {
 		return fmt.Errorf("%s: domain %d is attached to %#04x, PASID %#x: %w", c.Name, m.id, uint32(u.Device.SID), uint32(u.PASID), host.ErrBusy)
 	case len(m.Children) > 0:
 		return fmt.Errorf("%s: domain %d is the parent of domain %d: %w", c.Name, m.id, m.Children[0].id, host.ErrBusy)
-	case c.Heritage != nil && m.id >= c.IDs.first && c.Heritage.ids[m.id] > 0:
+	case c.Heritage != nil && !m.shared && !c.none(m.id) && c.Heritage.ids[m.id] > 0:
 		return fmt.Errorf("%s: domain %d: devices that an earlier system has left use it: %w", c.Name, m.id, host.ErrBusy)
 	}
-	if m.id < c.IDs.first {
+	if c.none(m.id) {
 		m.freed = true
 		return nil
 	}
@@ -223,8 +254,10 @@ func (m *Domain) Free() error {
 		m.Table.Destroy() // made by another system: only the table itself knows its pages
 	}
 	m.unmake()
-	delete(c.Domains, m.id)
-	c.IDs.Put(m.id)
+	if !m.shared {
+		delete(c.Domains, m.id)
+		m.ids.Put(m.id)
+	}
 	return nil
 }
 

@@ -54,7 +54,7 @@ func (c *Core) Note(x *Inherited, slot emu.PASID, raw []uint64) {
 	x.Entries[slot] = raw
 	id := c.arch.IDOf(x, raw)
 	c.Heritage.ids[id]++
-	c.IDs.Reserve(id)
+	c.idsOf(id).Reserve(id)
 }
 
 // Left returns what an earlier system has left of a device, or nil.
@@ -100,14 +100,14 @@ func (c *Core) disinherit(sid emu.SourceID, pasid emu.PASID) {
 	id := c.arch.IDOf(x, x.Entries[Slot(pasid)])
 	delete(x.Entries, Slot(pasid))
 	if h.ids[id]--; h.ids[id] == 0 && c.Domains[id] == nil {
-		c.IDs.Put(id)
+		c.idsOf(id).Put(id)
 	}
 }
 
 // leftID reports whether the id asked for is one that entries of an earlier system have, and that no
 // domain has claimed.
 func (c *Core) leftID(s *host.DomainSpec) bool {
-	return c.Heritage != nil && s.ID >= c.IDs.first && c.Heritage.ids[s.ID] > 0 && c.Domains[s.ID] == nil &&
+	return c.Heritage != nil && !c.none(s.ID) && c.Heritage.ids[s.ID] > 0 && c.Domains[s.ID] == nil &&
 		(s.Root != 0 || s.Kind == host.DomainNested)
 }
 

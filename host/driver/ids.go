@@ -12,6 +12,7 @@ type IDs struct {
 	used  []bool
 	first uint32 // lower ones are never handed out
 	low   uint32 // none below is free
+	base  uint32 // what ids are counted from
 }
 
 // NewIDs returns the ids from first to n-1.
@@ -23,22 +24,32 @@ func NewIDs(name string, first, n uint32) IDs {
 	return s
 }
 
+// From returns the ids with base added to each: where an architecture has ids of two kinds, they are told
+// apart by that.
+func (s IDs) From(base uint32) IDs {
+	s.base = base
+	return s
+}
+
+// Has reports whether an id is one of these, free or not.
+func (s *IDs) Has(id uint32) bool { return id >= s.base && id-s.base < uint32(len(s.used)) }
+
 // Take returns a free id, or want if that is free; want 0 is any.
 //
 // Errors: host.ErrBusy, host.ErrNoID.
 func (s *IDs) Take(want uint32) (uint32, error) {
 	if want != 0 {
-		if want >= uint32(len(s.used)) || s.used[want] {
+		if !s.Has(want) || s.used[want-s.base] {
 			return 0, fmt.Errorf("%s: domain id %d of %d: %w", s.name, want, len(s.used), host.ErrBusy)
 		}
-		s.used[want] = true
+		s.used[want-s.base] = true
 		return want, nil
 	}
 	for ; s.low < uint32(len(s.used)); s.low++ {
 		if !s.used[s.low] {
 			s.used[s.low] = true
 			s.low++
-			return s.low - 1, nil
+			return s.base + s.low - 1, nil
 		}
 	}
 	return 0, fmt.Errorf("%s: all %d domain ids: %w", s.name, len(s.used), host.ErrNoID)
@@ -46,8 +57,8 @@ func (s *IDs) Take(want uint32) (uint32, error) {
 
 // Reserve takes an id that an earlier system uses, whatever it is.
 func (s *IDs) Reserve(id uint32) {
-	if id < uint32(len(s.used)) {
-		s.used[id] = true
+	if s.Has(id) {
+		s.used[id-s.base] = true
 	}
 }
 
@@ -55,7 +66,7 @@ func (s *IDs) Reserve(id uint32) {
 func (s *IDs) Peek() uint32 {
 	for id := s.low; id < uint32(len(s.used)); id++ {
 		if !s.used[id] {
-			return id
+			return s.base + id
 		}
 	}
 	return 0
@@ -63,9 +74,9 @@ func (s *IDs) Peek() uint32 {
 
 // Put takes an id back that no cache holds any more.
 func (s *IDs) Put(id uint32) {
-	if id < s.first || id >= uint32(len(s.used)) {
+	if !s.Has(id) || id-s.base < s.first {
 		return // of an earlier system
 	}
-	s.used[id] = false
-	s.low = min(s.low, id)
+	s.used[id-s.base] = false
+	s.low = min(s.low, id-s.base)
 }

@@ -63,3 +63,31 @@ func TestSlots_AlignedBlocks(t *testing.T) {
 	take(1, -1)
 	require.Equal(t, 8, s.Len())
 }
+
+// Ids of two kinds are told apart by what they are counted from.
+func TestIDs_From(t *testing.T) {
+	s := NewIDs("x", 1, 4).From(100)
+	require.EqualValues(t, 101, s.Peek())
+	for want := uint32(101); want < 104; want++ {
+		id, err := s.Take(0)
+		require.NoError(t, err)
+		require.Equal(t, want, id)
+	}
+	_, err := s.Take(0)
+	require.ErrorIs(t, err, host.ErrNoID)
+	s.Put(102)
+	require.EqualValues(t, 102, s.Peek())
+	for id, has := range map[uint32]bool{0: false, 3: false, 99: false, 100: true, 103: true, 104: false} {
+		require.Equal(t, has, s.Has(id), id)
+	}
+	for _, id := range []uint32{2, 99, 104} {
+		_, err := s.Take(id)
+		require.ErrorIs(t, err, host.ErrBusy)
+		s.Put(id)
+		s.Reserve(id)
+	}
+	s.Put(100) // never handed out
+	require.EqualValues(t, 102, s.Peek())
+	s.Reserve(102)
+	require.Zero(t, s.Peek())
+}
