@@ -9,9 +9,9 @@ import (
 	"github.com/iommulab/iommulab/pagetable"
 )
 
-// SetDirty turns dirty tracking on or off while devices are attached. In the second stage that is a bit
-// of each entry, and of those of the domains nested on it. In the first stage hardware always keeps
-// the flags; what changes is that they are no longer set beforehand.
+// SetDirty turns dirty tracking on or off while devices are attached. Where hardware keeps the flags when it is
+// told to, that is a bit of each entry, and of those of the domains nested on it. Where it always does,
+// what changes is that they are no longer set beforehand.
 func (m *Domain) SetDirty(on bool) error {
 	defer m.c.Enter().Leave()
 	if err := m.usable("dirty tracking"); err != nil {
@@ -20,9 +20,10 @@ func (m *Domain) SetDirty(on bool) error {
 	if !m.c.arch.CanTrack(m) {
 		return fmt.Errorf("%s: dirty tracking in domain %d: %w", m.c.Name, m.id, host.ErrUnsupported)
 	}
-	fresh := on && !m.Dirty
+	fresh, format := on && !m.Dirty, m.c.arch.Format(m)
 	m.Dirty = on
-	if m.First {
+	always := m.c.arch.Format(m) != format
+	if always {
 		if err := m.reopen(); err != nil {
 			return err
 		}
@@ -32,7 +33,7 @@ func (m *Domain) SetDirty(on bool) error {
 			return err
 		}
 	}
-	if m.First {
+	if always {
 		// Translations may be cached as written to already.
 		return m.Flush()
 	}
