@@ -62,11 +62,9 @@ func (t *cdTable) at(slot emu.PASID) (emu.PA, bool) {
 // cdAt returns where a CD is. With build, the leaf that it is in is made if it is missing; otherwise it
 // returns 0 then.
 func (d *Driver) cdAt(v *driver.Device, t *cdTable, slot emu.PASID, build bool) (emu.PA, error) {
-	at, ok := t.at(slot)
-	if !ok && !build {
+	if _, ok := t.at(slot); !ok && !build {
 		return 0, nil
-	}
-	if !ok {
+	} else if !ok {
 		i := uint32(slot) >> t.split()
 		leaf, err := d.c.Alloc(t.split() + cdLg2)
 		if err != nil {
@@ -85,7 +83,7 @@ func (d *Driver) cdAt(v *driver.Device, t *cdTable, slot emu.PASID, build bool) 
 			}
 		}
 	}
-	at, _ = t.at(slot)
+	at, _ := t.at(slot)
 	return at, nil
 }
 
