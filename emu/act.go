@@ -24,6 +24,8 @@ const (
 	OpPark          // -> AnsOK when the engine is woken again (engines only)
 	OpSend          // Msg, Addr, Data -> AnsOK: the message is on its way
 	OpDone          // the transaction has ended and holds no slot any more; Txn.Res is the outcome
+	OpHold          // Key -> AnsOK with In what an OpResume that matches it says; until then nothing concerns it, and its slots are given back (translations only)
+	OpResume        // Sel, Data -> AnsOK: every held transaction whose Key matches Sel goes on with Data
 )
 
 // Answer qualifies what an executor put into Txn.In.

@@ -15,6 +15,7 @@ type Functional struct {
 	walked  uint8 // translations in a row that did, as far as it matters
 
 	engine [8]engineSlot
+	held   []*heldTxn
 	irq    []func()
 
 	// Trace, if set, sees every question of every transaction after it was answered. For
@@ -28,6 +29,9 @@ type Functional struct {
 	OnATSInvalidate func(t *Txn) bool
 	// OnPRGResponse, if set, receives page request group responses.
 	OnPRGResponse func(t *Txn)
+	// OnEnd, if set, is told how a request ended that Translate has left Pending. id is what its result
+	// had in Data. r is valid during the call only.
+	OnEnd func(id uint32, r *Result)
 }
 
 type engineState uint8
@@ -82,6 +86,10 @@ func (f *Functional) Translate(q *Request, r *Result) {
 	t.Marked, t.Solo = false, f.Trace == nil
 	f.fetched = false
 	f.run(t)
+	if t.Act.Op == OpHold {
+		f.hold(r)
+		return
+	}
 	if !f.fetched {
 		f.walked = 0
 	} else if f.walked < walksInRow {
@@ -120,6 +128,7 @@ func (f *Functional) Wake(w Wake) {
 		}
 		w = next
 	}
+	f.runHeld()
 }
 
 // runEngine gives engine i its turn and returns the engines that it woke.
@@ -175,7 +184,7 @@ func (f *Functional) run(t *Txn) {
 		case a.Op == OpAcquire || a.Op == OpRelease:
 		case a.Op == OpFill:
 			f.cache[a.Cache&7].Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
-		case a.Op == OpDone || a.Op == OpPark:
+		case a.Op == OpDone || a.Op == OpPark || a.Op == OpHold:
 			return
 		default:
 			t.Ans = f.answer(t)
@@ -190,7 +199,7 @@ func (f *Functional) runTraced(t *Txn) {
 		op := t.Act.Op
 		t.Ans = f.answer(t)
 		f.Trace(t)
-		if op == OpDone || op == OpPark {
+		if op == OpDone || op == OpPark || op == OpHold {
 			return
 		}
 	}
@@ -217,6 +226,8 @@ func (f *Functional) answer(t *Txn) Answer {
 		}
 	case OpSend:
 		f.send(t)
+	case OpResume:
+		f.resume(a)
 	}
 	return AnsOK
 }

@@ -79,7 +79,7 @@ type Status uint8
 
 // The ends of a request.
 const (
-	Pending   Status = iota // not ended
+	Pending   Status = iota // not ended; of a result, the unit holds the request until software lets it go
 	OK                      // translated, or passed through
 	Blocked                 // aborted by the unit; Result.Fault says why
 	Interrupt               // the write was an interrupt message, delivered as Result.PA and Data

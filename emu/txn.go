@@ -102,3 +102,15 @@ func (t *Txn) mayUsePASID(s *Selector) bool {
 	}
 	return t.Tag.PASID() == s.PASID
 }
+
+// Resumes reports whether an OpResume with selector s concerns the transaction that is held under a key:
+// by MatchSource, MatchDomain and MatchClass, others restrict nothing.
+func (s *Selector) Resumes(held *Key) bool {
+	switch {
+	case s.Match&MatchSource != 0 && (SourceID(held.Addr)^s.Source)&^s.SourceMask != 0,
+		s.Match&MatchDomain != 0 && held.Tag.Domain() != s.Domain,
+		s.Match&MatchClass != 0 && s.Classes>>held.Tag.Class()&1 == 0:
+		return false
+	}
+	return true
+}

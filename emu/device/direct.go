@@ -19,6 +19,7 @@ type Direct struct {
 	inv     emu.ATSInvalidation
 	frames  []*directFrame
 	depth   int
+	waiting map[uint32]directEvent // requests that the unit holds
 }
 
 // directEvent is a request on its way to the unit, or a page request group response to a device.
@@ -29,6 +30,7 @@ type directEvent struct {
 	source   emu.SourceID
 	response emu.PRGResponse
 	issued   uint64
+	ended    *emu.Result // of a request that the unit had held
 }
 
 type directTimer struct {
@@ -45,12 +47,13 @@ type directFrame struct {
 	c     timing.Completion
 }
 
-// NewDirect returns a connection to the unit that f drives. It takes over OnATSInvalidate and OnPRGResponse
-// of f.
+// NewDirect returns a connection to the unit that f drives. It takes over OnATSInvalidate, OnPRGResponse
+// and OnEnd of f.
 func NewDirect(f *emu.Functional) *Direct {
-	d := &Direct{f: f}
+	d := &Direct{f: f, waiting: map[uint32]directEvent{}}
 	f.OnATSInvalidate = d.invalidate
 	f.OnPRGResponse = d.respond
+	f.OnEnd = d.letGo
 	return d
 }
 
@@ -77,7 +80,7 @@ func (d *Direct) Timer(dev int, at uint64, arg uint32) {
 // CompleteATS implements ATSBus.
 func (d *Direct) CompleteATS(_ int, itag uint8) { d.done |= 1 << (itag % emu.MaxITags) }
 
-// InFlight is the number of requests and responses on their way.
+// InFlight is the number of requests and responses on their way, without those that the unit holds.
 func (d *Direct) InFlight() int { return len(d.events) - d.head }
 
 // Run handles what devices have issued, and what comes of it, in order; a timer when there is nothing
@@ -118,12 +121,38 @@ func (d *Direct) handle() {
 				break
 			}
 		}
-	} else {
-		d.f.Translate(&e.req, &f.res)
+	} else if d.translate(f) {
 		f.c = timing.Completion{Tag: e.tag, Request: &e.req, Result: &f.res, Issued: e.issued, Read: d.now, Done: d.now}
 		d.clients[e.dev].Complete(&f.c)
 	}
 	d.depth--
+}
+
+// translate has the request of f translated. It returns false if the unit holds it.
+func (d *Direct) translate(f *directFrame) bool {
+	e := &f.event
+	if e.ended != nil {
+		f.res = *e.ended
+		return true
+	}
+	d.f.Translate(&e.req, &f.res)
+	if f.res.Status != emu.Pending {
+		return true
+	}
+	d.waiting[f.res.Data] = *e
+	return false
+}
+
+// letGo takes the end of a request that the unit had held; the device gets it in its turn.
+func (d *Direct) letGo(id uint32, r *emu.Result) {
+	e, ok := d.waiting[id]
+	if !ok {
+		return
+	}
+	delete(d.waiting, id)
+	res := *r
+	e.ended = &res
+	d.push(e)
 }
 
 // ring lets the timer that is due first come.

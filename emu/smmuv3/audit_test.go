@@ -11,7 +11,7 @@ import (
 // faults are the faults that the tests of this package have expected and got, logged the numbers of the
 // events that they have read out of the queue.
 var (
-	faults = emutest.Codes("fault", smmuv3.FaultCodes(), map[uint16]string{smmuv3.FaultTerminated: "stalls are not modelled yet"})
+	faults = emutest.Codes("fault", smmuv3.FaultCodes(), nil)
 	logged = emutest.Codes("event", eventNumbers(), map[uint64]string{
 		spec.EvUUT:         "no transaction is unsupported: its conditions are implementation defined",
 		spec.EvCFGConflict: "STE.CONT is not used: no two cached structures overlap",

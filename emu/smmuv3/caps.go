@@ -47,7 +47,7 @@ func (c *Config) adopt(r *ids) {
 	c.CD2L = spec.Idr0CD2L.On(r.IDR0) && c.S1P
 	c.TTENDIAN = uint8(spec.Idr0TTENDIAN.Of(r.IDR0))
 	c.ATSRECERR = spec.Idr0ATSRECERR.On(r.IDR0)
-	c.StallModel = spec.StallNever
+	c.StallModel = uint8(spec.Idr0StallModel.Of(r.IDR0))
 	c.TermModel = spec.Idr0TermModel.On(r.IDR0)
 	c.STLevel = uint8(min(spec.Idr0STLevel.Of(r.IDR0), spec.STLevel2))
 	c.SIDSIZE, c.SSIDSIZE = uint8(spec.Idr1SIDSIZE.Of(r.IDR1)), uint8(spec.Idr1SSIDSIZE.Of(r.IDR1))

@@ -42,6 +42,8 @@ func (u *Unit) setCommands() {
 		{spec.CmdTlbiNSNHAll, true, command{sel: selNSNHAll}},
 		{spec.CmdAtcInv, c.ATS, command{begin: cmdATCInv, legal: legalATC}},
 		{spec.CmdPriResp, c.PRI, command{begin: cmdPRIResp, legal: legalPRI}},
+		{spec.CmdResume, c.StallModel != spec.StallNever, command{begin: cmdResume, ssec: true}},
+		{spec.CmdStallTerm, c.StallModel != spec.StallNever, command{begin: cmdStallTerm, ssec: true}},
 		{spec.CmdSync, true, command{begin: cmdSync, legal: legalSync}},
 	} {
 		if e.have {

@@ -93,7 +93,7 @@ func DefaultConfig() Config {
 	walk := WalkLevels([]iotlb.Geometry{{Sets: 8, Ways: 4}, {Sets: 4, Ways: 4}, {Sets: 2, Ways: 4}})
 	return Config{
 		S1P: true, S2P: true, HTTU: spec.HTTUDirty, HYP: true, ATS: true, ASID16: true, MSI: true, SEV: true, PRI: true, VMW: true,
-		VMID16: true, CD2L: true, TTENDIAN: spec.TTEndianMixed, ATSRECERR: true, StallModel: spec.StallNever, STLevel: spec.STLevel2,
+		VMID16: true, CD2L: true, TTENDIAN: spec.TTEndianMixed, ATSRECERR: true, STLevel: spec.STLevel2,
 		SIDSIZE: 32, SSIDSIZE: 16, CMDQS: 19, EVENTQS: 19, PRIQS: 19, AttrPermsOvr: true,
 		HAD: true, XNX: true, PPS: true, FWB: true, STT: true, RIL: true, BBML: 2,
 		OAS: 5, GRAN4K: true, GRAN16K: true, GRAN64K: true, StallMax: 16,
@@ -154,8 +154,8 @@ func (c *Config) Check() error {
 		return bad("DS", "52-bit descriptors without 52-bit addresses")
 	case c.PASIDTT && c.SSIDSIZE == 0:
 		return bad("PASIDTT", "needs SubstreamIDs")
-	case c.StallModel != spec.StallNever:
-		return bad("StallModel", "%d is not modelled: want %d", c.StallModel, spec.StallNever)
+	case c.StallModel != spec.StallNever && (c.StallMax == 0 || c.StallMax > MaxStalls):
+		return bad("StallMax", "%d: want 1 to %d", c.StallMax, MaxStalls)
 	case c.FetchSize != 8 && c.FetchSize != 16:
 		return bad("FetchSize", "%d: want 8 or 16", c.FetchSize)
 	}

@@ -33,9 +33,9 @@ func (u *Unit) writeGBPA(c *reg.Change) emu.Wake {
 	return EngineControl.Set()
 }
 
-// latch works out what translation asks of registers that have taken effect.
-func (u *Unit) latch() {
-	u.ack = u.reg.Get(rCR0ACK)
+// latch works out what translation asks of registers that have taken effect, with a value of CR0.
+func (u *Unit) latch(cr0 uint64) {
+	u.ack = cr0
 	u.on = spec.Cr0SMMUEN.On(u.ack)
 	u.e2h = spec.Cr2E2H.On(u.reg.Get(rCR2))
 }
@@ -74,11 +74,21 @@ func (u *Unit) updateDelayed(t *emu.Txn) {
 
 func (u *Unit) updateMarked(t *emu.Txn) { t.Drain(StepUpdate, stUpdated) }
 
-// updated makes the update take effect and acknowledges it.
+// updated makes the update take effect.
 func (u *Unit) updated(t *emu.Txn) {
-	rising := t.Aux[0] &^ u.ack
+	falling := u.ack &^ t.Aux[0]
+	u.latch(t.Aux[0])
+	if spec.Cr0SMMUEN.On(falling) && len(u.stalls) != 0 {
+		u.endStalls(t, stUpdateDone)
+		return
+	}
+	u.updateDone(t)
+}
+
+// updateDone acknowledges the update.
+func (u *Unit) updateDone(t *emu.Txn) {
+	rising := t.Aux[0] &^ u.reg.Get(rCR0ACK)
 	u.reg.Set(rCR0ACK, t.Aux[0])
-	u.latch()
 	u.reg.Set(rIrqCtrlAck, t.Aux[1])
 	u.s.Messages &= enabledMessages(t.Aux[1])
 	if g := t.Aux[2]; g != 0 {
@@ -88,6 +98,9 @@ func (u *Unit) updated(t *emu.Txn) {
 	}
 	if spec.Cr0CMDQEN.On(rising) {
 		t.Wake |= u.cmdDoorbell()
+	}
+	if spec.Cr0EVENTQEN.On(rising) {
+		t.Wake |= u.eventsWritable()
 	}
 	u.controlNext(t)
 }

@@ -31,7 +31,7 @@ func (u *Unit) recordSlot(t *emu.Txn) {
 	case !u.ringOn(r):
 		u.recordEnds(t, recOff)
 	case u.full(r.queue):
-		if !u.overflow(r.queue) {
+		if !u.overflow(r.queue) && recNext.Of(t.Aux[3]) != uint64(stStallRecorded) { // which will come back
 			u.reg.Set(r.prod, u.reg.Get(r.prod)^spec.QOverflow.Mask())
 		}
 		u.recordEnds(t, recLost)

@@ -32,6 +32,10 @@ func (u *Unit) raise(t *emu.Txn) {
 		return
 	}
 	m := u.modelOf(t)
+	if m.stall {
+		u.stall(t)
+		return
+	}
 	f.RAZ = m.zero
 	if !m.record {
 		f.Quiet = true
@@ -62,6 +66,7 @@ func (u *Unit) faultEnds(t *emu.Txn) {
 // faultModel is what becomes of a transaction that met a fault, 5.5.
 type faultModel struct {
 	record bool
+	stall  bool
 	zero   bool // reads are zero, writes ignored
 }
 
@@ -86,10 +91,10 @@ func (u *Unit) modelOf(t *emu.Txn) faultModel {
 		return faultModel{record: true}
 	case flag(t, auxFault2):
 		w2 := t.Entry[2]
-		return faultModel{record: spec.SteS2R.On(w2)}
+		return faultModel{record: spec.SteS2R.On(w2), stall: spec.SteS2S.On(w2)}
 	}
 	cd := t.Entry[4]
-	return faultModel{record: spec.CdR.On(cd), zero: !spec.CdA.On(cd)}
+	return faultModel{record: spec.CdR.On(cd), stall: spec.CdS.On(cd), zero: !spec.CdA.On(cd)}
 }
 
 // eventRecord composes the event of the fault in t.Res, 7.3.

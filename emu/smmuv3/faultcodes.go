@@ -14,8 +14,7 @@ const (
 	FaultConfig     = 0x0300 // STE.Config=0b0xx
 	FaultPRIOff     = 0x0400 // page request while the PRI queue is off
 	FaultPRILost    = 0x0500 // page request for which the PRI queue had no room
-	FaultTerminated = 0x0600 // a stalled transaction, terminated by software
-	FaultTranslated = 0x0700 // translated transaction beyond the output size, ATSCHK=0
+	FaultTranslated = 0x0600 // translated transaction beyond the output size, ATSCHK=0
 
 	FaultStreamRange    = 0x0102 // StreamID beyond the stream table
 	FaultSpan           = 0x0202 // StreamID beyond the level 2 table
@@ -58,7 +57,7 @@ const (
 // faultNames says what was found.
 var faultNames = map[uint16]string{
 	FaultGBPA: "aborted by GBPA", FaultBypassSize: "address beyond the output size", FaultConfig: "aborted by STE.Config",
-	FaultPRIOff: "page requests are off", FaultPRILost: "page request lost", FaultTerminated: "stalled and terminated",
+	FaultPRIOff: "page requests are off", FaultPRILost: "page request lost",
 	FaultTranslated:  "translated address beyond the output size",
 	FaultStreamRange: "StreamID beyond the stream table", FaultSpan: "StreamID beyond the level 2 table",
 	FaultL1STDFetch: "L1STD", FaultSTEFetch: "STE",

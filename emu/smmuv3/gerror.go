@@ -26,8 +26,12 @@ func (u *Unit) globalError(b reg.Bits) emu.Wake {
 func (u *Unit) writeGERRORN(c *reg.Change) emu.Wake {
 	acked := (c.New ^ c.Old) & (u.reg.Get(rGERROR) ^ c.Old)
 	u.reg.Set(rGERRORN, c.Old^acked)
+	var w emu.Wake
 	if spec.GerrCMDQ.On(acked) {
-		return u.cmdDoorbell()
+		w |= u.cmdDoorbell()
 	}
-	return 0
+	if spec.GerrEVENTQAbt.On(acked) {
+		w |= u.eventsWritable()
+	}
+	return w
 }

@@ -81,7 +81,7 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 		u.writeCR1(c)
 	case effCR2:
 		u.guarded(c, u.whole(spec.Cr0SMMUEN))
-		u.latch()
+		u.latch(u.ack)
 	case effGBPA:
 		return u.writeGBPA(c)
 	case effIrqCtrl:
@@ -102,6 +102,7 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 		u.writeQueue(c, &eventq, spec.Cr0EVENTQEN, spec.QOverflow.Mask())
 	case effEventqCons:
 		u.writeIndex(rEventqCons, &eventq, spec.QOverflow.Mask())
+		return u.eventsWritable()
 	case effPriqCfg:
 		u.writeQueue(c, &priq, spec.Cr0PRIQEN, spec.QOverflow.Mask())
 	case effPriqCons:

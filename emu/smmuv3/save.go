@@ -17,6 +17,7 @@ func (u *Unit) Save(e *emu.Encoder) {
 	e.Struct(&u.adv)
 	u.reg.Save(e)
 	e.Struct(&u.s)
+	e.Struct(u.stalls)
 	u.cache.Save(e)
 }
 
@@ -45,5 +46,8 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 		return d.Err()
 	}
 	u.s = s
+	if d.Struct(u.stalls); d.Err() != nil {
+		return d.Err()
+	}
 	return u.cache.Restore(d)
 }

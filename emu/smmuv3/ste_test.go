@@ -116,7 +116,7 @@ func TestSMMUQuirk13_EATSAgainstStage2(t *testing.T) {
 	both := func(f ...field) []field { return f }
 	full, splitStage := field{spec.SteEATS, 1}, field{spec.SteEATS, 2}
 	s2s := field{spec.SteS2S, 1}
-	canStall := stall(spec.StallNever)
+	canStall := stall(spec.StallBoth)
 	for config, list := range map[uint64][]steCase{
 		spec.ConfigS1: {
 			{name: "full", fields: both(full)}, {name: "full, S2S", fields: both(full, s2s), change: canStall},

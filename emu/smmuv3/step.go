@@ -44,6 +44,11 @@ const (
 	stRecordReady
 	stRecordWritten
 	stRecordReleased
+	stStallRecorded
+	stStallEnds
+	stLetGo
+	stStallNext
+	stStallDone
 	stPRIRecorded
 	stPRIResponded
 	stCmdNext
@@ -59,6 +64,7 @@ const (
 	stUpdateDelayed
 	stUpdateMarked
 	stUpdated
+	stUpdateDone
 	numStates
 )
 
@@ -71,6 +77,7 @@ var jobStart = [8]uint16{
 	EngineCommand: stCmdNext,
 	EngineMessage: stMessageNext,
 	EngineControl: stControlNext,
+	EngineStall:   stStallNext,
 }
 
 // Start implements emu.Unit. q may lie in t.
@@ -128,6 +135,11 @@ func init() { // in a function: the methods that go on by themselves use the tab
 		stRecordReady:    (*Unit).recordReady,
 		stRecordWritten:  (*Unit).recordWritten,
 		stRecordReleased: (*Unit).recordReleased,
+		stStallRecorded:  (*Unit).stallRecorded,
+		stStallEnds:      (*Unit).stallEnds,
+		stLetGo:          (*Unit).letGo,
+		stStallNext:      (*Unit).stallNext,
+		stStallDone:      (*Unit).stallDone,
 		stPRIRecorded:    (*Unit).priRecorded,
 		stPRIResponded:   (*Unit).priResponded,
 		stCmdNext:        (*Unit).cmdNext,
@@ -143,6 +155,7 @@ func init() { // in a function: the methods that go on by themselves use the tab
 		stUpdateDelayed:  (*Unit).updateDelayed,
 		stUpdateMarked:   (*Unit).updateMarked,
 		stUpdated:        (*Unit).updated,
+		stUpdateDone:     (*Unit).updateDone,
 		numStates:        (*Unit).ended,
 		maxStates - 1:    (*Unit).ended,
 	}

@@ -40,6 +40,7 @@ const (
 	StepIOTLBFill
 	StepRecord
 	StepEventWrite
+	StepStall
 	StepPRI
 	StepPRIWrite
 	StepPRIResponse
@@ -88,6 +89,7 @@ var steps = [numSteps]emu.StepInfo{
 	StepIOTLBFill:     {Name: "IOTLB fill", Clause: "3.17"},
 	StepRecord:        {Name: "record", Clause: "3.5"},
 	StepEventWrite:    {Name: "event queue write", Clause: "7.2"},
+	StepStall:         {Name: "stall", Clause: "3.12.2"},
 	StepPRI:           {Name: "page request", Clause: "3.9.2"},
 	StepPRIWrite:      {Name: "PRI queue write", Clause: "8"},
 	StepPRIResponse:   {Name: "page request group response", Clause: "8.1"},

@@ -15,6 +15,7 @@ const (
 	EngineCommand emu.Engine = iota // command queue
 	EngineMessage                   // the unit's own interrupts
 	EngineControl                   // updates of CR0, IRQ_CTRL and GBPA
+	EngineStall                     // stalled transactions that wait for room
 )
 
 // Unit is one SMMUv3. It implements emu.Unit and emu.ATSUnit.
@@ -33,8 +34,9 @@ type Unit struct {
 	e2h     bool   // EL2 contexts are EL2-E2H
 	streams streamTable
 
-	s   state
-	cmd [spec.NumCmdOpcodes]command
+	s      state
+	stalls []stalled // by STAG
+	cmd    [spec.NumCmdOpcodes]command
 }
 
 // state is what a unit remembers besides its registers and caches. It is plain data for Save.
@@ -45,6 +47,7 @@ type state struct {
 	ControlWaits bool   // an update waits for the command engine to stop
 	TimedOut     bool   // a device has not answered an invalidation in time
 	Global       bool   // there may be global translations
+	Waiting      bool   // stalled transactions wait for room
 	Messages     uint8  // interrupts to be sent, by msg...
 	ITags        [emu.MaxITags]itag
 }
@@ -102,7 +105,11 @@ func (u *Unit) build() error {
 // restart forgets everything but registers and caches.
 func (u *Unit) restart() {
 	u.s = state{GBPA: u.reg.Get(rGBPA)}
-	u.latch()
+	u.stalls = nil
+	if u.cfg.StallModel != spec.StallNever {
+		u.stalls = make([]stalled, u.cfg.StallMax)
+	}
+	u.latch(u.reg.Get(rCR0ACK))
 	u.setStreamTable()
 }
 

@@ -12,6 +12,7 @@ const (
 	flightWaiting              // in a queue of a slot, or draining: another transaction resumes it
 	flightParked               // an engine without work
 	flightReturn               // the response is on its way to the requester
+	flightHeld                 // software has to let it go on
 )
 
 // none marks the end of an index list.

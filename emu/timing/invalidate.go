@@ -59,12 +59,7 @@ func (p *port) drain(e int32) (done uint64, wait bool) {
 // answered.
 func (p *port) finish(i int32) {
 	f := &p.flights[i]
-	for c := range f.Reg {
-		p.release(i, emu.SlotClass(c), nil)
-	}
-	for c := range p.slots {
-		p.kick(emu.SlotClass(c))
-	}
+	p.giveBack(i)
 	visible := p.m.now
 	if !f.Engine {
 		visible = p.respond(i)

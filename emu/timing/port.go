@@ -189,6 +189,9 @@ func (p *port) begin(i int32) (done uint64, wait bool) {
 	case emu.OpOrder:
 		t.Ans = emu.AnsOK
 		return p.order(i)
+	case emu.OpHold:
+		p.hold(i)
+		return 0, true
 	}
 	return m.now, false
 }
@@ -208,8 +211,11 @@ func (p *port) answer(i int32) bool {
 	t := &f.Txn
 	a := &t.Act
 	switch a.Op {
-	case emu.OpAcquire, emu.OpDrain, emu.OpOrder:
+	case emu.OpAcquire, emu.OpDrain, emu.OpOrder, emu.OpHold:
 		// answered by begin, or by who resumed it
+	case emu.OpResume:
+		p.letGo(a)
+		t.Ans = emu.AnsOK
 	case emu.OpFetch, emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
 		t.Ans = emu.MemoryAnswer(m.mem, t)
 	case emu.OpProbe:
