@@ -73,7 +73,7 @@ func (b *builder) read(off uint32, size uint8, format string, a ...any) {
 
 // dma lets a device access 8 bytes at an address, unless a PC has something else than memory there.
 func (b *builder) dma(dev int, at emu.IOVA, write bool, format string, a ...any) {
-	if pcDevices <= at && at < 1<<32 {
+	if pcDevices <= at && at < 1<<32 || pcROM <= at && at < 1<<20 {
 		return
 	}
 	s := Step{Op: Transfer, Device: uint8(dev), Addr: at &^ 7, Write: write, PASID: emu.NoPASID}
@@ -84,8 +84,11 @@ func (b *builder) dma(dev int, at emu.IOVA, write bool, format string, a ...any)
 	b.add(s, format, a...)
 }
 
-// pcDevices is where a PC has registers and ROM, up to 4 GiB (see Unsuitable).
-const pcDevices = 0xc000_0000
+// Where a PC has devices and ROM instead of memory, up to 4 GiB and up to 1 MiB (see Unsuitable).
+const (
+	pcDevices = 0xc000_0000
+	pcROM     = 0xa_0000
+)
 
 // choice is one thing that a generator may do next.
 type choice[G any] struct {

@@ -31,7 +31,7 @@ var vtdUnsuitable = []Unsuitable{
 		Why:  "a PC has ROM and devices there",
 	},
 	{
-		What: "DMA to addresses from C000_0000h to 4 GiB, other than messages of 4 bytes to FEEx_xxxxh",
+		What: "DMA to addresses from A_0000h to 1 MiB, and from C000_0000h to 4 GiB other than messages of 4 bytes to FEEx_xxxxh",
 		Why:  "a PC has devices there, which an access reaches where it is not translated; to FEEx_xxxxh the devices send messages only, so fault 29h cannot be shown",
 	},
 	{
