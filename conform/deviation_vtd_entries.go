@@ -16,9 +16,9 @@ func vtdModeIgnored(c *Case) {
 	if !ok || r.Fault.Code != vtd.FaultTTM {
 		return
 	}
-	root := c.track.root &^ spec.RtaddrTTM.Mask()
+	root := c.track.vtd().root &^ spec.RtaddrTTM.Mask()
 	if c.target.Mode != vtdLegacy {
-		root |= c.track.root & spec.RtaddrTTM.Put(spec.TTMScalable)
+		root |= c.track.vtd().root & spec.RtaddrTTM.Put(spec.TTMScalable)
 	}
 	c.vtdShows(c.vtdTheirs(root, asIf{}))
 }
@@ -32,7 +32,7 @@ func vtdOnes(c *Case) {
 	}
 	switch r.Fault.Code {
 	case vtd.FaultSSReserved, vtd.FaultSSReservedSM, vtd.FaultFSReserved:
-		c.vtdShows(c.vtdTheirs(c.track.root, asIf{gone: map[emu.PA]bool{r.Fault.At: true}}))
+		c.vtdShows(c.vtdTheirs(c.track.vtd().root, asIf{gone: map[emu.PA]bool{r.Fault.At: true}}))
 	}
 }
 
@@ -44,7 +44,7 @@ func unchecked(words int, clean func(c *Case, w []uint64), reasons ...uint16) fu
 		if !ok || !slices.Contains(reasons, r.Fault.Code) || r.Fault.At == 0 {
 			return
 		}
-		c.vtdShows(c.vtdTheirs(c.track.root, c.cleaned(r.Fault.At, words, clean)))
+		c.vtdShows(c.vtdTheirs(c.track.vtd().root, c.cleaned(r.Fault.At, words, clean)))
 	}
 }
 
@@ -127,7 +127,7 @@ func vtdOtherHalf(c *Case) {
 	if _, ok := c.transfer(); !ok {
 		return
 	}
-	at := emu.PA(c.track.root&spec.RtaddrRTA.Mask()) + emu.PA(c.source()>>8)*16
+	at := emu.PA(c.track.vtd().root&spec.RtaddrRTA.Mask()) + emu.PA(c.source()>>8)*16
 	half := emu.PA(c.source() >> 7 & 1)
 	if rsvd := uint64(0xffe | vtdBeyond); c.model.word(at+8*half)&1 != 0 && c.model.word(at+8*(1-half))&rsvd != 0 {
 		c.vtdShows(&emu.Result{Status: emu.Blocked, Fault: emu.Fault{Code: vtd.FaultRootReservedSM}})
@@ -141,7 +141,7 @@ func vtdPassThroughPointer(c *Case) {
 	if !ok || r.Lg2 < 64 && r.Fault.Step != vtd.StepPassThrough {
 		return
 	}
-	lo := c.model.word(vtdContext(c.model.word, c.track.root, c.source()))
+	lo := c.model.word(vtdContext(c.model.word, c.track.vtd().root, c.source()))
 	if spec.CtxTT.Of(lo) == spec.TTPassThrough && lo&vtdBeyond != 0 {
 		c.vtdShows(&emu.Result{Status: emu.Blocked, Fault: emu.Fault{Code: vtd.FaultContextReserved, Quiet: false}})
 	}
@@ -180,7 +180,7 @@ func (c *Case) asIfPresent() (*emu.Result, bool) {
 			spec.PasidPGTT.Set(w, stage)
 		}
 	})
-	return c.vtdTheirs(c.track.root, q), true
+	return c.vtdTheirs(c.track.vtd().root, q), true
 }
 
 // vtdPassThroughStays: the PASID entry of the device has been pass-through and is no more, and the
@@ -188,7 +188,7 @@ func (c *Case) asIfPresent() (*emu.Result, bool) {
 func vtdPassThroughStays(c *Case) {
 	_, ok := c.transfer()
 	e := c.model.word(c.pasid0(asIf{}))
-	if !ok || !c.track.passed[c.step.Device] || spec.PasidP.On(e) && spec.PasidPGTT.Of(e) == spec.PGTTPassThrough {
+	if !ok || !c.track.vtd().passed[c.step.Device] || spec.PasidP.On(e) && spec.PasidPGTT.Of(e) == spec.PGTTPassThrough {
 		return
 	}
 	r := &emu.Result{Status: emu.OK, PA: emu.PA(c.step.Addr)}
@@ -218,7 +218,7 @@ func vtdWholePage(c *Case) {
 
 // vtdFPD reports whether the entries of the requester, which are valid, keep faults from being reported.
 func (c *Case) vtdFPD() bool {
-	context := c.model.word(vtdContext(c.model.word, c.track.root, c.source()))
+	context := c.model.word(vtdContext(c.model.word, c.track.vtd().root, c.source()))
 	if c.target.Mode == vtdLegacy || spec.CtxFPD.On(context) {
 		return spec.CtxFPD.On(context)
 	}

@@ -81,7 +81,7 @@ func vtdFPDOfPASID(c *Case) {
 	if !ok || !r.Fault.Quiet || !vtdOfPASID(r.Fault.Code) {
 		return
 	}
-	if other := c.vtdTheirs(c.track.root, asIf{}); !other.Fault.Quiet {
+	if other := c.vtdTheirs(c.track.vtd().root, asIf{}); !other.Fault.Quiet {
 		c.vtdShows(other)
 	}
 }

@@ -21,12 +21,12 @@ func vtdOfFirst(code uint16) bool {
 
 // pasid0 returns where the entry of PASID 0 of the requester is in q.
 func (c *Case) pasid0(q asIf) emu.PA {
-	return vtdPASID0(func(pa emu.PA) uint64 { return c.read(q, pa) }, c.track.root, c.source())
+	return vtdPASID0(func(pa emu.PA) uint64 { return c.read(q, pa) }, c.track.vtd().root, c.source())
 }
 
 // dir0 returns where the first entry of the PASID directory of the requester is in q.
 func (c *Case) dir0(q asIf) emu.PA {
-	return vtdDir0(func(pa emu.PA) uint64 { return c.read(q, pa) }, c.track.root, c.source())
+	return vtdDir0(func(pa emu.PA) uint64 { return c.read(q, pa) }, c.track.vtd().root, c.source())
 }
 
 // firstRights goes through the first-stage entries of the access, from the top to the one at last, and
@@ -76,7 +76,7 @@ func vtdFirstOrder(c *Case) {
 func (c *Case) flagsOf() (r *emu.Result, words map[emu.PA]uint64, dirtyLost bool) {
 	at := c.pasid0(asIf{})
 	q := asIf{variant: vtdCoherent, words: map[emu.PA]uint64{at + 8: c.model.word(at+8) | spec.PasidPWSNP.Mask()}}
-	r, wrote := c.vtdAsIf(c.track.root, q)
+	r, wrote := c.vtdAsIf(c.track.vtd().root, q)
 	code, above, early := c.firstRights(q, r.Fault.At)
 	words = make(map[emu.PA]uint64)
 	for pa, w := range wrote {

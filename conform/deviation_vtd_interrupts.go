@@ -20,7 +20,7 @@ func (c *Case) irte() (at emu.PA, index uint64) {
 	if spec.MsiSHV.On(addr) {
 		index += c.step.Value
 	}
-	return emu.PA(c.track.irta&spec.IrtaIRTA.Mask()) + emu.PA(index)*spec.IRTESize, index
+	return emu.PA(c.track.vtd().irta&spec.IrtaIRTA.Mask()) + emu.PA(index)*spec.IRTESize, index
 }
 
 // vtdTheirInterrupt returns what our unit would make of the message if it read the entry as the other
@@ -34,7 +34,7 @@ func (c *Case) vtdTheirInterrupt() *emu.Result {
 		}
 	})
 	r, _ := c.ask(w, func(f *emu.Functional) {
-		f.WriteReg(0, spec.OffIRTA, 8, c.track.irta)
+		f.WriteReg(0, spec.OffIRTA, 8, c.track.vtd().irta)
 		f.WriteReg(0, spec.OffGCMD, 4, spec.GcmdSIRTP.Mask())
 		f.WriteReg(0, spec.OffGCMD, 4, spec.GcmdIRE.Mask())
 	})

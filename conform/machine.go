@@ -36,6 +36,14 @@ func (p *Model) start() {
 	p.f = emu.NewFunctional(p.unit, p.mem)
 	p.f.OnMSI = func(addr emu.PA, data uint32) { p.msgs = append(p.msgs, Message{addr, data}) }
 	p.msgs, p.last = nil, emu.Result{}
+	if u, ok := p.unit.(msiUnit); ok && p.mach.MSI != nil {
+		u.ConfigureMSI(p.mach.MSI.Addr, uint16(p.mach.MSI.Data), true)
+	}
+}
+
+// msiUnit is a unit whose interrupt is configured in its PCI configuration space.
+type msiUnit interface {
+	ConfigureMSI(addr emu.PA, data uint16, on bool)
 }
 
 // Name implements Peer.

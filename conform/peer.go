@@ -45,6 +45,9 @@ type Machine struct {
 	Size    uint64 // bytes
 	Hole    emu.PA // nothing answers in the 4 GiB from here: an access is aborted
 	Devices []Device
+	// MSI is the interrupt message of a unit that has it in its PCI configuration space, as it is after
+	// Reset; nil: there is none, registers say what the unit sends.
+	MSI *Message
 }
 
 // Device is a requester.

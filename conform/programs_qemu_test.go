@@ -13,18 +13,18 @@ import (
 
 // peer starts QEMU in the mode of a target.
 func peer(t *testing.T, target *conform.Target) conform.Peer {
-	mode, err := qemu.ParseMode(target.Mode)
+	mode, err := qemu.ParseMode(target.IOMMU, target.Mode)
 	require.NoError(t, err)
-	return qemutest.VTD(t, qemu.Options{Mode: mode})
+	return qemutest.Peer(t, qemu.Options{Mode: mode})
 }
 
 // Our unit and QEMU's differ in the known ways only, and in all of them. .ci/run has many more programs.
 func TestPrograms_OnQEMU(t *testing.T) {
 	for _, target := range conform.Targets("vtd") {
 		t.Run(target.Mode, func(t *testing.T) {
-			mode, err := qemu.ParseMode(target.Mode)
+			mode, err := qemu.ParseMode(target.IOMMU, target.Mode)
 			require.NoError(t, err)
-			first := qemutest.VTD(t, qemu.Options{Mode: mode})
+			first := qemutest.Peer(t, qemu.Options{Mode: mode})
 			id, err := target.ReadIdentity(first)
 			require.NoError(t, err)
 			if id != target.Words {

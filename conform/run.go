@@ -79,7 +79,7 @@ func (r *Runner) Run(p *Program) (*Outcomes, error) {
 	r.prog = p
 	r.out = &Outcomes{Seen: make(map[string]int), Failed: -1}
 	r.last = make(lasting)
-	r.track = newTrack()
+	r.track = newTrack(r.target)
 	if err := r.powerOn(); err != nil {
 		return nil, err
 	}

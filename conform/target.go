@@ -15,6 +15,7 @@ type Target struct {
 	// Words are the identity registers that the other peer is expected to have, by offset.
 	Words Identity
 
+	identity   []RegisterAt // where Words are
 	registers  []Register
 	places     []RegisterAt                    // of registers
 	suits      func(id Identity, p Peer) error // says why programs cannot run on a unit
@@ -24,12 +25,24 @@ type Target struct {
 	deviations []*Deviation
 	unsuitable []Unsuitable
 	resync     map[After]func(r *Runner) (bool, error)
+	state      func() any               // what observe keeps of a program, new: track.state
 	observe    func(r *Runner, s *Step) // notes what later steps depend on
 	walks      bool                     // hardware writes accessed and dirty flags: entries are compared after each access
 }
 
-// Identity is the registers that say what a unit can do. For VT-d: VER, CAP, ECAP.
+// Identity is the registers that say what a unit can do. For VT-d: VER, CAP, ECAP. What a unit has less
+// of is 0.
 type Identity [3]uint64
+
+// ReadIdentity reads the identity registers of a peer.
+func (t *Target) ReadIdentity(p Peer) (id Identity, err error) {
+	for i, r := range t.identity {
+		if id[i], err = p.ReadReg(r.Off, r.Size); err != nil {
+			return id, err
+		}
+	}
+	return id, nil
+}
 
 // Register is a register that is compared after each step.
 type Register struct {

@@ -10,12 +10,7 @@ import (
 type track struct {
 	pages map[emu.PA]bool // pages of memory to compare at the end
 	done  []span          // what was translated for devices, whether memory answered or not
-
-	// VT-d:
-	root   uint64         // RTADDR_REG when it was last latched
-	irta   uint64         // IRTA_REG when it was last latched
-	on     bool           // TES
-	passed map[uint8]bool // devices that were passed through since their context entry was last invalidated
+	state any             // of the architecture: Target.state
 }
 
 // span is a page that was translated for a device.
@@ -25,7 +20,7 @@ type span struct {
 	first, last emu.IOVA
 }
 
-func newTrack() track { return track{pages: make(map[emu.PA]bool), passed: make(map[uint8]bool)} }
+func newTrack(t *Target) track { return track{pages: make(map[emu.PA]bool), state: t.state()} }
 
 func (t *track) touch(pa emu.PA, n int) {
 	for p := pa &^ (emu.PageSize - 1); p < pa+emu.PA(n); p += emu.PageSize {

@@ -27,7 +27,7 @@ func vtdTargets() []*Target {
 	mk := func(mode, about string, words Identity) *Target {
 		t := &Target{
 			IOMMU: "vtd", Mode: mode, About: about, Words: words,
-			registers: vtdRegisters, model: vtdModel,
+			identity: vtdIdentity, registers: vtdRegisters, model: vtdModel, state: newVTDState,
 			generate: func(seed uint64, m Machine) *Program { return vtdGenerate(mode, seed, m) },
 			resync: map[After]func(*Runner) (bool, error){
 				ClearFaults: vtdClearFaults, Rewrite: vtdRewrite, KickQueue: vtdKickQueue, SkipDescriptor: vtdSkipDescriptor, Settle: vtdSettle,
@@ -80,20 +80,7 @@ var vtdRegisters = []Register{
 }
 
 // vtdIdentity is where the identity of a unit is read.
-var vtdIdentity = [3]struct {
-	off  uint32
-	size uint8
-}{{spec.OffVER, 4}, {spec.OffCAP, 8}, {spec.OffECAP, 8}}
-
-// ReadIdentity reads the identity registers of a peer.
-func (t *Target) ReadIdentity(p Peer) (id Identity, err error) {
-	for i, r := range vtdIdentity {
-		if id[i], err = p.ReadReg(r.off, r.size); err != nil {
-			return id, err
-		}
-	}
-	return id, nil
-}
+var vtdIdentity = []RegisterAt{{spec.OffVER, 4}, {spec.OffCAP, 8}, {spec.OffECAP, 8}}
 
 // vtdSuits says why a unit cannot take part: its registers are elsewhere, it has several fault records.
 func vtdSuits(id Identity, p Peer) error {

@@ -17,21 +17,34 @@ func vtdReg(regs []uint64, off uint32) uint64 {
 	return 0
 }
 
+// vtdState is what a runner remembers of a program for a VT-d unit.
+type vtdState struct {
+	root   uint64         // RTADDR_REG when it was last latched
+	irta   uint64         // IRTA_REG when it was last latched
+	on     bool           // TES
+	passed map[uint8]bool // devices that were passed through since their context entry was last invalidated
+}
+
+func newVTDState() any { return &vtdState{passed: make(map[uint8]bool)} }
+
+func (t *track) vtd() *vtdState { return t.state.(*vtdState) }
+
 // vtdObserve notes the table pointers that are latched, and which devices are passed through.
 func vtdObserve(r *Runner, s *Step) {
-	t := &r.track
-	if s.Op != RegWrite {
+	t := r.track.vtd()
+	if s.Op != RegWrite && s.Op != Transfer {
 		return
 	}
 	regs := r.view[ours].regs
-	if s.Off == spec.OffGCMD && spec.GcmdSRTP.On(s.Value) {
+	written := s.Op == RegWrite
+	if written && s.Off == spec.OffGCMD && spec.GcmdSRTP.On(s.Value) {
 		t.root = vtdReg(regs, spec.OffRTADDR)
 	}
-	if s.Off == spec.OffGCMD && spec.GcmdSIRTP.On(s.Value) {
+	if written && s.Off == spec.OffGCMD && spec.GcmdSIRTP.On(s.Value) {
 		t.irta = vtdReg(regs, spec.OffIRTA)
 	}
 	on := spec.GstsTES.On(vtdReg(regs, spec.OffGSTS))
-	anew := on != t.on || s.Off == spec.OffGCMD && spec.GcmdSRTP.On(s.Value)
+	anew := on != t.on || written && s.Off == spec.OffGCMD && spec.GcmdSRTP.On(s.Value)
 	t.on = on
 	if spec.RtaddrTTM.Of(t.root) != spec.TTMScalable {
 		return
@@ -39,7 +52,7 @@ func vtdObserve(r *Runner, s *Step) {
 	for i, sid := range r.prog.Devices {
 		e := r.ours.word(vtdPASID0(r.ours.word, t.root, sid))
 		pass := spec.PasidP.On(e) && spec.PasidPGTT.Of(e) == spec.PGTTPassThrough
-		t.passed[uint8(i)] = pass || t.passed[uint8(i)] && !anew && !vtdFlushed(r, sid)
+		t.passed[uint8(i)] = pass || t.passed[uint8(i)] && !anew && !(written && vtdFlushed(r, sid))
 	}
 }
 
@@ -173,7 +186,7 @@ func vtdSettle(r *Runner) (bool, error) {
 	}
 	regs := r.view[ours].regs
 	gsts := vtdReg(regs, spec.OffGSTS)
-	if !spec.CapESRTPS.On(r.target.Words[1]) || vtdReg(regs, spec.OffRTADDR) != r.track.root || !spec.GstsRTPS.On(gsts) {
+	if !spec.CapESRTPS.On(r.target.Words[1]) || vtdReg(regs, spec.OffRTADDR) != r.track.vtd().root || !spec.GstsRTPS.On(gsts) {
 		return false, nil
 	}
 	const levels = 0x96ff_ffff // what software restates of GSTS_REG (11.4.4.1)

@@ -17,7 +17,7 @@ func must(b *testing.B, err error) {
 }
 
 func BenchmarkVTD(b *testing.B) {
-	v := qemutest.VTD(b, qemu.Options{})
+	v := qemutest.Peer(b, qemu.Options{})
 	read := conform.DMA{Addr: 0x40_0000, PASID: emu.NoPASID, Data: make([]byte, 8)}
 	tag := conform.Tag(3)
 	write := conform.DMA{Addr: 0x40_0000, PASID: emu.NoPASID, Write: true, Data: tag[:]}

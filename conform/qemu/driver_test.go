@@ -47,7 +47,7 @@ const (
 
 func boot(t *testing.T, o qemu.Options, opt vtd.Options) *system {
 	s := &system{rig: start(t, o)}
-	if v := s.Peer.(*qemu.VTD).Version(); v.Major < 11 && !opt.NoQueue {
+	if v := s.Peer.(*qemu.Peer).Version(); v.Major < 11 && !opt.NoQueue {
 		t.Skipf("skipped: QEMU %v refuses a wait that neither writes nor interrupts, which VT-d 6.5.2.9 allows", v)
 	}
 	s.up(opt)

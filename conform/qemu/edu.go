@@ -45,6 +45,9 @@ const (
 // eduTime is how long a DMA takes in virtual time.
 const eduTime = 100_000_000
 
+// capMSI is the id of the MSI capability.
+const capMSI = 0x05
+
 // readBack is where read data is sent to: a message in compatibility format to local APIC 0x7f, which
 // does not exist. In the second half bit 2 makes the destination a logical one; no APIC answers to one
 // after reset.
@@ -88,12 +91,8 @@ func tagAt(data []byte) (uint64, error) {
 
 // message puts an MSI on the list.
 func (e *edu) message(b *qtest.Batch, m *qtest.Machine, addr, data uint32) {
-	const control, low, high, value = 0, 4, 8, 12 // of the capability with 64-bit addresses
 	if !e.armed || e.addr != addr || e.data != data {
-		m.WriteConfig(b, e.pci.BDF, e.msi+low, addr)
-		m.WriteConfig(b, e.pci.BDF, e.msi+high, 0)
-		m.WriteConfig(b, e.pci.BDF, e.msi+value, data)
-		m.WriteConfig(b, e.pci.BDF, e.msi+control, 1<<16) // MSI enable
+		m.SetMSI(b, e.pci.BDF, e.msi, addr, data)
 		e.addr, e.data, e.armed = addr, data, true
 	}
 	b.Write(e.pci.BAR+eduRaise, 4, 1)

@@ -91,7 +91,7 @@ func TestVTD_MessagesOfDevices(t *testing.T) {
 			continue
 		}
 		require.Empty(t, list)
-		if v := r.Peer.(*qemu.VTD).Version(); v.Less(qtest.Version{Major: 8}) {
+		if v := r.Peer.(*qemu.Peer).Version(); v.Less(qtest.Version{Major: 8}) {
 			continue // it blocks messages without a word
 		}
 		rec := r.reg(frcd+8, 8)

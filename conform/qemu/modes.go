@@ -7,27 +7,54 @@ import (
 	"github.com/iommulab/iommulab/conform/qtest"
 )
 
-// Mode is what a VT-d unit of QEMU offers.
+// Mode is a unit of QEMU and what of it is turned on.
 type Mode uint8
 
 // The modes.
 const (
-	Legacy      Mode = iota // root and context tables
-	SecondStage             // scalable mode with second-stage translation
-	FirstStage              // scalable mode with first-stage translation
+	Legacy      Mode = iota // VT-d: root and context tables
+	SecondStage             // VT-d: scalable mode with second-stage translation
+	FirstStage              // VT-d: scalable mode with first-stage translation
+	HostTables              // AMD-Vi: host tables
+	X2APIC                  // AMD-Vi: host tables, interrupts with destinations of 32 bits
 )
 
 var modes = [...]struct {
+	u    *unit
 	name string
+	arg  string
 	set  [][]string // properties to turn on, under the names they had
 }{
-	Legacy:      {"legacy", nil},
-	SecondStage: {"scalable-second-stage", [][]string{{"scalable-mode", "x-scalable-mode"}}},
-	FirstStage:  {"scalable-first-stage", [][]string{{"scalable-mode", "x-scalable-mode"}, {"fsts", "x-flts"}}},
+	Legacy:      {&vtd, "legacy", vtdArg, nil},
+	SecondStage: {&vtd, "scalable-second-stage", vtdArg, [][]string{{"scalable-mode", "x-scalable-mode"}}},
+	FirstStage:  {&vtd, "scalable-first-stage", vtdArg, [][]string{{"scalable-mode", "x-scalable-mode"}, {"fsts", "x-flts"}}},
+	HostTables:  {&amdvi, "host-tables", amdviArg, [][]string{{"dma-remap"}}},
+	X2APIC:      {&amdvi, "host-tables-x2apic", amdviArg, [][]string{{"dma-remap"}, {"xtsup"}}},
 }
 
-// Modes are all there are.
-func Modes() []Mode { return []Mode{Legacy, SecondStage, FirstStage} }
+const (
+	vtdArg   = "intel-iommu,intremap=on,aw-bits=48"
+	amdviArg = "amd-iommu,intremap=on,pci-id=iommu"
+)
+
+// Modes are those of a unit ("vtd", "amdvi"), or all.
+func Modes(iommu string) []Mode {
+	var list []Mode
+	for m := range modes {
+		if iommu == "" || modes[m].u.iommu == iommu {
+			list = append(list, Mode(m))
+		}
+	}
+	return list
+}
+
+func (m Mode) unit() *unit { return modes[m].u }
+
+// IOMMU returns the name of the unit: "vtd", "amdvi".
+func (m Mode) IOMMU() string { return m.unit().iommu }
+
+// System returns the system of the machine that has the unit: "x86_64".
+func (m Mode) System() string { return m.unit().machine.System }
 
 // String returns the mode's name.
 func (m Mode) String() string {
@@ -37,32 +64,37 @@ func (m Mode) String() string {
 	return modes[m].name
 }
 
-// ParseMode is the reverse of String.
-func ParseMode(s string) (Mode, error) {
+// ParseMode is the reverse of IOMMU and String.
+func ParseMode(iommu, name string) (Mode, error) {
 	var names []string
-	for _, m := range Modes() {
-		if m.String() == s {
+	for _, m := range Modes(iommu) {
+		if m.String() == name {
 			return m, nil
 		}
 		names = append(names, m.String())
 	}
-	return 0, fmt.Errorf("qemu: mode %q: expected one of %s", s, strings.Join(names, ", "))
+	return 0, fmt.Errorf("qemu: iommu %s, mode %q: expected one of %s", iommu, name, strings.Join(names, ", "))
 }
 
-// device returns the argument that makes QEMU have the unit.
+// args returns the arguments that make QEMU have the unit.
 //
 // Errors: qtest.ErrUnsupported for a QEMU without the mode.
-func (m Mode) device(b *qtest.Binary, extra []string) (string, error) {
-	arg := "intel-iommu,intremap=on,aw-bits=48"
+func (m Mode) args(b *qtest.Binary, extra []string) ([]string, error) {
+	u := m.unit()
+	arg := modes[m].arg
 	for _, names := range modes[m].set {
-		name, err := b.Property("intel-iommu", names...)
+		name, err := b.Property(u.device, names...)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if name == "" {
-			return "", &qtest.Error{Op: "mode " + m.String(), Err: qtest.ErrUnsupported, Detail: b.Version.String()}
+			return nil, &qtest.Error{Op: "mode " + m.String(), Err: qtest.ErrUnsupported, Detail: b.Version.String()}
 		}
 		arg += "," + name + "=on"
 	}
-	return strings.Join(append([]string{arg}, extra...), ","), nil
+	args := []string{"-device", strings.Join(append([]string{arg}, extra...), ",")}
+	if u == &amdvi {
+		args = append([]string{"-device", "AMDVI-PCI,id=iommu,addr=01.0"}, args...)
+	}
+	return args, nil
 }

@@ -2,10 +2,10 @@ package qemu
 
 import "github.com/iommulab/iommulab/conform"
 
-var _ conform.RegisterReader = (*VTD)(nil)
+var _ conform.RegisterReader = (*Peer)(nil)
 
 // ReadRegisters reads registers of the unit in one exchange.
-func (v *VTD) ReadRegisters(list []conform.RegisterAt, out []uint64) error {
+func (v *Peer) ReadRegisters(list []conform.RegisterAt, out []uint64) error {
 	for _, r := range list {
 		if err := v.width(r.Size); err != nil {
 			return err

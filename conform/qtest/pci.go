@@ -49,6 +49,14 @@ func (m *Machine) WriteConfig(b *Batch, bdf uint16, reg uint16, v uint32) {
 	b.Out(portData, 4, v)
 }
 
+// SetMSI turns on the MSI of a function, whose capability with 64-bit addresses is at reg.
+func (m *Machine) SetMSI(b *Batch, bdf, reg uint16, addr, data uint32) {
+	m.WriteConfig(b, bdf, reg+4, addr)
+	m.WriteConfig(b, bdf, reg+8, 0)
+	m.WriteConfig(b, bdf, reg+12, data)
+	m.WriteConfig(b, bdf, reg, 1<<16)
+}
+
 // Enumerate does what firmware does for the functions of list: bus numbers, addresses, bus mastering.
 func (m *Machine) Enumerate(b *Batch, list []PCI) {
 	for _, f := range list {

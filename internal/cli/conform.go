@@ -131,7 +131,7 @@ func qemuPeer(path string) (func(t *conform.Target) (conform.Peer, error), error
 		return nil, err
 	}
 	return func(t *conform.Target) (conform.Peer, error) {
-		m, err := qemu.ParseMode(t.Mode)
+		m, err := qemu.ParseMode(t.IOMMU, t.Mode)
 		if err != nil {
 			return nil, err
 		}

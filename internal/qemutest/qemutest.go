@@ -24,11 +24,11 @@ func Binary(t testing.TB, system string) *qtest.Binary {
 	return b
 }
 
-// VTD starts a QEMU with a VT-d unit that ends with the test, or ends the test.
-func VTD(t testing.TB, o qemu.Options) *qemu.VTD {
+// Peer starts a QEMU with a unit that ends with the test, or ends the test.
+func Peer(t testing.TB, o qemu.Options) *qemu.Peer {
 	t.Helper()
 	if o.Binary == nil {
-		o.Binary = Binary(t, qtest.Q35.System)
+		o.Binary = Binary(t, o.Mode.System())
 	}
 	v, err := qemu.Open(o)
 	Need(t, err, o.Mode.String())

@@ -21,7 +21,7 @@ type rig struct {
 }
 
 func start(t *testing.T, o qemu.Options) *rig {
-	v := qemutest.VTD(t, o)
+	v := qemutest.Peer(t, o)
 	return &rig{t, v, v.Machine()}
 }
 

@@ -20,53 +20,39 @@ type Options struct {
 	Limit      time.Duration // for one answer of QEMU; 0 is 10 s
 }
 
-// lowest is where the RAM for programs begins: what is below is a PC's first MiB.
+// lowest is where the RAM for programs begins, from the beginning of RAM: below is a PC's first MiB.
 const lowest = 1 << 20
 
-// VTD is QEMU's VT-d unit in a PC with a few devices. It implements conform.Peer.
-type VTD struct {
+// Peer is a unit of QEMU in a machine with a few devices. It implements conform.Peer.
+type Peer struct {
 	p     *qtest.Process
+	u     *unit
 	m     *qtest.Machine
 	base  uint64 // of the unit's registers
 	name  string
-	pci   []qtest.PCI
 	edu   []*edu
+	msi   uint16 // the MSI capability of the unit, if it is configured there
 	ram   uint64
 	limit time.Duration // for a DMA
 	batch qtest.Batch
 	seen  seen
 }
 
-var _ conform.Peer = (*VTD)(nil)
+var _ conform.Peer = (*Peer)(nil)
 
-// The requesters: two on the root bus, one behind a root port on bus 1.
-var vtdDevices = []qtest.PCI{
-	{BDF: 0x0018, ID: eduID, BAR: 0xe000_0000},
-	{BDF: 0x00a1, ID: eduID, BAR: 0xe010_0000},
-	{BDF: 0x0030, ID: 0x000c_1b36, Bus: 1, Window: 0xe020_0000, Size: 0x10_0000},
-	{BDF: 0x0100, ID: eduID, BAR: 0xe020_0000},
-}
-
-var vtdArgs = []string{
-	"-device", eduArgs + ",addr=03.0",
-	"-device", "pcie-root-port,id=rp1,chassis=1,addr=06.0",
-	"-device", eduArgs + ",addr=14.1", // the upper half of the bus, which scalable mode finds by UCTP
-	"-device", "pci-testdev,addr=14.0,multifunction=on",
-	"-device", eduArgs + ",bus=rp1,addr=00.0",
-}
-
-// Open starts a QEMU with a VT-d unit.
+// Open starts a QEMU with a unit.
 //
 // Errors: qtest.Error; qtest.ErrNoQEMU, qtest.ErrUnsupported say that there is nothing to talk to.
-func Open(o Options) (*VTD, error) {
+func Open(o Options) (*Peer, error) {
+	u := o.Mode.unit()
 	b := o.Binary
 	if b == nil {
 		var err error
-		if b, err = qtest.Find(qtest.Q35.System); err != nil {
+		if b, err = qtest.Find(u.machine.System); err != nil {
 			return nil, err
 		}
 	}
-	unit, err := o.Mode.device(b, o.Properties)
+	args, err := o.Mode.args(b, o.Properties)
 	if err != nil {
 		return nil, err
 	}
@@ -77,15 +63,14 @@ func Open(o Options) (*VTD, error) {
 		o.Limit = 10 * time.Second
 	}
 	p, err := qtest.Start(qtest.Config{
-		Binary: b, Machine: &qtest.Q35, RAM: o.RAM, Limit: o.Limit, Events: vtdEvents,
-		Args: append([]string{"-device", unit}, vtdArgs...),
+		Binary: b, Machine: u.machine, RAM: o.RAM, Limit: o.Limit, Events: u.events, Args: append(args, u.args...),
 	})
 	if err != nil {
 		return nil, err
 	}
-	v := &VTD{
-		p: p, m: &qtest.Q35, base: qtest.Q35.IOMMUs["intel-iommu"], pci: vtdDevices, ram: uint64(o.RAM), limit: o.Limit,
-		name: fmt.Sprintf("QEMU %v VT-d %v", p.Version, o.Mode),
+	v := &Peer{
+		p: p, u: u, m: u.machine, base: u.machine.IOMMUs[u.device], ram: uint64(o.RAM), limit: o.Limit,
+		name: fmt.Sprintf("QEMU %v %s %v", p.Version, u.title, o.Mode),
 	}
 	if err := v.prepare(); err != nil {
 		p.Close()
@@ -95,27 +80,32 @@ func Open(o Options) (*VTD, error) {
 }
 
 // prepare makes the devices ready. What is in their buffers survives resets.
-func (v *VTD) prepare() error {
-	v.m.Enumerate(&v.batch, v.pci)
+func (v *Peer) prepare() error {
+	v.m.Enumerate(&v.batch, v.u.pci)
 	if err := v.run(); err != nil {
 		return err
 	}
-	if err := v.p.CheckPCI(v.m, v.pci); err != nil {
+	if err := v.p.CheckPCI(v.m, v.u.pci); err != nil {
 		return err
 	}
 	if err := v.p.StoreRAM(lowest, tags()); err != nil {
 		return err
 	}
-	for _, f := range v.pci {
+	for _, f := range v.u.pci {
+		var err error
+		if f.ID == v.u.function {
+			if v.msi, err = v.p.Capability(v.m, f.BDF, capMSI); err != nil {
+				return err
+			}
+		}
 		if f.ID != eduID {
 			continue
 		}
 		e := &edu{pci: f}
-		var err error
-		if e.msi, err = v.p.Capability(v.m, f.BDF, 0x05); err != nil {
+		if e.msi, err = v.p.Capability(v.m, f.BDF, capMSI); err != nil {
 			return err
 		}
-		if err := v.transfer(e, lowest, eduBuffer, conform.Tags*8, 0); err != nil {
+		if err := v.transfer(e, v.m.RAM+lowest, eduBuffer, conform.Tags*8, 0); err != nil {
 			return err
 		}
 		v.edu = append(v.edu, e)
@@ -127,21 +117,24 @@ func (v *VTD) prepare() error {
 }
 
 // run sends what is on the list, and empties it.
-func (v *VTD) run() error {
+func (v *Peer) run() error {
 	_, err := v.p.Do(&v.batch)
 	v.batch.Reset()
 	return err
 }
 
 // Name returns release and mode.
-func (v *VTD) Name() string { return v.name }
+func (v *Peer) Name() string { return v.name }
 
 // Version returns the release of QEMU.
-func (v *VTD) Version() qtest.Version { return v.p.Version }
+func (v *Peer) Version() qtest.Version { return v.p.Version }
 
 // Machine returns what there is.
-func (v *VTD) Machine() conform.Machine {
-	m := conform.Machine{RAM: lowest, Size: v.ram - lowest, Hole: emu.PA(v.m.Hole)}
+func (v *Peer) Machine() conform.Machine {
+	m := conform.Machine{RAM: emu.PA(v.m.RAM + lowest), Size: v.ram - lowest, Hole: emu.PA(v.m.Hole)}
+	if v.msi != 0 {
+		m.MSI = &unitMessage
+	}
 	for _, e := range v.edu {
 		m.Devices = append(m.Devices, conform.Device{Source: emu.SourceID(e.pci.BDF)})
 	}
@@ -149,16 +142,19 @@ func (v *VTD) Machine() conform.Machine {
 }
 
 // Reset resets the machine and enumerates its devices again.
-func (v *VTD) Reset() error {
+func (v *Peer) Reset() error {
 	if err := v.p.Reset(); err != nil {
 		return err
 	}
 	if err := v.p.ClearRAM(); err != nil {
 		return err
 	}
-	v.m.Enumerate(&v.batch, v.pci)
+	v.m.Enumerate(&v.batch, v.u.pci)
 	for _, e := range v.edu {
 		e.armed = false
+	}
+	if v.msi != 0 {
+		v.m.SetMSI(&v.batch, v.functionOf(v.u.function), v.msi, uint32(unitMessage.Addr), unitMessage.Data)
 	}
 	if err := v.run(); err != nil {
 		return err
@@ -168,7 +164,20 @@ func (v *VTD) Reset() error {
 	return err
 }
 
-func (v *VTD) width(size uint8) error {
+// unitMessage is the interrupt message of a unit that has it in its configuration space.
+var unitMessage = conform.Message{Addr: emu.MSIAddress, Data: 0x20}
+
+// functionOf returns where the function with an identity is.
+func (v *Peer) functionOf(id uint32) uint16 {
+	for _, f := range v.u.pci {
+		if f.ID == id {
+			return f.BDF
+		}
+	}
+	return 0
+}
+
+func (v *Peer) width(size uint8) error {
 	if size != 4 && size != 8 {
 		return fmt.Errorf("qemu: a register access of %d bytes: expected 4 or 8", size)
 	}
@@ -176,7 +185,7 @@ func (v *VTD) width(size uint8) error {
 }
 
 // ReadReg reads a register of the unit.
-func (v *VTD) ReadReg(off uint32, size uint8) (uint64, error) {
+func (v *Peer) ReadReg(off uint32, size uint8) (uint64, error) {
 	if err := v.width(size); err != nil {
 		return 0, err
 	}
@@ -184,7 +193,7 @@ func (v *VTD) ReadReg(off uint32, size uint8) (uint64, error) {
 }
 
 // WriteReg writes a register. QEMU does all that follows before it answers.
-func (v *VTD) WriteReg(off uint32, size uint8, x uint64) error {
+func (v *Peer) WriteReg(off uint32, size uint8, x uint64) error {
 	if err := v.width(size); err != nil {
 		return err
 	}
@@ -192,7 +201,7 @@ func (v *VTD) WriteReg(off uint32, size uint8, x uint64) error {
 }
 
 // Read reads RAM.
-func (v *VTD) Read(pa emu.PA, b []byte) error {
+func (v *Peer) Read(pa emu.PA, b []byte) error {
 	if err := v.p.Err(); err != nil {
 		return err
 	}
@@ -200,7 +209,7 @@ func (v *VTD) Read(pa emu.PA, b []byte) error {
 }
 
 // Write writes RAM.
-func (v *VTD) Write(pa emu.PA, b []byte) error {
+func (v *Peer) Write(pa emu.PA, b []byte) error {
 	if err := v.p.Err(); err != nil {
 		return err
 	}
@@ -208,7 +217,7 @@ func (v *VTD) Write(pa emu.PA, b []byte) error {
 }
 
 // DMA does one access. Reads need 8 aligned bytes, writes one of conform.Tag, messages 4 bytes.
-func (v *VTD) DMA(d *conform.DMA) (conform.Outcome, error) {
+func (v *Peer) DMA(d *conform.DMA) (conform.Outcome, error) {
 	var out conform.Outcome
 	if d.Device < 0 || d.Device >= len(v.edu) {
 		return out, fmt.Errorf("qemu: DMA of device %d of %d", d.Device, len(v.edu))
@@ -227,35 +236,64 @@ func (v *VTD) DMA(d *conform.DMA) (conform.Outcome, error) {
 		return out, err
 	}
 	v.seen.refused = false
-	if d.Write {
-		tag, err := tagAt(d.Data)
-		if err != nil {
-			return out, err
-		}
-		err = v.transfer(e, tag, uint64(d.Addr), 8, eduToMemory)
-		if err != nil {
-			return out, err
-		}
-	} else {
-		if err := v.transfer(e, uint64(d.Addr), eduRoom, 8, 0); err != nil {
-			return out, err
-		}
-		if err := v.transfer(e, eduRoom, readBack, 8, eduToMemory); err != nil {
-			return out, err
-		}
+	if !d.Write {
+		return v.read(e, d)
+	}
+	tag, err := tagAt(d.Data)
+	if err != nil {
+		return out, err
+	}
+	if ok, err := v.probe(e, tag, uint64(d.Addr), eduToMemory); !ok || err != nil {
+		return out, err
+	}
+	if err := v.transfer(e, tag, uint64(d.Addr), 8, eduToMemory); err != nil {
+		return out, err
+	}
+	err = v.end()
+	return conform.Outcome{OK: !v.seen.refused}, err
+}
+
+// probe tries the first 4 bytes of an access, if the unit wants it, and reports whether all of it may
+// follow.
+func (v *Peer) probe(e *edu, source, target, command uint64) (bool, error) {
+	if !v.u.probe {
+		return true, nil
+	}
+	if err := v.transfer(e, source, target, 4, command); err != nil {
+		return false, err
+	}
+	err := v.end()
+	return !v.seen.refused, err
+}
+
+// read lets a device read, and send what it has got as a message.
+func (v *Peer) read(e *edu, d *conform.DMA) (out conform.Outcome, err error) {
+	v.seen.reading, v.seen.data = true, v.seen.data[:0]
+	defer func() { v.seen.reading = false }()
+	if ok, err := v.probe(e, uint64(d.Addr), eduRoom, 0); !ok || err != nil {
+		return out, err
+	}
+	if err := v.transfer(e, uint64(d.Addr), eduRoom, 8, 0); err != nil {
+		return out, err
+	}
+	if err := v.transfer(e, eduRoom, readBack, 8, eduToMemory); err != nil {
+		return out, err
 	}
 	if err := v.end(); err != nil {
 		return out, err
 	}
-	out.OK = !v.seen.refused
-	if d.Write {
-		return out, nil
+	m := v.seen.data
+	if len(m) != 2 || m[0].Addr != readBack || m[1].Addr != readBack+4 {
+		return out, v.broken("edu", "its data is not in the log")
 	}
-	return out, v.takeBack(d.Data)
+	binary.LittleEndian.PutUint32(d.Data, m[0].Data)
+	binary.LittleEndian.PutUint32(d.Data[4:], m[1].Data)
+	out.OK = !v.seen.refused
+	return out, nil
 }
 
 // transfer lets an engine copy n bytes. Where time can be stepped it only goes on the list: end does it.
-func (v *VTD) transfer(e *edu, source, target uint64, n int, command uint64) error {
+func (v *Peer) transfer(e *edu, source, target uint64, n int, command uint64) error {
 	e.transfer(&v.batch, !v.p.Jumps, source, target, n, command)
 	if !v.p.Jumps {
 		return nil
@@ -276,7 +314,7 @@ func (v *VTD) transfer(e *edu, source, target uint64, n int, command uint64) err
 }
 
 // end runs the list, requires that the engines have come to an end, and looks at what was logged.
-func (v *VTD) end() error {
+func (v *Peer) end() error {
 	vals, err := v.p.Do(&v.batch)
 	n := v.batch.Len()
 	v.batch.Reset()
@@ -289,21 +327,8 @@ func (v *VTD) end() error {
 	return v.look()
 }
 
-// takeBack takes the last two messages for what they are: the data of a read.
-func (v *VTD) takeBack(data []byte) error {
-	m := v.seen.messages
-	n := len(m) - 2
-	if n < 0 || m[n].Addr != readBack || m[n+1].Addr != readBack+4 {
-		return v.broken("edu", "its data is not in the log")
-	}
-	binary.LittleEndian.PutUint32(data, m[n].Data)
-	binary.LittleEndian.PutUint32(data[4:], m[n+1].Data)
-	v.seen.messages = m[:n]
-	return nil
-}
-
 // message lets a device send an interrupt.
-func (v *VTD) message(e *edu, d *conform.DMA) (conform.Outcome, error) {
+func (v *Peer) message(e *edu, d *conform.DMA) (conform.Outcome, error) {
 	var out conform.Outcome
 	data := binary.LittleEndian.Uint32(d.Data)
 	if data >= 1<<16 {
@@ -323,15 +348,15 @@ func (v *VTD) message(e *edu, d *conform.DMA) (conform.Outcome, error) {
 }
 
 // look reads on in the log.
-func (v *VTD) look() error { return v.p.Log(v.seen.line) }
+func (v *Peer) look() error { return v.p.Log(func(text []byte) { v.seen.line(v.u, text) }) }
 
 // broken is an answer of QEMU that makes no sense; the process is no good any more.
-func (v *VTD) broken(op, detail string) error {
+func (v *Peer) broken(op, detail string) error {
 	return v.p.Fail(&qtest.Error{Op: op, Err: qtest.ErrProtocol, Detail: detail})
 }
 
 // Messages returns what the log told of.
-func (v *VTD) Messages() ([]conform.Message, error) {
+func (v *Peer) Messages() ([]conform.Message, error) {
 	if err := v.look(); err != nil {
 		return nil, err
 	}
@@ -344,7 +369,7 @@ func (v *VTD) Messages() ([]conform.Message, error) {
 }
 
 // Step lets time pass, where it does not do so by itself.
-func (v *VTD) Step(ns uint64) error {
+func (v *Peer) Step(ns uint64) error {
 	if v.p.Jumps {
 		return v.p.Err()
 	}
@@ -352,4 +377,4 @@ func (v *VTD) Step(ns uint64) error {
 }
 
 // Close ends QEMU.
-func (v *VTD) Close() error { return v.p.Close() }
+func (v *Peer) Close() error { return v.p.Close() }
