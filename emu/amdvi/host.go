@@ -41,6 +41,10 @@ func (u *Unit) hostWalkProbed(t *emu.Txn) {
 	f := hostFrame(t)
 	f.Perm = emu.Access(walkPerm.Of(t.In[0]))
 	u.hostVersion(t, t.In[2])
+	if emu.Access(auxNeed.Of(t.Aux[0]))&^f.Perm != 0 { // as the walk would have found on the way
+		u.fault(t, FaultPermission, StepWalkCache, 0)
+		return
+	}
 	hostFetch(t, emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0])))
 }
 

@@ -158,6 +158,22 @@ func TestAMDQuirk09_RightsAreAndedOverAllLevels(t *testing.T) {
 	}
 }
 
+// A right that a table entry lacks is missed before what lies below is looked at, also where a
+// paging-structure cache holds the entry.
+func TestAMDQuirk09_MissingRightsComeBeforeWhatLiesBelow(t *testing.T) {
+	r := newRig(t).enable()
+	top := r.attach(dev, 3)
+	leaf := r.mapPage(top, iova, 0x5000, pRW)
+	at := r.pte(top, 3, iova, 2)
+	r.Put(at, r.Get(at)&^iw)
+	next := iova + 0x1000
+	r.Put(leaf+8, 0x6000|pRW|1<<52) // reserved bit
+	r.RequireFault(r.Access(dev, next, emu.Write), amdvi.FaultPermission)
+	r.RequireOK(r.Access(dev, iova, emu.Read), 0x5000) // fills
+	r.RequireFault(r.Access(dev, next, emu.Write), amdvi.FaultPermission)
+	r.RequireFault(r.Access(dev, next, emu.Read), amdvi.FaultReserved)
+}
+
 func TestAMDQuirk09_RightsOfADTEAreNotInSharedTranslations(t *testing.T) {
 	r := newRig(t).enable()
 	top := r.attach(dev, 3)
