@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -42,12 +43,15 @@ func Campaign(ctx context.Context, o Options) (*report.Conform, error) {
 	var done atomic.Int64
 	stop := o.watch(&done)
 	var err error
+	var peers []string
 	for _, t := range o.Targets {
 		var m *report.ConformMode
 		var peer string
 		m, peer, err = o.target(ctx, t, &done)
 		if m != nil {
-			doc.Peer = strings.TrimSuffix(peer, " "+t.Mode)
+			if name := strings.TrimSuffix(peer, " "+t.Mode); !slices.Contains(peers, name) {
+				peers = append(peers, name)
+			}
 			doc.Modes = append(doc.Modes, *m)
 		}
 		if err != nil {
@@ -55,6 +59,7 @@ func Campaign(ctx context.Context, o Options) (*report.Conform, error) {
 		}
 	}
 	stop()
+	doc.Peer = strings.Join(peers, ", ")
 	doc.Incomplete = err != nil
 	doc.Wall.Seconds = time.Since(began).Seconds()
 	doc.Wall.ProgramsPerMinute = 60 * float64(done.Load()) / max(doc.Wall.Seconds, 1e-9)

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 
@@ -157,9 +158,15 @@ func name(r *Register, f field) string {
 	return r.Name + "." + f.name
 }
 
-// explainedBits returns the bits at a register access that lasting differences cover.
+// explainedBits returns the bits at a register access that lasting differences cover, and those of
+// identity registers in which our unit is another one on purpose.
 func (t *Target) explainedBits(s *Step, old lasting) uint64 {
 	var m uint64
+	for i, r := range t.identity {
+		if d := t.Words[i] ^ t.Ours[i]; r.Off <= s.Off && s.Off < r.Off+uint32(r.Size) {
+			m |= d >> (8 * (s.Off - r.Off))
+		}
+	}
 	for i := range t.registers {
 		r := &t.registers[i]
 		if r.Off+uint32(r.Size) <= s.Off || s.Off+uint32(s.Size) <= r.Off {
@@ -200,9 +207,18 @@ func (t *Target) diffStep(diffs []Diff, s *Step, ours, theirs *view, old lasting
 		return append(diffs, Diff{Kind: DiffMessage, Ours: uint64(len(ours.msgs)), Theirs: uint64(len(theirs.msgs)), reg: -1, whole: true})
 	}
 	for i := range ours.msgs {
-		add(DiffMessage, ours.msgs[i].packed(), theirs.msgs[i].packed())
+		a, b := ours.msgs[i], theirs.msgs[i]
+		if a.packed() == b.packed() { // of destinations of 32 bits the upper ones are not in it
+			add(DiffMessage, uint64(a.Addr), uint64(b.Addr))
+		}
+		add(DiffMessage, a.packed(), b.packed())
 	}
 	return diffs
+}
+
+// compareMessages puts messages in order, those that differ in what packed leaves out too.
+func compareMessages(a, b Message) int {
+	return cmp.Or(cmp.Compare(a.packed(), b.packed()), cmp.Compare(a.Addr, b.Addr))
 }
 
 // packed returns address and data in one word, for comparison.

@@ -77,8 +77,11 @@ type Case struct {
 	track  *track
 	peers  [2]Peer
 
+	story any // what the other machine should show: Target.foresee
+
 	by      *Deviation // whose match runs
 	claimed int
+	shares  bool     // the deviation has its part in differences that others have claimed
 	hidden  bool     // nothing differs, but the other machine has gone on where ours has not
 	back    []emu.PA // where the other machine has written what ours has not
 }
@@ -153,10 +156,10 @@ func (c *Case) explain(list []*Deviation, seen func(d *Deviation, hidden bool)) 
 		if d.match == nil {
 			continue
 		}
-		c.by, c.claimed, c.hidden = d, 0, false
+		c.by, c.claimed, c.shares, c.hidden = d, 0, false, false
 		d.match(c)
-		if c.claimed > 0 || c.hidden {
-			seen(d, c.claimed == 0)
+		if c.claimed > 0 || c.shares || c.hidden {
+			seen(d, c.claimed == 0 && !c.shares)
 		}
 	}
 }

@@ -2,11 +2,13 @@ package conform
 
 import (
 	"embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 )
 
-//go:embed testdata/vtd
+//go:embed testdata/vtd testdata/amdvi
 var directedFiles embed.FS
 
 // Directed returns the programs that were written for single deviations of a target, in the order of
@@ -14,6 +16,9 @@ var directedFiles embed.FS
 func Directed(t *Target) ([]*Program, error) {
 	dir := path.Join("testdata", t.IOMMU, t.Mode)
 	files, err := directedFiles.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

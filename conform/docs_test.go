@@ -3,6 +3,7 @@ package conform_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,47 +14,61 @@ import (
 
 const doc = "../docs/conform.md"
 
+// iommus are the units that there are targets for.
+func iommus() []string {
+	var names []string
+	for _, t := range conform.Targets("") {
+		if !slices.Contains(names, t.IOMMU) {
+			names = append(names, t.IOMMU)
+		}
+	}
+	return names
+}
+
 // The tables of docs/conform.md are those of the code. IOMMULAB_UPDATE=1 writes them.
 func TestDocs_TablesAreThoseOfTheCode(t *testing.T) {
 	b, err := os.ReadFile(doc)
 	require.NoError(t, err)
 	text := string(b)
-	for name, table := range map[string]string{"deviations": deviations(), "unseen": unseen(), "unsuitable": unsuitable()} {
-		before, rest, ok := strings.Cut(text, "<!-- "+name+" -->\n")
-		require.True(t, ok, name)
-		have, after, ok := strings.Cut(rest, "<!-- end -->")
-		require.True(t, ok, name)
-		if os.Getenv("IOMMULAB_UPDATE") != "" {
-			text = before + "<!-- " + name + " -->\n" + table + "<!-- end -->" + after
-			continue
+	for _, iommu := range iommus() {
+		for name, table := range map[string]string{"deviations": deviations(iommu), "unseen": unseen(iommu), "unsuitable": unsuitable(iommu)} {
+			name += " " + iommu
+			before, rest, ok := strings.Cut(text, "<!-- "+name+" -->\n")
+			require.True(t, ok, name)
+			have, after, ok := strings.Cut(rest, "<!-- end -->")
+			require.True(t, ok, name)
+			if os.Getenv("IOMMULAB_UPDATE") != "" {
+				text = before + "<!-- " + name + " -->\n" + table + "<!-- end -->" + after
+				continue
+			}
+			require.Equal(t, table, have, "%s: IOMMULAB_UPDATE=1 go test ./conform -run Docs writes it", name)
 		}
-		require.Equal(t, table, have, "%s: IOMMULAB_UPDATE=1 go test ./conform -run Docs writes it", name)
 	}
 	if text != string(b) {
 		require.NoError(t, os.WriteFile(doc, []byte(text), 0o644))
 	}
 }
 
-// modes names the modes of the targets that have something, or all.
-func modes(has func(t *conform.Target) bool) string {
+// modes names the modes of the targets of a unit that have something, or all.
+func modes(iommu string, has func(t *conform.Target) bool) string {
 	var names []string
-	for _, t := range conform.Targets("vtd") {
+	for _, t := range conform.Targets(iommu) {
 		if has(t) {
 			names = append(names, strings.NewReplacer("scalable-second-stage", "second", "scalable-first-stage", "first").Replace(t.Mode))
 		}
 	}
-	if len(names) == len(conform.Targets("vtd")) {
+	if len(names) == len(conform.Targets(iommu)) {
 		return "all"
 	}
 	return strings.Join(names, ", ")
 }
 
-// all lists the deviations of all modes, once each, in the order of the table.
-func all() []*conform.Deviation {
+// all lists the deviations of all modes of a unit, once each, in the order of the table.
+func all(iommu string) []*conform.Deviation {
 	var list []*conform.Deviation
 	seen := make(map[string]bool)
 	for pass := range 2 {
-		for _, t := range conform.Targets("vtd") {
+		for _, t := range conform.Targets(iommu) {
 			for _, d := range t.Deviations() {
 				if (d.Unseen == "") == (pass == 0) && !seen[d.ID] {
 					seen[d.ID] = true
@@ -76,21 +91,21 @@ func with(id string) func(t *conform.Target) bool {
 	}
 }
 
-func deviations() string {
+func deviations(iommu string) string {
 	var b strings.Builder
 	b.WriteString("| id | what QEMU does | clause | right | modes | then |\n|---|---|---|---|---|---|\n")
-	for _, d := range all() {
+	for _, d := range all(iommu) {
 		if d.Unseen == "" {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", d.ID, d.What, d.Clause, d.Right, modes(with(d.ID)), d.After)
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", d.ID, d.What, d.Clause, d.Right, modes(iommu, with(d.ID)), d.After)
 		}
 	}
 	return b.String()
 }
 
-func unseen() string {
+func unseen(iommu string) string {
 	var b strings.Builder
 	b.WriteString("| id | what QEMU does | clause | right | why it does not show |\n|---|---|---|---|---|\n")
-	for _, d := range all() {
+	for _, d := range all(iommu) {
 		if d.Unseen != "" {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", d.ID, d.What, d.Clause, d.Right, d.Unseen)
 		}
@@ -98,11 +113,11 @@ func unseen() string {
 	return b.String()
 }
 
-func unsuitable() string {
+func unsuitable(iommu string) string {
 	var b strings.Builder
 	b.WriteString("| what | why |\n|---|---|\n")
 	seen := make(map[string]bool)
-	for _, t := range conform.Targets("vtd") {
+	for _, t := range conform.Targets(iommu) {
 		for _, u := range t.Unsuitable() {
 			if !seen[u.What] {
 				seen[u.What] = true
@@ -116,7 +131,7 @@ func unsuitable() string {
 // Every deviation that programs can show has a program of its own in each mode, and every entry says all
 // that a reader needs.
 func TestDeviations_AreComplete(t *testing.T) {
-	for _, target := range conform.Targets("vtd") {
+	for _, target := range conform.Targets("") {
 		shown := make(map[string]bool)
 		programs, err := conform.Directed(target)
 		require.NoError(t, err)

@@ -15,12 +15,57 @@ type builder struct {
 	r     *clock.Stream
 	mem   map[emu.PA]uint64 // what the steps so far leave in memory; absent: 0
 	next  emu.PA            // first page not yet used
+	hole  emu.PA            // nothing answers from here on
+	data  []emu.PA          // pages with known content
 	tags  uint64
 	title string
 }
 
-func newBuilder(p *Program, name string) builder {
-	return builder{p: p, r: clock.NewStream(p.Seed, name), mem: make(map[emu.PA]uint64), next: p.RAM}
+// newProgram returns an empty program for a machine.
+func newProgram(iommu, mode string, seed uint64, m Machine) *Program {
+	p := &Program{IOMMU: iommu, Mode: mode, Seed: seed, RAM: m.RAM, Size: m.Size}
+	for _, d := range m.Devices {
+		p.Devices = append(p.Devices, d.Source)
+	}
+	return p
+}
+
+// newBuilder returns a builder for a program. Half of all programs are legal throughout.
+func newBuilder(p *Program, m Machine, name string) builder {
+	b := builder{p: p, r: clock.NewStream(p.Seed, name), mem: make(map[emu.PA]uint64), next: p.RAM, hole: m.Hole}
+	p.Legal = b.chance(50)
+	kind := "legal throughout"
+	if !p.Legal {
+		kind = "with mistakes"
+	}
+	p.About = []string{"generated, " + kind}
+	return b
+}
+
+// How long programs are.
+const (
+	minActions = 8
+	maxActions = 30
+	mistakes   = 4 // at most, in a program that is not legal
+)
+
+// body is what the program is about: actions, and mistakes among them if it is not legal.
+func (b *builder) body(mistake, action func()) {
+	n := minActions + b.r.IntN(maxActions-minActions)
+	wrong := make(map[int]bool)
+	if !b.p.Legal {
+		for range 1 + b.r.IntN(mistakes) {
+			wrong[b.r.IntN(n)] = true
+		}
+	}
+	for i := range n {
+		if !wrong[i] {
+			action()
+			continue
+		}
+		mistake()
+		b.title = ""
+	}
 }
 
 // chance is true in n of 100 cases.
@@ -65,6 +110,16 @@ func (b *builder) write(off uint32, size uint8, v uint64, format string, a ...an
 		v &= 0xffff_ffff
 	}
 	b.add(Step{Op: RegWrite, Off: off, Size: size, Value: v}, format, a...)
+}
+
+// long writes a register of 8 bytes, at once or as halves: the high one has what starts it.
+func (b *builder) long(off uint32, v uint64, what string) {
+	if b.chance(50) {
+		b.write(off, 8, v, "%s", what)
+		return
+	}
+	b.write(off, 4, v, "%s, low half", what)
+	b.write(off+4, 4, v>>32, "%s, high half", what)
 }
 
 func (b *builder) read(off uint32, size uint8, format string, a ...any) {

@@ -14,9 +14,7 @@ type vtdGen struct {
 	mode     string
 	scalable bool
 	first    bool // domains are of the first stage
-	hole     emu.PA
 
-	data   []emu.PA // pages with known content
 	root   emu.PA
 	tables map[emu.SourceID]emu.PA // context tables by bus, in scalable mode by half of a bus
 	devs   []*vtdDevice
@@ -26,7 +24,6 @@ type vtdGen struct {
 	queue  vtdQueue
 	irt    vtdIRT
 	status emu.PA // words that wait descriptors write
-	legal  bool
 }
 
 // vtdDevice is a requester as the generator's driver sees it.
@@ -46,63 +43,25 @@ type vtdDomain struct {
 	aw    uint64 // code: levels - 2
 	first bool   // of the first stage
 	top   emu.PA
-	maps  []vtdMap
+	maps  []mapping
 }
-
-// vtdMap is a leaf that is mapped.
-type vtdMap struct {
-	iova emu.IOVA
-	lg2  uint8
-	pa   emu.PA
-	perm uint64 // R and W as in entries
-}
-
-// How long programs are.
-const (
-	vtdMinActions = 8
-	vtdMaxActions = 30
-	vtdMistakes   = 4 // at most, in a program that is not legal
-)
-
-// Where data is: the second and third 2 MiB that lie whole in memory, so that pages of all sizes
-// reach it.
-const (
-	vtdDataArea  = 4 << 20
-	vtdDataPages = 5
-)
 
 func vtdGenerate(mode string, seed uint64, m Machine) *Program {
-	p := &Program{IOMMU: "vtd", Mode: mode, Seed: seed, RAM: m.RAM, Size: m.Size}
-	for _, d := range m.Devices {
-		p.Devices = append(p.Devices, d.Source)
-	}
+	p := newProgram("vtd", mode, seed, m)
 	g := &vtdGen{
-		builder: newBuilder(p, "vtd "+mode), mode: mode, scalable: mode != vtdLegacy, first: mode == vtdFirst, hole: m.Hole,
+		builder: newBuilder(p, m, "vtd "+mode), mode: mode, scalable: mode != vtdLegacy, first: mode == vtdFirst,
 		tables: make(map[emu.SourceID]emu.PA),
 	}
-	g.legal = g.chance(50)
-	kind := "legal throughout"
-	if !g.legal {
-		kind = "with mistakes"
-	}
-	p.About, p.Legal = []string{"generated, " + kind}, g.legal
 	g.prepare()
 	g.bringUp()
-	g.body()
+	g.body(g.mistake, func() { pick(g.r, vtdActions)(g) })
 	return p
 }
 
 // prepare builds what is in memory before the unit is turned on.
 func (g *vtdGen) prepare() {
 	g.section("memory")
-	for i := range vtdDataPages {
-		pa := vtdDataArea + emu.PA(g.r.IntN(1024))*emu.PageSize
-		if g.isData(pa) {
-			continue
-		}
-		g.data = append(g.data, pa)
-		g.fill(pa, 0xda7a_0000_0000_0000|uint64(i)<<32, "data page %d", i)
-	}
+	g.fillData()
 	g.status = g.page()
 	g.root = g.page()
 	for i := range g.p.Devices {
@@ -116,15 +75,6 @@ func (g *vtdGen) prepare() {
 			g.attach(d, g.someTarget())
 		}
 	}
-}
-
-func (g *vtdGen) isData(pa emu.PA) bool {
-	for _, p := range g.data {
-		if p == pa&^(emu.PageSize-1) {
-			return true
-		}
-	}
-	return false
 }
 
 // bringUp turns the unit on, as drivers do.
@@ -146,24 +96,6 @@ func (g *vtdGen) bringUp() {
 	}
 	g.flushAll()
 	g.enable(spec.GcmdTE, true)
-}
-
-// body is what the program is about.
-func (g *vtdGen) body() {
-	n := vtdMinActions + g.r.IntN(vtdMaxActions-vtdMinActions)
-	mistakes := make(map[int]bool)
-	if !g.legal {
-		for range 1 + g.r.IntN(vtdMistakes) {
-			mistakes[g.r.IntN(n)] = true
-		}
-	}
-	for i := range n {
-		if mistakes[i] {
-			g.mistake()
-		} else {
-			pick(g.r, vtdActions)(g)
-		}
-	}
 }
 
 // setRoot points the unit at the root table.

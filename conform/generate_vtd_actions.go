@@ -29,11 +29,6 @@ var vtdActions = []choice[*vtdGen]{
 	{1, func(g *vtdGen) { g.add(Step{Op: Clock, Value: uint64(1 + g.r.IntN(1_000_000))}, "") }},
 }
 
-// access lets a device read or write where it may be allowed to.
-func (g *vtdGen) access(dev int, at emu.IOVA, what string) {
-	g.dma(dev, at, g.chance(50), "%s", what)
-}
-
 // device draws a device; most of the time one that is translated.
 func (g *vtdGen) device() *vtdDevice {
 	for range 4 {
@@ -67,39 +62,6 @@ func (g *vtdGen) actAccess() {
 	g.dma(d.index, at, m.perm == 2, "mapped, as far as it is allowed")
 }
 
-// direct is an address as memory has it: what untranslated devices use.
-func (g *vtdGen) direct() emu.IOVA {
-	if g.chance(5) {
-		return emu.IOVA(g.hole) + emu.IOVA(g.r.IntN(1<<20))<<12
-	}
-	return emu.IOVA(one(&g.builder, g.data...)) + emu.IOVA(g.r.IntN(512))*8
-}
-
-// inside draws an address of a leaf: with large pages one that ends in a page with known content, at
-// the edges, or anywhere.
-func (g *vtdGen) inside(m *vtdMap) emu.IOVA {
-	size := uint64(1) << m.lg2
-	off := g.r.Uint64() % size
-	switch g.r.IntN(4) {
-	case 0:
-		off = one(&g.builder, 0, size-8, size/2)
-	case 1, 2:
-		if pa := one(&g.builder, g.data...); uint64(pa)-uint64(m.pa) < size {
-			off = uint64(pa) - uint64(m.pa) + uint64(g.r.IntN(512))*8
-		}
-	}
-	if pa := uint64(m.pa) + off; !g.mayWrite(emu.PA(pa)) {
-		if pa := one(&g.builder, g.data...); uint64(pa)-uint64(m.pa) < size {
-			return m.iova + emu.IOVA(uint64(pa)-uint64(m.pa))
-		}
-	}
-	return m.iova + emu.IOVA(off)
-}
-
-// mayWrite reports whether a device may write to an address without changing what the program
-// relies on: tables, the queue, a PC's first megabyte.
-func (g *vtdGen) mayWrite(pa emu.PA) bool { return pa >= vtdDataArea }
-
 // actNear accesses the neighbourhood of what is mapped.
 func (g *vtdGen) actNear() {
 	d := g.device()
@@ -109,21 +71,10 @@ func (g *vtdGen) actNear() {
 	}
 	m := one(&g.builder, d.dom.maps...)
 	at := one(&g.builder, m.iova-8, m.iova+1<<m.lg2, m.iova^1<<21, m.iova^1<<30, m.iova^1<<38)
-	if !g.safe(d.dom, at) {
+	if !g.safe(d.dom.maps, at) {
 		return
 	}
 	g.access(d.index, at, "beside what is mapped")
-}
-
-// safe reports whether an access to an address of a domain harms nothing, wherever it ends.
-func (g *vtdGen) safe(d *vtdDomain, at emu.IOVA) bool {
-	for i := range d.maps {
-		m := &d.maps[i]
-		if at >= m.iova && at-m.iova < 1<<m.lg2 {
-			return g.mayWrite(m.pa + emu.PA(at-m.iova))
-		}
-	}
-	return true
 }
 
 // actBeyond accesses addresses beyond the width of a domain.
@@ -141,7 +92,7 @@ func (g *vtdGen) actBeyond() {
 	w := d.dom.width()
 	at := one(&g.builder, emu.IOVA(1)<<w, emu.IOVA(1)<<w|0x1000, emu.IOVA(1)<<62, ^emu.IOVA(7), emu.IOVA(1)<<47,
 		emu.IOVA(1)<<47-8, vtdHighHalf, vtdHighHalf-8)
-	if !g.safe(d.dom, at) {
+	if !g.safe(d.dom.maps, at) {
 		return
 	}
 	g.access(d.index, at, "at the limits of the address width")

@@ -42,48 +42,6 @@ var vtdMistakesOfAll = []choice[*vtdGen]{
 
 func (g *vtdGen) mistake() {
 	pick(g.r, vtdMistakesOf[g.mode])(g)
-	g.title = ""
-}
-
-// with changes words at a place, does something, and puts them back. flush is what each of the two
-// changes needs.
-func (g *vtdGen) with(at emu.PA, words []uint64, flush, do func(), format string, a ...any) {
-	old := make([]uint64, len(words))
-	for i := range old {
-		old[i] = g.mem[at+emu.PA(8*i)]
-	}
-	g.store(at, words, format, a...)
-	flush()
-	do()
-	g.store(at, old, "as before")
-	flush()
-}
-
-// flip returns words with some bits of mask changed: one, mostly.
-func (g *vtdGen) flip(words []uint64, mask []uint64) []uint64 {
-	out := append([]uint64(nil), words...)
-	for range 1 + g.r.IntN(10)/9 {
-		i := g.r.IntN(len(words))
-		for n := 0; mask[i] == 0 && n < 8; n++ {
-			i = g.r.IntN(len(words))
-		}
-		for range 64 {
-			if b := uint64(1) << g.r.IntN(64); mask[i]&b != 0 {
-				out[i] ^= b
-				break
-			}
-		}
-	}
-	return out
-}
-
-// current returns words as they are in memory.
-func (g *vtdGen) current(at emu.PA, n int) []uint64 {
-	w := make([]uint64, n)
-	for i := range w {
-		w[i] = g.mem[at+emu.PA(8*i)]
-	}
-	return w
 }
 
 // probe lets a device read and write what it has mapped, and serves the faults in between.

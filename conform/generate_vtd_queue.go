@@ -202,13 +202,3 @@ func (g *vtdGen) regIOTLB(gran, did, addr, at uint64) {
 	g.long(vtdIRO+spec.OffIOTLB, v, "IOTLB_REG: invalidate translations")
 	_ = at
 }
-
-// long writes a register of 8 bytes, at once or as halves: the high one has what starts it.
-func (g *vtdGen) long(off uint32, v uint64, what string) {
-	if g.chance(50) {
-		g.write(off, 8, v, "%s", what)
-		return
-	}
-	g.write(off, 4, v, "%s, low half", what)
-	g.write(off+4, 4, v>>32, "%s, high half", what)
-}

@@ -60,11 +60,11 @@ func (g *vtdGen) mapSome(d *vtdDomain) {
 	perm := one[uint64](&g.builder, 3, 3, 3, 3, 1, 2)
 	at := g.someIOVA(d)
 	if level > 0 || g.chance(60) {
-		g.mapAt(d, at, level, g.somePA(level), perm)
+		g.mapAt(d, at, level, g.somePA(shift(level)), perm)
 		return
 	}
 	for range 1 + g.r.IntN(3) { // neighbours
-		g.mapAt(d, at, 0, g.somePA(0), perm)
+		g.mapAt(d, at, 0, g.somePA(12), perm)
 		at += emu.PageSize
 	}
 }
@@ -82,15 +82,6 @@ func (g *vtdGen) someIOVA(d *vtdDomain) emu.IOVA {
 	return d.fold(at) &^ (emu.PageSize - 1)
 }
 
-// somePA draws what a leaf of a level maps: mostly a page with known content.
-func (g *vtdGen) somePA(level int) emu.PA {
-	pa := one(&g.builder, g.data...)
-	if g.chance(5) {
-		pa = g.hole + emu.PA(g.r.IntN(16))<<30
-	}
-	return pa &^ (1<<shift(level) - 1)
-}
-
 // mapAt maps one leaf, unless something is there already.
 func (g *vtdGen) mapAt(d *vtdDomain, at emu.IOVA, level int, pa emu.PA, perm uint64) {
 	at = d.fold(at) &^ (1<<shift(level) - 1)
@@ -99,7 +90,7 @@ func (g *vtdGen) mapAt(d *vtdDomain, at emu.IOVA, level int, pa emu.PA, perm uin
 		return
 	}
 	g.store(slot, []uint64{g.leaf(pa, level, perm)}, "level %d leaf of domain %d: %#x", level, d.did, uint64(at))
-	d.maps = append(d.maps, vtdMap{at, shift(level), pa, perm})
+	d.maps = append(d.maps, mapping{at, shift(level), pa, perm})
 }
 
 // slot returns the place of the entry of a level for an address, and makes the tables above. It
@@ -126,7 +117,7 @@ func (g *vtdGen) slot(d *vtdDomain, at emu.IOVA, level int) (emu.PA, bool) {
 }
 
 // find returns the place of the leaf that maps an address, without making anything.
-func (g *vtdGen) find(d *vtdDomain, m *vtdMap) emu.PA {
+func (g *vtdGen) find(d *vtdDomain, m *mapping) emu.PA {
 	table := d.top
 	for l := d.levels() - 1; ; l-- {
 		slot := table + emu.PA(uint64(m.iova)>>shift(l)&511*8)
@@ -152,7 +143,7 @@ func (g *vtdGen) change(d *vtdDomain) {
 		d.maps = slices.Delete(d.maps, i, i+1)
 	} else {
 		g.section("change %#x of domain %d", uint64(m.iova), d.did)
-		m.pa, m.perm = g.somePA(level), one[uint64](&g.builder, 3, 1, 2)
+		m.pa, m.perm = g.somePA(shift(level)), one[uint64](&g.builder, 3, 1, 2)
 		d.maps[i] = m
 		g.store(slot, []uint64{g.leaf(m.pa, level, m.perm)}, "level %d leaf of domain %d: %#x", level, d.did, uint64(m.iova))
 	}
@@ -177,6 +168,6 @@ func (g *vtdGen) drop(d *vtdDomain) {
 	}
 	g.section("take the level %d table at %#x out of domain %d", level, uint64(region), d.did)
 	g.store(slot, []uint64{0}, "level %d table entry of domain %d: none", level, d.did)
-	d.maps = slices.DeleteFunc(d.maps, func(m vtdMap) bool { return m.iova&^(1<<lg2-1) == region })
+	d.maps = slices.DeleteFunc(d.maps, func(m mapping) bool { return m.iova&^(1<<lg2-1) == region })
 	g.flushPages(d, region, lg2, false)
 }

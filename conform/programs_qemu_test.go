@@ -20,8 +20,8 @@ func peer(t *testing.T, target *conform.Target) conform.Peer {
 
 // Our unit and QEMU's differ in the known ways only, and in all of them. .ci/run has many more programs.
 func TestPrograms_OnQEMU(t *testing.T) {
-	for _, target := range conform.Targets("vtd") {
-		t.Run(target.Mode, func(t *testing.T) {
+	for _, target := range conform.Targets("") {
+		t.Run(target.IOMMU+"/"+target.Mode, func(t *testing.T) {
 			mode, err := qemu.ParseMode(target.IOMMU, target.Mode)
 			require.NoError(t, err)
 			first := qemutest.Peer(t, qemu.Options{Mode: mode})

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -117,11 +118,22 @@ func (r *Runner) powerOn() error {
 	return r.judge(-1, &Step{Op: Clock}, nil)
 }
 
+func (r *Runner) newCase(i int, s *Step, diffs []Diff) *Case {
+	return &Case{
+		target: r.target, model: r.ours, prog: r.prog, step: s, index: i, diffs: diffs, track: &r.track,
+		before: r.regs, after: [2]*view{&r.view[ours], &r.view[theirs]}, peers: r.peers(),
+	}
+}
+
 func (r *Runner) peers() [2]Peer { return [2]Peer{r.ours, r.theirs} }
 
 // step does one step on both machines and compares.
 func (r *Runner) step(i int) error {
 	s := &r.prog.Steps[i]
+	if r.target.hangs != nil && r.target.hangs(r.newCase(i, s, nil)) {
+		r.out.EndedBy = "it would never come back"
+		return nil
+	}
 	r.out.Steps++
 	r.ours.forget()
 	for i, p := range r.peers() {
@@ -152,7 +164,9 @@ func (r *Runner) words(s *Step) []emu.PA {
 	var list []emu.PA
 	for _, a := range r.ours.seen() {
 		if a.ok && (a.write || r.target.walks && s.Op == Transfer && a.size == 8) {
-			list = append(list, a.pa&^7)
+			for pa := a.pa &^ 7; pa < a.pa+emu.PA(a.size); pa += 8 {
+				list = append(list, pa)
+			}
 		}
 	}
 	if s.Op == Transfer && s.Write && r.view[ours].ok {
@@ -173,10 +187,14 @@ func (r *Runner) judge(i int, s *Step, words []emu.PA) error {
 		return err
 	}
 	after, by := Continue, ""
-	if len(diffs) > 0 || s.Op == Transfer && r.ours.Result().Status == emu.Blocked {
-		c := &Case{
-			target: t, model: r.ours, prog: r.prog, step: s, index: i, diffs: diffs, track: &r.track,
-			before: r.regs, after: [2]*view{a, b}, peers: r.peers(),
+	if t.foresee != nil || len(diffs) > 0 || s.Op == Transfer && r.ours.Result().Status == emu.Blocked {
+		c := r.newCase(i, s, diffs)
+		if t.foresee != nil {
+			more := slices.DeleteFunc(t.foresee(c), func(pa emu.PA) bool { return slices.Contains(words, pa) })
+			if c.diffs, err = diffMemory(c.diffs, r.ours, r.theirs, more, r.last); err != nil {
+				return err
+			}
+			diffs = c.diffs
 		}
 		c.explain(t.deviations, func(d *Deviation, hidden bool) {
 			if !hidden {
@@ -196,7 +214,9 @@ func (r *Runner) judge(i int, s *Step, words []emu.PA) error {
 		copy(r.regs[k], r.view[k].regs)
 	}
 	r.track.after(s, a, r.ours)
-	t.observe(r, s)
+	if t.observe != nil {
+		t.observe(r, s)
+	}
 	r.say(i, s, diffs)
 	if after == Continue || !r.out.Same() {
 		return nil
@@ -247,6 +267,33 @@ func (r *Runner) settle(i int, f func(*Runner) (bool, error)) (bool, error) {
 func (r *Runner) both(off uint32, size uint8, v uint64) error {
 	for _, p := range r.peers() {
 		if err := p.WriteReg(off, size, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// store writes memory on both machines.
+func (r *Runner) store(pa emu.PA, b []byte) error {
+	for _, p := range r.peers() {
+		if err := p.Write(pa, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// equalize makes words of memory of the other machine what they are in ours. Where there is no memory
+// nothing is done.
+func (r *Runner) equalize(words []emu.PA) error {
+	var b [8]byte
+	for _, pa := range words {
+		v, ok := r.ours.mem.Load64(pa)
+		if !ok {
+			continue
+		}
+		binary.LittleEndian.PutUint64(b[:], v)
+		if err := r.theirs.Write(pa, b[:]); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,8 @@ package conform
 
 import (
 	"slices"
+
+	"github.com/iommulab/iommulab/emu"
 )
 
 // ShrinkLimit is how many times Shrink runs a program at most, if nothing else is wanted.
@@ -129,6 +131,33 @@ func (s *shrinker) squeeze(p *Program) (*Program, error) {
 		}
 	}
 	return p, nil
+}
+
+// squeezeRing takes an entry of a queue of software out: those behind it move up, and the tails that
+// software writes move with them. The queue has registers for its base and its tail, and entries of one
+// of the sizes.
+func squeezeRing(p *Program, i int, base, tail uint32, sizes ...int) (*Program, bool) {
+	s := &p.Steps[i]
+	n := emu.PA(8 * s.Words())
+	if s.Op != MemWrite || !slices.Contains(sizes, int(n)) {
+		return nil, false
+	}
+	q := p.clone()
+	moved := false
+	for k := i + 1; k < len(q.Steps); k++ {
+		t := &q.Steps[k]
+		switch {
+		case t.Op == RegWrite && t.Off == base:
+			k = len(q.Steps) // another queue
+		case t.Op == RegWrite && t.Off == tail && t.Value >= uint64(n):
+			t.Value -= uint64(n)
+			moved = true
+		case t.Op == MemWrite && t.PA > s.PA && t.PA < s.PA+2*emu.PageSize:
+			t.PA -= n
+		}
+	}
+	q.Steps = append(q.Steps[:i], q.Steps[i+1:]...)
+	return q, moved
 }
 
 // simplify makes the steps that are left simpler, one change at a time, from the end.

@@ -3,6 +3,7 @@ package conform
 import (
 	"slices"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
 )
 
@@ -14,6 +15,8 @@ type Target struct {
 	About string
 	// Words are the identity registers that the other peer is expected to have, by offset.
 	Words Identity
+	// Ours are those of our unit. It is built from Words; what differs does not matter to programs.
+	Ours Identity
 
 	identity   []RegisterAt // where Words are
 	registers  []Register
@@ -26,8 +29,12 @@ type Target struct {
 	unsuitable []Unsuitable
 	resync     map[After]func(r *Runner) (bool, error)
 	state      func() any               // what observe keeps of a program, new: track.state
-	observe    func(r *Runner, s *Step) // notes what later steps depend on
-	walks      bool                     // hardware writes accessed and dirty flags: entries are compared after each access
+	observe    func(r *Runner, s *Step) // notes what later steps depend on; nil: nothing
+	hangs      func(c *Case) bool       // says that the other side would never come back from a step; may be nil
+	// foresee works out what the other side shows of a step, for the deviations, and returns what memory it
+	// has written; may be nil.
+	foresee func(c *Case) []emu.PA
+	walks   bool // hardware writes accessed and dirty flags: entries are compared after each access
 }
 
 // Identity is the registers that say what a unit can do. For VT-d: VER, CAP, ECAP. What a unit has less
@@ -85,7 +92,7 @@ func (r *Register) fields() []field {
 }
 
 // targets lists what this build knows.
-var targets = vtdTargets()
+var targets = slices.Concat(vtdTargets(), amdviTargets())
 
 // Targets returns the modes of a unit, or of all units if iommu is empty.
 func Targets(iommu string) []*Target {
@@ -123,7 +130,7 @@ func (t *Target) Deviations() []*Deviation { return t.deviations }
 // Strict returns the target without deviations: two machines have to show the same.
 func (t *Target) Strict() *Target {
 	s := *t
-	s.deviations = nil
+	s.deviations, s.foresee, s.hangs = nil, nil, nil
 	return &s
 }
 

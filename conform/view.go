@@ -1,7 +1,6 @@
 package conform
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -70,7 +69,7 @@ func perform(p Peer, s *Step, v *view) (err error) {
 		return err
 	}
 	v.msgs, err = p.Messages()
-	slices.SortStableFunc(v.msgs, func(a, b Message) int { return cmp.Compare(a.packed(), b.packed()) })
+	slices.SortStableFunc(v.msgs, compareMessages)
 	return err
 }
 

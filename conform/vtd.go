@@ -26,7 +26,7 @@ const (
 func vtdTargets() []*Target {
 	mk := func(mode, about string, words Identity) *Target {
 		t := &Target{
-			IOMMU: "vtd", Mode: mode, About: about, Words: words,
+			IOMMU: "vtd", Mode: mode, About: about, Words: words, Ours: words,
 			identity: vtdIdentity, registers: vtdRegisters, model: vtdModel, state: newVTDState,
 			generate: func(seed uint64, m Machine) *Program { return vtdGenerate(mode, seed, m) },
 			resync: map[After]func(*Runner) (bool, error){

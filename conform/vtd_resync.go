@@ -161,28 +161,12 @@ func vtdSkipDescriptor(r *Runner) (bool, error) {
 	return true, r.store(at, old)
 }
 
-// store writes memory on both machines.
-func (r *Runner) store(pa emu.PA, b []byte) error {
-	for _, p := range r.peers() {
-		if err := p.Write(pa, b); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // vtdSettle is for requests that one machine has carried out and the other has not. Caches are emptied
 // by latching the root pointer again, which units with CAP.ESRTPS do; that is no change if no other
 // one has been written meanwhile.
 func vtdSettle(r *Runner) (bool, error) {
-	for _, pa := range r.back {
-		var b [8]byte
-		if err := r.ours.Read(pa, b[:]); err != nil {
-			return false, err
-		}
-		if err := r.theirs.Write(pa, b[:]); err != nil {
-			return false, err
-		}
+	if err := r.equalize(r.back); err != nil {
+		return false, err
 	}
 	regs := r.view[ours].regs
 	gsts := vtdReg(regs, spec.OffGSTS)
@@ -196,28 +180,7 @@ func vtdSettle(r *Runner) (bool, error) {
 	return vtdClearFaults(r)
 }
 
-// vtdSqueeze takes a descriptor out of the queue: those behind it move up, and the tails that software
-// writes move with them.
+// vtdSqueeze takes a descriptor out of the queue.
 func vtdSqueeze(p *Program, i int) (*Program, bool) {
-	s := &p.Steps[i]
-	n := emu.PA(8 * s.Words())
-	if s.Op != MemWrite || n != spec.DescSize128 && n != spec.DescSize256 {
-		return nil, false
-	}
-	q := p.clone()
-	moved := false
-	for k := i + 1; k < len(q.Steps); k++ {
-		t := &q.Steps[k]
-		switch {
-		case t.Op == RegWrite && t.Off == spec.OffIQA:
-			k = len(q.Steps) // another queue
-		case t.Op == RegWrite && t.Off == spec.OffIQT && t.Value >= uint64(n):
-			t.Value -= uint64(n)
-			moved = true
-		case t.Op == MemWrite && t.PA > s.PA && t.PA < s.PA+2*emu.PageSize:
-			t.PA -= n
-		}
-	}
-	q.Steps = append(q.Steps[:i], q.Steps[i+1:]...)
-	return q, moved
+	return squeezeRing(p, i, spec.OffIQA, spec.OffIQT, spec.DescSize128, spec.DescSize256)
 }

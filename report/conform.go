@@ -6,7 +6,7 @@ const ConformSchema = "iommulab.conform/1"
 // Conform is the result of running programs on our machine and on another one.
 type Conform struct {
 	Schema     string        `json:"schema"`
-	Peer       string        `json:"peer"` // the other machine
+	Peer       string        `json:"peer"` // the other machines
 	Seed       uint64        `json:"seed"` // what the seeds of the programs come from
 	Modes      []ConformMode `json:"modes"`
 	Incomplete bool          `json:"incomplete,omitempty"` // interrupted: Modes has what was done

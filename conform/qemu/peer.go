@@ -153,6 +153,9 @@ func (v *Peer) Reset() error {
 	for _, e := range v.edu {
 		e.armed = false
 	}
+	for _, off := range v.u.fresh {
+		v.batch.Write(v.base+uint64(off), 8, 0)
+	}
 	if v.msi != 0 {
 		v.m.SetMSI(&v.batch, v.functionOf(v.u.function), v.msi, uint32(unitMessage.Addr), unitMessage.Data)
 	}
@@ -276,10 +279,7 @@ func (v *Peer) read(e *edu, d *conform.DMA) (out conform.Outcome, err error) {
 	if err := v.transfer(e, uint64(d.Addr), eduRoom, 8, 0); err != nil {
 		return out, err
 	}
-	if err := v.transfer(e, eduRoom, readBack, 8, eduToMemory); err != nil {
-		return out, err
-	}
-	if err := v.end(); err != nil {
+	if err := v.sendBack(e); err != nil {
 		return out, err
 	}
 	m := v.seen.data
@@ -288,8 +288,34 @@ func (v *Peer) read(e *edu, d *conform.DMA) (out conform.Outcome, err error) {
 	}
 	binary.LittleEndian.PutUint32(d.Data, m[0].Data)
 	binary.LittleEndian.PutUint32(d.Data[4:], m[1].Data)
-	out.OK = !v.seen.refused
+	out.OK = v.u.probe || !v.seen.refused // of a probe it is known by now
 	return out, nil
+}
+
+// sendBack lets a device send what it has read, and waits for its end.
+func (v *Peer) sendBack(e *edu) error {
+	if v.u.hush.bits == 0 {
+		if err := v.transfer(e, eduRoom, readBack, 8, eduToMemory); err != nil {
+			return err
+		}
+		return v.end()
+	}
+	if err := v.end(); err != nil {
+		return err
+	}
+	at := v.base + uint64(v.u.hush.off)
+	was, err := v.p.Client.Read(at, 8)
+	if err != nil {
+		return err
+	}
+	v.batch.Write(at, 8, was&^v.u.hush.bits)
+	if err := v.transfer(e, eduRoom, readBack, 8, eduToMemory); err != nil {
+		return err
+	}
+	if err := v.end(); err != nil {
+		return err
+	}
+	return v.p.Client.Write(at, 8, was)
 }
 
 // transfer lets an engine copy n bytes. Where time can be stepped it only goes on the list: end does it.

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"github.com/iommulab/iommulab/conform/qtest"
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
 )
 
 // unit is what QEMU has of an architecture: the machine that has it, the devices around it, and how it
@@ -21,6 +22,17 @@ type unit struct {
 	// probe says that what is refused leaves a trace for each try. QEMU tries a refused access of 8 bytes
 	// again in halves; so 4 bytes are tried first.
 	probe bool
+	// hush are the register and the bits of it that let the unit report. They are off while a device sends
+	// what it has read: the unit would look at tables for that, too. 0: not needed.
+	hush hush
+	// fresh are registers to be written after a reset of QEMU, which leaves what was taken over from them in
+	// force: 0, 8 bytes each.
+	fresh []uint32
+}
+
+type hush struct {
+	off  uint32
+	bits uint64
 }
 
 // A PC with three requesters: two on the root bus, one behind a root port on bus 1.
@@ -49,7 +61,8 @@ var amdvi = unit{
 	pci:      append([]qtest.PCI{{BDF: 0x0008, ID: amdviID}}, pcDevices...),
 	function: amdviID,
 	events:   []string{"amdvi_ir_remap_msi", "amdvi_mem_ir_write_req", "amdvi_generate_msi_interrupt", "apic_deliver_irq"},
-	line:     (*seen).amdvi, probe: true,
+	line:     (*seen).amdvi, probe: true, hush: hush{spec.OffControl, spec.CtlEventLogEn.Mask()},
+	fresh: []uint32{spec.OffControl, spec.OffDevTabBase, spec.OffCmdBufBase, spec.OffEventLogBase, spec.OffPPRLogBase},
 }
 
 // amdviID is the PCI identity of QEMU's AMD-Vi unit.
