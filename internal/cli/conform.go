@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -41,11 +42,11 @@ QEMU is the one that make qemu has installed, or that of PATH, or what --qemu or
 
 // conformFlags are the flags of conform units.
 type conformFlags struct {
-	iommu string
-	modes []string
-	qemu  string
-	out   string
-	opt   conform.Options
+	iommus []string
+	modes  []string
+	qemu   string
+	out    string
+	opt    conform.Options
 }
 
 func (a *app) conformUnitsCommand() *cobra.Command {
@@ -71,15 +72,15 @@ a file for conform replay. Exit code 1 if there is one, or if a known difference
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.iommu, "iommu", "vtd", "unit: vtd")
-	fl.StringSliceVar(&f.modes, "mode", nil, "modes: "+known(conformModes())+" (default all)")
+	fl.StringSliceVar(&f.iommus, "iommu", nil, "units: "+known(conformUnits())+" (default all that there is a QEMU for)")
+	fl.StringSliceVar(&f.modes, "mode", nil, "modes: "+known(conformModes(""))+" (default all)")
 	fl.IntVar(&f.opt.Programs, "programs", 300, "generated programs for each mode")
 	fl.Uint64Var(&f.opt.Seed, "seed", 1, "seed of the programs")
 	fl.StringVar(&f.out, "out", "", "write programs that show an unknown difference to `DIR`")
 	fl.IntVar(&f.opt.Jobs, "jobs", 2, "QEMUs at one time; results do not depend on it")
 	a.qemuFlag(cmd, &f.qemu)
-	complete(cmd, "iommu", "vtd")
-	complete(cmd, "mode", conformModes()...)
+	complete(cmd, "iommu", conformUnits()...)
+	complete(cmd, "mode", conformModes("")...)
 	a.jsonFlag(cmd)
 	return cmd
 }
@@ -88,9 +89,21 @@ func (a *app) qemuFlag(cmd *cobra.Command, path *string) {
 	cmd.Flags().StringVar(path, "qemu", "", "QEMU to compare with: a `PROGRAM` (default what make qemu has installed, or that of PATH)")
 }
 
-func conformModes() []string {
+// conformUnits are the units that there are programs for.
+func conformUnits() []string {
 	var names []string
-	for _, t := range conform.Targets("vtd") {
+	for _, t := range conform.Targets("") {
+		if !slices.Contains(names, t.IOMMU) {
+			names = append(names, t.IOMMU)
+		}
+	}
+	return names
+}
+
+// conformModes are the modes of a unit, or of all.
+func conformModes(iommu string) []string {
+	var names []string
+	for _, t := range conform.Targets(iommu) {
 		names = append(names, t.Mode)
 	}
 	return names
@@ -98,53 +111,121 @@ func conformModes() []string {
 
 // resolve turns flags into options.
 func (f *conformFlags) resolve(cmd *cobra.Command) error {
-	if err := oneOf(cmd, "--iommu", f.iommu, []string{"vtd"}); err != nil {
-		return err
+	for _, name := range f.iommus {
+		if err := oneOf(cmd, "--iommu", name, conformUnits()); err != nil {
+			return err
+		}
 	}
 	if f.opt.Programs < 0 || f.opt.Jobs < 1 {
 		return usageError(cmd, "--programs %d, --jobs %d: want 0 or more, and 1 or more", f.opt.Programs, f.opt.Jobs)
 	}
-	f.opt.Targets = conform.Targets(f.iommu)
-	if len(f.modes) > 0 {
-		f.opt.Targets = nil
+	for _, t := range conform.Targets("") {
+		if (len(f.iommus) == 0 || slices.Contains(f.iommus, t.IOMMU)) && (len(f.modes) == 0 || slices.Contains(f.modes, t.Mode)) {
+			f.opt.Targets = append(f.opt.Targets, t)
+		}
 	}
 	for _, m := range f.modes {
-		t, ok := conform.FindTarget(f.iommu, m)
-		if !ok {
-			return usageError(cmd, "--mode: %q, want %s", m, known(conformModes()))
+		if !slices.ContainsFunc(f.opt.Targets, func(t *conform.Target) bool { return t.Mode == m }) {
+			return usageError(cmd, "--mode: %q, want %s", m, known(f.known()))
 		}
-		f.opt.Targets = append(f.opt.Targets, t)
 	}
 	return nil
 }
 
-// qemuPeer returns what starts QEMU in the mode of a target. A QEMU that is missing shows at once.
-func qemuPeer(path string) (func(t *conform.Target) (conform.Peer, error), error) {
+// known are the modes that the units asked for have.
+func (f *conformFlags) known() []string {
+	if len(f.iommus) == 0 {
+		return conformModes("")
+	}
+	var names []string
+	for _, name := range f.iommus {
+		names = append(names, conformModes(name)...)
+	}
+	return names
+}
+
+// qemus are the QEMUs to compare with, by system. path names the one for x86_64, with others beside it; if
+// it is empty they are looked for.
+type qemus struct {
+	path  string
+	found map[string]*qtest.Binary
+}
+
+func newQEMUs(path string) *qemus { return &qemus{path, make(map[string]*qtest.Binary)} }
+
+// binary returns the QEMU that has a mode.
+func (q *qemus) binary(m qemu.Mode) (*qtest.Binary, error) {
+	system := m.System()
+	if b, ok := q.found[system]; ok {
+		return b, nil
+	}
 	var b *qtest.Binary
 	var err error
-	if path == "" {
-		b, err = qtest.Find(qtest.Q35.System)
-	} else {
-		b, err = qtest.Open(path)
+	switch {
+	case q.path == "":
+		b, err = qtest.Find(system)
+	case system == qtest.Q35.System:
+		b, err = qtest.Open(q.path)
+	default:
+		b, err = qtest.Open(filepath.Join(filepath.Dir(q.path), "qemu-system-"+system))
 	}
+	if err == nil {
+		q.found[system] = b
+	}
+	return b, err
+}
+
+// open starts QEMU in the mode of a target.
+func (q *qemus) open(t *conform.Target) (conform.Peer, error) {
+	m, err := qemu.ParseMode(t.IOMMU, t.Mode)
 	if err != nil {
 		return nil, err
 	}
-	return func(t *conform.Target) (conform.Peer, error) {
+	b, err := q.binary(m)
+	if err != nil {
+		return nil, err
+	}
+	return qemu.Open(qemu.Options{Binary: b, Mode: m})
+}
+
+// available leaves out the units that there is no QEMU for, if none was asked for by name. It is an error
+// if there is nothing left.
+func (a *app) available(f *conformFlags, q *qemus) error {
+	var first error
+	missing := make(map[string]bool)
+	var list []*conform.Target
+	for _, t := range f.opt.Targets {
 		m, err := qemu.ParseMode(t.IOMMU, t.Mode)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return qemu.Open(qemu.Options{Binary: b, Mode: m})
-	}, nil
+		switch _, err = q.binary(m); {
+		case err == nil:
+			list = append(list, t)
+			continue
+		case len(f.iommus) > 0 || !errors.Is(err, qtest.ErrNoQEMU):
+			return err
+		case first == nil:
+			first = err
+		}
+		if !missing[t.IOMMU] {
+			missing[t.IOMMU] = true
+			a.say("%s is left out: %v", t.IOMMU, err)
+		}
+	}
+	if f.opt.Targets = list; len(list) == 0 {
+		return first
+	}
+	return nil
 }
 
 func (a *app) conformUnits(ctx context.Context, f *conformFlags) error {
 	o := &f.opt
-	var err error
-	if o.Open, err = qemuPeer(f.qemu); err != nil {
+	q := newQEMUs(f.qemu)
+	if err := a.available(f, q); err != nil {
 		return err
 	}
+	o.Open = q.open
 	if f.out != "" {
 		if st, err := os.Stat(f.out); err != nil || !st.IsDir() {
 			return fmt.Errorf("--out %s: want a folder", f.out)

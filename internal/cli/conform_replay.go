@@ -47,7 +47,10 @@ func (a *app) conformReplay(ctx context.Context, file, qemuPath string) error {
 	}
 	t, ok := conform.FindTarget(p.IOMMU, p.Mode)
 	if !ok {
-		return fmt.Errorf("%s: iommu %s, mode %s: want iommu vtd, mode %s", in.name, p.IOMMU, p.Mode, known(conformModes()))
+		if names := conformModes(p.IOMMU); names != nil {
+			return fmt.Errorf("%s: iommu %s, mode %s: want mode %s", in.name, p.IOMMU, p.Mode, known(names))
+		}
+		return fmt.Errorf("%s: iommu %s: want %s", in.name, p.IOMMU, known(conformUnits()))
 	}
 	p.File = in.name
 	for _, id := range p.Shows {
@@ -55,12 +58,8 @@ func (a *app) conformReplay(ctx context.Context, file, qemuPath string) error {
 			return fmt.Errorf("%s: shows: %q is no known deviation in mode %s", in.name, id, p.Mode)
 		}
 	}
-	open, err := qemuPeer(qemuPath)
-	if err != nil {
-		return err
-	}
 	var lines []string
-	doc, err := conform.Replay(ctx, t, p, open, func(i int, s *conform.Step, diffs []conform.Diff) {
+	doc, err := conform.Replay(ctx, t, p, newQEMUs(qemuPath).open, func(i int, s *conform.Step, diffs []conform.Diff) {
 		if i < 0 && len(diffs) == 0 {
 			return
 		}
