@@ -178,7 +178,7 @@ func TestMessagesAreSentAsProgrammed(t *testing.T) {
 	}
 	again()
 	require.Empty(t, to, "MSI is off")
-	r.u.ConfigureMSI(0x12_fee0_3000, 0x55, true)
+	r.configureMSI(0x12_fee0_3000, 0x55, true)
 	again()
 	require.Equal(t, []emu.PA{0x12_fee0_3000}, to)
 	require.Equal(t, []uint32{0x55}, r.MSI)
@@ -188,7 +188,7 @@ func TestMessagesAreSentAsProgrammed(t *testing.T) {
 	require.Equal(t, emu.PA(0x12_3456_00)<<32|0xfee7_8004, to[1])
 	require.Equal(t, uint32(0x177), r.MSI[1])
 	r.control(false, spec.CtlIntCapXTEn)
-	r.u.ConfigureMSI(0, 0, false)
+	r.configureMSI(0, 0, false)
 	again()
 	require.Len(t, to, 2)
 }

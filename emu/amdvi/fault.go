@@ -15,6 +15,7 @@ func (u *Unit) fault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
 		return
 	}
 	r.Status = emu.Blocked
+	u.s.PCI.Status |= spec.PCIStatusSignaledAbrt
 	r.Fault = emu.Fault{Code: c, Step: step, Abort: aborted(q, c), Source: q.Source, PASID: q.PASID, Addr: q.Addr, At: at}
 	if u.suppressed(t) {
 		r.Fault.Quiet = true

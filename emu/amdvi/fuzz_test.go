@@ -54,7 +54,8 @@ func FuzzRegisters(f *testing.F) {
 			case v>>63 != 0:
 				r.Do(request(in))
 			case v>>62 != 0:
-				r.u.ConfigureMSI(emu.PA(v), uint16(v), v>>61&1 != 0)
+				r.u.WriteConfig(uint16(v), uint8(v>>16), uint32(v>>24))
+				r.u.ReadConfig(uint16(v>>8), uint8(v>>16))
 			case v>>61 != 0:
 				r.u.Reset(emu.ResetKind(v >> 40 & 1))
 			default:

@@ -65,13 +65,3 @@ func (u *Unit) messageOf(m uint8) (emu.PA, [4]uint64) {
 func messageAddress(dest uint64, logical bool) emu.PA {
 	return emu.PA(interruptBase | spec.MsiAddrDest.Put(dest) | spec.MsiAddrDM.PutBool(logical) | dest>>8<<40)
 }
-
-// ConfigureMSI does what software does in the MSI capability of configuration space, for machines
-// without it: address, data, and whether messages are on.
-func (u *Unit) ConfigureMSI(addr emu.PA, data uint16, on bool) {
-	u.reg.Set(rMSIAddrLow, uint64(addr)&0xffff_fffc)
-	u.reg.Set(rMSIAddrHigh, uint64(addr)>>32)
-	u.reg.Set(rMSIData, uint64(data))
-	u.reg.ClearBits(rMSIHeader, spec.MsiEn.Mask())
-	u.reg.SetBits(rMSIHeader, spec.MsiEn.PutBool(on))
-}

@@ -27,6 +27,7 @@ const (
 	rMSIAddrLow
 	rMSIAddrHigh
 	rMSIData
+	rMSIMapping
 	rXTInt
 	rXTPPRInt
 	rXTGAInt
@@ -159,6 +160,7 @@ func (u *Unit) registers() []reg.Reg {
 		rw(spec.OffMSIAddrLow, 0xffff_fffc, effNone),
 		rw(spec.OffMSIAddrHigh, 0xffff_ffff, effNone),
 		rw(spec.OffMSIData, 0xffff, effNone),
+		ro(spec.OffMSIMapCap, spec.MSIMapping),
 		rw(spec.OffXTIntControl, xtMask(), effNone),
 		rw(spec.OffXTPPRIntControl, xtMask(), effNone),
 		rw(spec.OffXTGAIntControl, xtMask(), effNone),
@@ -187,7 +189,7 @@ func (u *Unit) registers() []reg.Reg {
 		drop(t, rHWUpper, rHWLower, rHWStatus)
 	}
 	if !c.MsiCapMmioSup {
-		drop(t, rMSIVector0, rMSIVector1, rMSIHeader, rMSIAddrLow, rMSIAddrHigh, rMSIData)
+		drop(t, rMSIVector0, rMSIVector1, rMSIHeader, rMSIAddrLow, rMSIAddrHigh, rMSIData, rMSIMapping)
 	}
 	if !c.XTSup {
 		drop(t, rXTInt, rXTPPRInt, rXTGAInt)

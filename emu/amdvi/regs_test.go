@@ -17,7 +17,7 @@ func TestResetValues(t *testing.T) {
 		spec.OffCmdBufBase: 8 << 56, spec.OffEventLogBase: 8 << 56, spec.OffExclLimit: 0xfff,
 		spec.OffEFR: r.R64(spec.OffEFR), spec.OffEFR2: 1<<3 | 1<<8 | 1<<11,
 		spec.OffPPRLogBase: 8 << 56, spec.OffGALogBase: 8 << 56,
-		spec.OffMSIVector0: 64<<15 | 52<<8 | 2<<5, spec.OffMSICapHeader: 0x0080_0005,
+		spec.OffMSIMapCap: spec.MSIMapping, spec.OffMSIVector0: 64<<15 | 52<<8 | 2<<5, spec.OffMSICapHeader: 0x0080_0005,
 	}
 	for off := uint32(0); off < spec.Window; off += 8 {
 		require.Equal(t, want[off], r.R64(off), "%#x", off)

@@ -4,7 +4,7 @@ import "github.com/iommulab/iommulab/emu"
 
 const (
 	saveName    = "amdvi"
-	saveVersion = 2
+	saveVersion = 3
 )
 
 // Save implements emu.Unit. The capabilities are part of it: a unit that has loaded a snapshot

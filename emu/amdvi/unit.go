@@ -46,7 +46,8 @@ type state struct {
 	Messages  uint8         // interrupts to be sent, by msg...
 	ITags     [emu.MaxITags]itag
 	Zero      [(spec.MaxBanks*spec.MaxCounters + 63) / 64]uint64 // counters that have come to 0, not yet logged
-	Wake      emu.Wake                                           // of engines that the unit had no way to wake when there was work
+	PCI       pciState
+	Wake      emu.Wake // of engines that the unit had no way to wake when there was work
 }
 
 // New returns a unit after a cold reset, or an error that wraps ErrConfig.

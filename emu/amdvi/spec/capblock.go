@@ -5,6 +5,7 @@ import "github.com/iommulab/iommulab/emu/reg"
 // PCI function of a unit, 3.2.
 const (
 	PCIVendor  = 0x1022
+	PCIDevice  = 0x1451
 	PCIClass   = 0x08_06_00
 	CapID      = 0x0f
 	CapType    = 3
@@ -12,6 +13,23 @@ const (
 	MSICapID   = 5
 	GVASize48  = 2 // GVAsize: 48 bits
 	CapWords32 = 6
+)
+
+// Configuration space: byte offsets of what every function has, and where this one has its capabilities.
+const (
+	PCISpace      = 0x100
+	PCIOffID      = 0x00
+	PCIOffCommand = 0x04 // and status
+	PCIOffClass   = 0x08
+	PCIOffCapPtr  = 0x34
+	PCICapability = 0x40 // the capability block
+	PCIMSI        = 0x64
+	PCIMSIMapping = 0x74
+
+	PCICommandRW          = 1<<1 | 1<<2 | 1<<10 // memory space, bus master, interrupt disable
+	PCIStatusCapList      = 1 << 4
+	PCIStatusSignaledAbrt = 1 << 11     // signaled target abort
+	MSIMapping            = 0xa803_0008 // HyperTransport MSI mapping, fixed and on
 )
 
 // Capability block: byte offsets, and fields by the 32-bit word that they are in.
