@@ -162,3 +162,47 @@ func FuzzWalk(f *testing.F) {
 		}
 	})
 }
+
+// Whatever the interrupt half of a DTE, the table and the message are: the interrupt passes, is remapped,
+// posted or blocked, and a blocked one is in the log or has a reason not to be.
+func FuzzInterrupts(f *testing.F) {
+	f.Add(uint8(0), uint64(spec.IntCtlRemap<<60|9<<1|1), []byte("\x01\x10\x41"))
+	f.Add(uint8(1), uint64(spec.IntCtlRemap<<60|11<<1|1), make([]byte, 64))
+	f.Add(uint8(7), ^uint64(0), emutest.Words(irteEn|irteGuest, 0x41, 0x5000, 1<<20))
+	f.Fuzz(func(t *testing.T, kind uint8, half uint64, b []byte) {
+		r := fullRig(t)
+		r.control(kind&1 != 0, spec.CtlGAEn)
+		r.control(kind&2 != 0, spec.CtlXTEn)
+		if kind&4 != 0 {
+			r.W64(spec.OffControl, r.R64(spec.OffControl)|spec.CtlGAMEn.Put(1)|spec.CtlNumIntRemapMode.Put(1))
+		}
+		r.galog()
+		table := r.remapped(9)
+		r.Put(r.dte(dev)+16, half&^spec.DteIRTRoot.Mask()|uint64(table), uint64(kind>>3)<<44)
+		in := &emutest.Input{B: b[:min(len(b), 4096)]}
+		for off := emu.PA(0); in.Left() && off < 4*emu.PageSize; off += 8 {
+			r.Put(table+off, in.U64())
+		}
+		in = &emutest.Input{B: b}
+		for range 8 {
+			r.Guard()
+			v := in.U64()
+			q := emu.Request{Source: dev, Addr: emu.IOVA(0xfee0_0000 | v&0xf_fffc), PASID: emu.NoPASID, Len: 4, Access: emu.Write, Data: uint32(v >> 20)}
+			tail := r.R64(spec.OffEventTail)
+			res := r.Do(q)
+			logged := r.R64(spec.OffEventTail) != tail
+			switch res.Status {
+			case emu.Interrupt, emu.Posted:
+				if logged {
+					t.Fatalf("%+v: delivered, with an event", q)
+				}
+			case emu.Blocked:
+				if f := res.Fault; logged == (f.Quiet || f.Dropped) {
+					t.Fatalf("%+v: fault %#x, quiet %v, dropped %v, logged %v", q, f.Code, f.Quiet, f.Dropped, logged)
+				}
+			default:
+				t.Fatalf("%+v: status %d", q, res.Status)
+			}
+		}
+	})
+}

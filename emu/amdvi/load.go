@@ -48,7 +48,7 @@ func (u *Unit) Load(img emu.RegImage) error {
 	return nil
 }
 
-// become gives the unit the capabilities of registers and resets it.
+// become gives the unit the capabilities of registers and resets it. After an error it has those that it had.
 func (u *Unit) become(efr, efr2, counters uint64) error {
 	next := u.cfg
 	next.adopt(efr, efr2)
@@ -56,10 +56,12 @@ func (u *Unit) become(efr, efr2, counters uint64) error {
 	if err := next.Check(); err != nil {
 		return err
 	}
+	was, adv := u.cfg, u.adv
 	u.cfg = next
 	u.adv.efr, u.adv.efr2 = efr, efr2
 	if err := u.build(); err != nil {
-		return err
+		u.cfg, u.adv = was, adv
+		return errors.Join(err, u.build())
 	}
 	u.Reset(emu.ResetCold)
 	return nil

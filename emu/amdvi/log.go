@@ -78,7 +78,7 @@ func (u *Unit) logSlot(t *emu.Txn) {
 		t.Aux[3] |= logLost.Mask()
 		u.logRelease(t)
 		return
-	case !u.status(l.run):
+	case !u.status(l.run) || size == 0:
 		t.Aux[3] |= logOff.Mask()
 		u.logRelease(t)
 		return
@@ -116,7 +116,7 @@ func (u *Unit) logWritten(t *emu.Txn) {
 	// Software may have turned the log off and moved the pointers meanwhile: then they stay.
 	size := ringBytes(base)
 	at := uint64(t.Act.Addr) - base&spec.RingBase.Mask()
-	if !u.status(l.run) || at != u.reg.Get(l.tail)%size {
+	if !u.status(l.run) || size == 0 || at != u.reg.Get(l.tail)%size {
 		u.logRelease(t)
 		return
 	}

@@ -24,7 +24,7 @@ func image(u *amdvi.Unit) emu.RegImage {
 	return img
 }
 
-func busyRig(t *testing.T) *rig {
+func busyRig(t testing.TB) *rig {
 	r := newRig(t).enable()
 	r.messages()
 	r.mapPage(r.attach(dev, 3), iova, 0x5000, pRW)
@@ -131,4 +131,65 @@ func TestResetLeavesNothing(t *testing.T) {
 		r.enable()
 		require.False(t, r.u.Lookup(&q, &res), "the caches are empty")
 	}
+}
+
+// A damaged state is refused, or makes a unit that works somehow.
+func FuzzRestore(f *testing.F) {
+	base := emutest.Save(busyRig(f).u)
+	f.Add([]byte{})
+	f.Add([]byte("\x00\x01\x00\x08\xff\xff\xff\xff\xff\xff\xff\xff"))
+	f.Add(append([]byte{0, 0, 0x50, 8}, make([]byte, 40)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := busyRig(t)
+		in := &emutest.Input{B: b[:min(len(b), 600)]}
+		state := emutest.Mutate(base, &emutest.Input{B: in.B[:len(in.B)/12*12]})
+		if err := r.u.Restore(emu.NewDecoder(state)); err != nil {
+			require.ErrorIs(t, err, emu.ErrState)
+			r.u.Reset(emu.ResetCold)
+		}
+		r.Exercise(in, spec.Window)
+	})
+}
+
+// A snapshot may have anything in any register.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(emutest.Words(spec.OffEFR, ^uint64(0), spec.OffEFR2, ^uint64(0), spec.OffControl, ^uint64(0), spec.OffCounterConfig, ^uint64(0)))
+	f.Add(emutest.Words(spec.OffStatus, ^uint64(0), spec.OffCmdTail, 0x30, spec.OffCmdBufBase, ^uint64(0)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := busyRig(t)
+		in := &emutest.Input{B: b[:min(len(b), 1024)]}
+		img := image(r.u)
+		for range len(in.B) / 16 {
+			off, v := uint32(in.U64()), in.U64()
+			for i := range img {
+				if img[i].Off == off&^7 {
+					img[i].Value = v
+				}
+			}
+		}
+		if err := r.u.Load(img); err != nil {
+			require.ErrorIs(t, err, amdvi.ErrImage)
+		}
+		r.Exercise(in, spec.Window)
+	})
+}
+
+// A snapshot that contradicts itself: logs and the command buffer run, and have no length.
+func TestLoadOfRingsWithoutLength(t *testing.T) {
+	r := busyRig(t)
+	img := image(r.u)
+	for i := range img {
+		switch img[i].Off {
+		case spec.OffEventLogBase, spec.OffPPRLogBase, spec.OffGALogBase, spec.OffCmdBufBase:
+			img[i].Value &^= spec.RingLen.Mask()
+		case spec.OffStatus:
+			img[i].Value |= spec.StsEventLogRun.Mask() | spec.StsCmdBufRun.Mask() | spec.StsPPRLogRun.Mask() | spec.StsGALogRun.Mask()
+		}
+	}
+	require.NoError(t, r.u.Load(img))
+	res := r.Access(dev, iova+4096, emu.Read)
+	r.RequireFault(res, amdvi.FaultNotPresent)
+	require.True(t, res.Fault.Quiet)
+	require.Zero(t, r.u.WriteReg(spec.OffCmdTail, 4, 0x40), "nothing runs")
 }

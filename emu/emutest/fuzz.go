@@ -64,3 +64,37 @@ func Words(v ...uint64) (b []byte) {
 	}
 	return b
 }
+
+// Mutate returns b with pieces of it overwritten, as input says.
+func Mutate(b []byte, in *Input) []byte {
+	b = append([]byte(nil), b...)
+	for in.Left() && len(b) > 0 {
+		at := int(in.U8())<<16 | int(in.U8())<<8 | int(in.U8())
+		n := int(in.U8()%9) + 1
+		v := in.U64()
+		for i := range n {
+			b[(at+i)%len(b)] = byte(v >> (8 * i & 63))
+		}
+	}
+	return b
+}
+
+// Exercise makes requests and engine runs on a unit whose state may be anything: they end, and nothing
+// panics.
+func (r *Rig) Exercise(in *Input, window uint32) {
+	r.Guard()
+	for i := range 8 {
+		q := in.Request()
+		if res := r.Do(q); res.Status == emu.Pending {
+			r.T.Fatalf("%+v did not end", q)
+		}
+		off := uint32(in.U64()) & (window - 1) &^ 7
+		if i&1 == 0 {
+			r.F.WriteReg(0, off, 8, in.U64())
+		}
+		r.Unit.ReadReg(off, 8)
+	}
+	Save(r.Unit)
+	r.Unit.Reset(emu.ResetCold)
+	r.Do(in.Request())
+}

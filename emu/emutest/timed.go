@@ -7,11 +7,12 @@ import (
 	"github.com/iommulab/iommulab/emu/timing"
 )
 
-// Timed is the rig's unit on the timed machine, with a processor and a device that collects what its
+// Timed is the rig's unit on the timed machine, with two processors and a device that collects what its
 // requests end with.
 type Timed struct {
 	Machine *timing.Machine
 	CPU     *timing.CPU
+	Other   *timing.CPU
 	Status  map[emu.Status]int
 	At      map[emu.PA]uint64 // by page: cycle at which the last request's memory was read
 	rig     *Rig
@@ -24,7 +25,7 @@ func (r *Rig) Timed(flights int) *Timed {
 	require.NoError(r.T, err)
 	m := timing.New(p.Params, r.Mem)
 	m.AddUnit(r.Unit, flights)
-	d := &Timed{Machine: m, CPU: m.AddCPU(1), Status: map[emu.Status]int{}, At: map[emu.PA]uint64{}, rig: r}
+	d := &Timed{Machine: m, CPU: m.AddCPU(1), Other: m.AddCPU(1), Status: map[emu.Status]int{}, At: map[emu.PA]uint64{}, rig: r}
 	d.client = m.AddClient(d)
 	return d
 }

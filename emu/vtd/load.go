@@ -56,7 +56,7 @@ func (u *Unit) Load(img emu.RegImage) error {
 // levelBits are the bits of GCMD that are levels.
 var levelBits = spec.GcmdTE.Mask() | spec.GcmdQIE.Mask() | spec.GcmdIRE.Mask() | spec.GcmdCFI.Mask() | spec.GcmdEAFL.Mask()
 
-// become gives the unit the capabilities of registers and resets it. perf is as perfWords returns it.
+// become gives the unit the capabilities of registers and resets it. After an error it has those that it had. perf is as perfWords returns it.
 func (u *Unit) become(ver, cap, ecap uint64, perf []uint64) error {
 	next := u.cfg
 	next.adopt(ver, cap, ecap)
@@ -64,10 +64,12 @@ func (u *Unit) become(ver, cap, ecap uint64, perf []uint64) error {
 	if err := next.Check(); err != nil {
 		return err
 	}
+	was, adv := u.cfg, u.adv
 	u.cfg = next
 	u.adv.ver, u.adv.cap, u.adv.ecap = ver, cap, ecap
 	if err := u.build(); err != nil {
-		return err
+		u.cfg, u.adv = was, adv
+		return errors.Join(err, u.build())
 	}
 	u.Reset(emu.ResetCold)
 	return nil

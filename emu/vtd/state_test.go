@@ -158,3 +158,29 @@ func TestInterruptRemappingOfASnapshotWithoutItCanOnlyBeTurnedOff(t *testing.T) 
 	require.False(t, spec.GstsIRES.On(r.R32(spec.OffGSTS)))
 	require.Equal(t, emu.Interrupt, r.irq(sid, msiTo, 0x31).Status)
 }
+
+// A damaged state is refused, or makes a unit that works somehow.
+func FuzzRestore(f *testing.F) {
+	busy := func(t testing.TB) *rig {
+		r := newRig(t, func(c *vtd.Config) { *c, _ = vtd.Preset("full") })
+		r.mapPage(r.bind(sid, 0, spec.PGTTSecond, 7), iova, 0x5000, ssRW)
+		r.scalable()
+		r.queue(true)
+		r.RequireOK(r.Access(sid, iova, emu.Read), 0x5000)
+		return r
+	}
+	base := emutest.Save(busy(f).u)
+	f.Add([]byte{})
+	f.Add([]byte("\x00\x01\x00\x08\xff\xff\xff\xff\xff\xff\xff\xff"))
+	f.Add(append([]byte{0, 0, 0x50, 8}, make([]byte, 40)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := busy(t)
+		in := &emutest.Input{B: b[:min(len(b), 600)]}
+		state := emutest.Mutate(base, &emutest.Input{B: in.B[:len(in.B)/12*12]})
+		if err := r.u.Restore(emu.NewDecoder(state)); err != nil {
+			require.ErrorIs(t, err, emu.ErrState)
+			r.u.Reset(emu.ResetCold)
+		}
+		r.Exercise(in, spec.Window)
+	})
+}
