@@ -1,6 +1,9 @@
 package amdvi_test
 
 import (
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,6 +11,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 )
 
 func presetRig(t testing.TB, name string) *rig {
@@ -78,5 +82,31 @@ func TestPresetsShareNothing(t *testing.T) {
 		require.Equal(t, a, b)
 		a.Walk[0].Lg2 = 0
 		require.NotEqual(t, a, b)
+	}
+}
+
+// docs/amdvi.md lists the features that the widest unit advertises, and no others.
+func TestDocumentListsWhatIsAdvertised(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/amdvi.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(doc), "\n## Advertised\n")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n## ")
+	r := presetRig(t, "full")
+	def := newRig(t)
+	for _, x := range []struct {
+		l    *reg.Layout
+		word uint64
+	}{
+		{&spec.EFRLayout, r.R64(spec.OffEFR) | def.R64(spec.OffEFR)},
+		{&spec.EFR2Layout, r.R64(spec.OffEFR2) | def.R64(spec.OffEFR2)},
+	} {
+		for _, f := range x.l.Fields {
+			listed := regexp.MustCompile(`\b` + f.Name + `\b`).MatchString(table)
+			require.Equal(t, f.Bits().On(x.word), listed, "%s.%s", x.l.Name, f.Name)
+		}
+	}
+	for _, p := range amdvi.Presets() {
+		require.Contains(t, string(doc), "| `"+p.Name+"` |")
 	}
 }
