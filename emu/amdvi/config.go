@@ -44,6 +44,7 @@ type Config struct {
 
 	// PCI capability, 3.2
 	IotlbSup bool  // ATS
+	NpCache  bool  // entries that are not present are cached, too, as virtual IOMMUs may
 	PAsize   uint8 // physical address bits
 	VAsize   uint8 // virtual address bits
 
@@ -134,5 +135,5 @@ func (c *Config) Check() error {
 
 // Capability returns the unit's PCI capability block; what firmware puts there is zero.
 func (c *Config) Capability() spec.Capability {
-	return spec.Capability{IotlbSup: c.IotlbSup, PAsize: c.PAsize, VAsize: c.VAsize}
+	return spec.Capability{IotlbSup: c.IotlbSup, NpCache: c.NpCache, PAsize: c.PAsize, VAsize: c.VAsize}
 }

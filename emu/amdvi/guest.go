@@ -166,7 +166,12 @@ func (u *Unit) guestEntry(t *emu.Txn, e uint64) {
 	case page:
 		c = denied(q, t.Entry[0], t.Tag.Class(), have)
 	}
-	if c != 0 {
+	switch c {
+	case 0:
+	case FaultGuestNotPresent:
+		u.absent(t, c, StepGuestTable, f)
+		return
+	default:
 		u.fault(t, c, StepGuestTable, f.At)
 		return
 	}

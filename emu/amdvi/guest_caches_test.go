@@ -1,6 +1,7 @@
 package amdvi_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -187,4 +188,84 @@ func TestVersions(t *testing.T) {
 	}
 	require.NotEqual(t, v, amdvi.GCR3Version(0x1234_5001))
 	require.NotEqual(t, amdvi.GCR3Version(0x1000), amdvi.GCR3Version(0x1001))
+}
+
+// With NpCache what is not present is cached, too: a page that is mapped needs an invalidation. Without,
+// it needs none.
+func TestNpCache(t *testing.T) {
+	type world struct {
+		find  func() emu.Result
+		fill  func() // maps what is missing
+		inv   [2]uint64
+		event uint64 // address in the event
+		gn    bool
+	}
+	host := func(level int) func(r *rig) world {
+		return func(r *rig) world {
+			top := r.attach(dev, 3)
+			at := r.pte(top, 3, iova, level)
+			return world{
+				find: func() emu.Result { return r.Access(dev, iova, emu.Read) },
+				fill: func() { r.Put(at, 0); r.mapPage(top, iova, 0x5000, pRW) },
+				inv:  invPages(did, iova), event: iova,
+			}
+		}
+	}
+	for name, make := range map[string]func(r *rig) world{
+		"host page": host(1), "host table": host(2),
+		"guest page": func(r *rig) world {
+			g := r.guests(4, 1, 0)
+			at := g.gpte(5, iova, 1)
+			return world{
+				find: func() emu.Result { return r.pasidAccess(5, iova, emu.Read) },
+				fill: func() { r.Put(at, 0x5000|gAll) },
+				inv:  invGuest(did, 5, iova), event: iova, gn: true,
+			}
+		},
+		"nested, guest page": func(r *rig) world {
+			g := r.guests(4, 1, 3)
+			g.gpte(5, iova, 1)
+			return world{
+				find: func() emu.Result { return r.pasidAccess(5, iova, emu.Read) },
+				fill: func() { g.gmap(5, iova, 0x5000, gAll) },
+				inv:  invGuest(did, 5, iova), event: iova, gn: true,
+			}
+		},
+		"nested, host page": func(r *rig) world {
+			g := r.guests(4, 1, 3)
+			at := g.gmap(5, iova, 0x5000, gAll)
+			gpa := r.Get(at) & spec.GptAddr.Mask()
+			page := r.pte(g.host, 3, gpa, 1)
+			r.Put(page, 0)
+			return world{
+				find: func() emu.Result { return r.pasidAccess(5, iova, emu.Read) },
+				fill: func() { r.Put(page, 0x5000|pRW) },
+				inv:  invPages(did, gpa), event: gpa,
+			}
+		},
+	} {
+		for _, np := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, NpCache %v", name, np), func(t *testing.T) {
+				r := fullRig(t, func(c *amdvi.Config) { c.NpCache = np })
+				w := make(r)
+				absent := func() {
+					res := w.find()
+					require.Equal(t, emu.Blocked, res.Status)
+					require.Contains(t, []uint16{amdvi.FaultNotPresent, amdvi.FaultGuestNotPresent}, res.Fault.Code)
+					e := r.event()
+					require.Equal(t, w.event, e[1])
+					require.Equal(t, w.gn, spec.EvtGN.On(e[0]))
+				}
+				absent()
+				absent()
+				w.fill()
+				if np {
+					absent()
+					r.submit(w.inv)
+				}
+				r.RequireOK(w.find(), 0x5000)
+				require.Equal(t, np, r.u.ReadConfig(r.capability(spec.CapID)+3, 1)&4 != 0)
+			})
+		}
+	}
 }

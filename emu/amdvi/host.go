@@ -160,7 +160,12 @@ func (u *Unit) hostEntry(t *emu.Txn, e uint64) {
 	default:
 		c = hostNext(f)
 	}
-	if c != 0 {
+	switch c {
+	case 0:
+	case FaultNotPresent:
+		u.absent(t, c, StepHostTable, f)
+		return
+	default:
 		u.fault(t, c, StepHostTable, f.At)
 		return
 	}

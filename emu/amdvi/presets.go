@@ -61,7 +61,7 @@ func zen1() Config {
 func qemu() Config {
 	c := minimal()
 	c.PreFSup, c.PPRSup, c.IotlbSup, c.GTSup, c.IASup, c.GASup, c.HESup = true, true, true, true, true, true, true
-	c.HATS, c.GATS = spec.HATS6, spec.GATS5
+	c.HATS, c.GATS, c.NpCache = spec.HATS6, spec.GATS5, true
 	return c
 }
 

@@ -23,6 +23,9 @@ func (c *Config) pciWord() uint64 {
 	if c.IotlbSup {
 		w |= 1 << 16
 	}
+	if c.NpCache {
+		w |= 1 << 18
+	}
 	if c.IRTCacheDis {
 		w |= 1 << 17
 	}

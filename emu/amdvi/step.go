@@ -29,6 +29,7 @@ const (
 	stGuestUpdated
 	stGuestDescend
 	stTLBFilled
+	stAbsentFilled
 	stLogSlot
 	stLogReady
 	stLogWritten
@@ -112,6 +113,7 @@ var onAnswer = [maxStates]func(*Unit, *emu.Txn){
 	stGuestUpdated:    (*Unit).guestUpdated,
 	stGuestDescend:    (*Unit).guestDescend,
 	stTLBFilled:       (*Unit).tlbFilled,
+	stAbsentFilled:    (*Unit).absentFilled,
 	stLogSlot:         (*Unit).logSlot,
 	stLogReady:        (*Unit).logReady,
 	stLogWritten:      (*Unit).logWritten,

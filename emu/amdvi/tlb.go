@@ -116,6 +116,10 @@ func dirties(q *emu.Request, granted emu.Access) bool {
 // set a dirty flag, or to find out which of two stages denies a right.
 func (u *Unit) tlbHit(t *emu.Txn) bool {
 	v, q, class := &t.In, &t.Req, t.Tag.Class()
+	if tlbNone.On(v[1]) {
+		u.knownAbsent(t, v)
+		return true
+	}
 	have := emu.Access(tlbPerm.Of(v[0]))
 	if c := denied(q, t.Entry[0], class, have); c != 0 {
 		if class == ClassNested {
@@ -132,6 +136,42 @@ func (u *Unit) tlbHit(t *emu.Txn) bool {
 	u.answer(t, v[0]&tlbPage.Mask()|t.Frame[0].In&reg.Ones(lg2), lg2, perm, v)
 	t.Done(StepIOTLB)
 	return true
+}
+
+// absent ends a walk at an entry that is not present, with fault c. With NpCache it is remembered for all
+// addresses below the entry (2.4.3).
+func (u *Unit) absent(t *emu.Txn, c uint16, step emu.Step, f *emu.Frame) {
+	if !u.cfg.NpCache || u.cache.IOTLB == nil {
+		u.fault(t, c, step, f.At)
+		return
+	}
+	lg2, host := entryLg2(f.Level), auxOnBehalf.On(t.Aux[0])
+	v := &t.Act.Data
+	v[0], v[1] = tlbLg2.Put(uint64(lg2)), tlbNone.Mask()
+	if host { // which addresses of the guest lead there is not known
+		lg2 = emu.PageShift
+		v[0], v[1] = tlbLg2.Put(uint64(lg2))|f.In&tlbPage.Mask(), tlbNone.Mask()|tlbHost.Mask()
+	}
+	v[2], v[3] = t.Aux[2], uint64(f.At)
+	t.Fill(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, lg2, 0, StepIOTLBFill, stAbsentFilled)
+}
+
+func (u *Unit) absentFilled(t *emu.Txn) {
+	v := t.Act.Data
+	u.knownAbsent(t, &v)
+}
+
+// knownAbsent is the fault of a translation that is known not to be there.
+func (u *Unit) knownAbsent(t *emu.Txn, v *[4]uint64) {
+	c := uint16(FaultNotPresent)
+	switch {
+	case tlbHost.On(v[1]):
+		t.Aux[0] |= auxOnBehalf.Mask()
+		t.Frame[1].In, t.Frame[1].Ret = v[0]&tlbPage.Mask(), retData
+	case t.Tag.Class() != ClassHost:
+		c = FaultGuestNotPresent
+	}
+	u.fault(t, c, StepIOTLB, emu.PA(v[3]))
 }
 
 // answer sets the result of a translation with IOTLB value v.

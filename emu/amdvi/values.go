@@ -30,6 +30,8 @@ const (
 	tlbClean reg.Bits = 0_000  // W1: a dirty flag is still clear and must be set before a write
 	tlbU     reg.Bits = 1_001  // W1: ATS: use untranslated requests
 	tlbFC    reg.Bits = 2_002  // W1: force coherent
+	tlbNone  reg.Bits = 3_003  // W1: not present (NpCache); the page is not the output
+	tlbHost  reg.Bits = 4_004  // W1: with tlbNone: in the host table below, for the page as a guest physical one
 	tlbLeaf2 reg.Bits = 63_008 // W1: nested: address of the host leaf of the output >> 3
 )
 
