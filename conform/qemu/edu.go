@@ -99,5 +99,7 @@ func (e *edu) message(b *qtest.Batch, m *qtest.Machine, addr, data uint32) {
 	b.Write(e.pci.BAR+eduAck, 4, 1)
 }
 
-// isMessage reports whether an address belongs to interrupts (VT-d 3.15).
-func isMessage(a emu.IOVA) bool { return a>>20 == 0xfee }
+// isMessage reports whether an address belongs to interrupts: on a PC (VT-d 3.15).
+func (u *unit) isMessage(a emu.IOVA) bool {
+	return u.machine.System == qtest.Q35.System && a>>20 == interrupts>>20
+}

@@ -17,6 +17,7 @@ const (
 	FirstStage              // VT-d: scalable mode with first-stage translation
 	HostTables              // AMD-Vi: host tables
 	X2APIC                  // AMD-Vi: host tables, interrupts with destinations of 32 bits
+	BothStages              // SMMUv3: stage 1, stage 2, and both
 )
 
 var modes = [...]struct {
@@ -30,6 +31,7 @@ var modes = [...]struct {
 	FirstStage:  {&vtd, "scalable-first-stage", vtdArg, [][]string{{"scalable-mode", "x-scalable-mode"}, {"fsts", "x-flts"}}},
 	HostTables:  {&amdvi, "host-tables", amdviArg, [][]string{{"dma-remap"}}},
 	X2APIC:      {&amdvi, "host-tables-x2apic", amdviArg, [][]string{{"dma-remap"}, {"xtsup"}}},
+	BothStages:  {&smmuv3, "both-stages", "", nil},
 }
 
 const (
@@ -37,7 +39,7 @@ const (
 	amdviArg = "amd-iommu,intremap=on,pci-id=iommu"
 )
 
-// Modes are those of a unit ("vtd", "amdvi"), or all.
+// Modes are those of a unit ("vtd", "amdvi", "smmuv3"), or all.
 func Modes(iommu string) []Mode {
 	var list []Mode
 	for m := range modes {
@@ -50,10 +52,10 @@ func Modes(iommu string) []Mode {
 
 func (m Mode) unit() *unit { return modes[m].u }
 
-// IOMMU returns the name of the unit: "vtd", "amdvi".
+// IOMMU returns the name of the unit: "vtd", "amdvi", "smmuv3".
 func (m Mode) IOMMU() string { return m.unit().iommu }
 
-// System returns the system of the machine that has the unit: "x86_64".
+// System returns the system of the machine that has the unit: "x86_64", "aarch64".
 func (m Mode) System() string { return m.unit().machine.System }
 
 // String returns the mode's name.
@@ -82,6 +84,9 @@ func ParseMode(iommu, name string) (Mode, error) {
 func (m Mode) args(b *qtest.Binary, extra []string) ([]string, error) {
 	u := m.unit()
 	arg := modes[m].arg
+	if arg == "" { // the unit belongs to the machine
+		return nil, nil
+	}
 	for _, names := range modes[m].set {
 		name, err := b.Property(u.device, names...)
 		if err != nil {

@@ -2,7 +2,9 @@ package qemu
 
 import (
 	"github.com/iommulab/iommulab/conform/qtest"
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	arm "github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
 
 // unit is what QEMU has of an architecture: the machine that has it, the devices around it, and how it
@@ -22,17 +24,38 @@ type unit struct {
 	// probe says that what is refused leaves a trace for each try. QEMU tries a refused access of 8 bytes
 	// again in halves; so 4 bytes are tried first.
 	probe bool
-	// hush are the register and the bits of it that let the unit report. They are off while a device sends
-	// what it has read: the unit would look at tables for that, too. 0: not needed.
-	hush hush
-	// fresh are registers to be written after a reset of QEMU, which leaves what was taken over from them in
-	// force: 0, 8 bytes each.
-	fresh []uint32
+	// toMemory says that a device can write what it has read to memory, past translation, while the
+	// registers in aside are changed: to the last page. Otherwise it sends an interrupt message, which
+	// is not translated.
+	toMemory bool
+	// aside are registers that are changed while a device sends what it has read, so that the unit neither
+	// translates nor reports it.
+	aside []aside
+	// fresh are registers to be written after a reset of QEMU, which leaves them, or what was taken over
+	// from them.
+	fresh []fresh
 }
 
-type hush struct {
-	off  uint32
-	bits uint64
+// aside says what is changed in a register: bits to clear, and bits to set on both ways.
+type aside struct {
+	off        uint32
+	size       uint8
+	clear, set uint64
+}
+
+// fresh is a register and what it is after a reset.
+type fresh struct {
+	off   uint32
+	size  uint8
+	value uint64
+}
+
+// scratch is how much of the end of memory is not for programs.
+func (u *unit) scratch() uint64 {
+	if u.toMemory {
+		return emu.PageSize
+	}
+	return 0
 }
 
 // A PC with three requesters: two on the root bus, one behind a root port on bus 1.
@@ -61,9 +84,48 @@ var amdvi = unit{
 	pci:      append([]qtest.PCI{{BDF: 0x0008, ID: amdviID}}, pcDevices...),
 	function: amdviID,
 	events:   []string{"amdvi_ir_remap_msi", "amdvi_mem_ir_write_req", "amdvi_generate_msi_interrupt", "apic_deliver_irq"},
-	line:     (*seen).amdvi, probe: true, hush: hush{spec.OffControl, spec.CtlEventLogEn.Mask()},
-	fresh: []uint32{spec.OffControl, spec.OffDevTabBase, spec.OffCmdBufBase, spec.OffEventLogBase, spec.OffPPRLogBase},
+	line:     (*seen).amdvi, probe: true, aside: []aside{{spec.OffControl, 8, spec.CtlEventLogEn.Mask(), 0}},
+	fresh: []fresh{
+		{spec.OffControl, 8, 0}, {spec.OffDevTabBase, 8, 0}, {spec.OffCmdBufBase, 8, 0}, {spec.OffEventLogBase, 8, 0}, {spec.OffPPRLogBase, 8, 0},
+	},
 }
+
+var smmuv3 = unit{
+	iommu: "smmuv3", title: "SMMUv3", device: "smmuv3", machine: &virt, args: pcArgs, pci: virtDevices,
+	line: func(*seen, []byte) {}, probe: true, toMemory: true,
+	aside: []aside{
+		{arm.OffCR0, 4, arm.Cr0SMMUEN.Mask() | arm.Cr0EVENTQEN.Mask() | arm.Cr0CMDQEN.Mask(), 0},
+		{arm.OffGBPA, 4, arm.GbpaABORT.Mask(), arm.GbpaUPDATE.Mask()},
+	},
+	fresh: []fresh{
+		{arm.OffCR1, 4, 0}, {arm.OffCR2, 4, 0},
+		{arm.OffSTRTABBase, 8, 0}, {arm.OffSTRTABBaseCfg, 4, 0}, {arm.OffCMDQBase, 8, 19}, {arm.OffEVENTQBase, 8, 19},
+		{arm.OffGERRORIRQCfg0, 8, 0}, {arm.OffGERRORIRQCfg0 + 8, 4, 0}, {arm.OffGERRORIRQCfg0 + 12, 4, 0},
+		{arm.OffEVENTQIRQCfg0, 8, 0}, {arm.OffEVENTQIRQCfg0 + 8, 4, 0}, {arm.OffEVENTQIRQCfg0 + 12, 4, 0},
+	},
+}
+
+// virt is the machine with an SMMUv3 in front of its root bus.
+var virt = func() qtest.Machine {
+	m := qtest.Virt
+	m.Type += ",iommu=smmuv3"
+	return m
+}()
+
+// virtDevices are those of a PC at other addresses.
+var virtDevices = func() []qtest.PCI {
+	var list []qtest.PCI
+	for _, f := range pcDevices {
+		if f.BAR != 0 {
+			f.BAR += qtest.Virt.BARs - qtest.Q35.BARs
+		}
+		if f.Window != 0 {
+			f.Window += qtest.Virt.BARs - qtest.Q35.BARs
+		}
+		list = append(list, f)
+	}
+	return list
+}()
 
 // amdviID is the PCI identity of QEMU's AMD-Vi unit.
 const amdviID = 0x1419_1022
