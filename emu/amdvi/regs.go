@@ -212,8 +212,8 @@ func (u *Unit) registers() []reg.Reg {
 // known returns the register at an offset as the specification describes it: name, size, fields.
 func known(off uint32) reg.Reg {
 	for i := range spec.Registers {
-		if r := &spec.Registers[i]; r.Off == off {
-			return reg.Reg{Name: r.Name, Off: off, Size: r.Size, Layout: r.Layout, Clause: "3.4"}
+		if spec.Registers[i].Off == off {
+			return spec.Registers[i]
 		}
 	}
 	return reg.Reg{Off: off} // of no size, which reg.NewFile refuses

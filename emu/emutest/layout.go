@@ -39,3 +39,21 @@ func RequireSound(t *testing.T, layouts ...*reg.Layout) {
 		}
 	}
 }
+
+// RequireSoundRegisters requires of a list of registers that each has a place and a name of its own, in
+// order and inside the window, and a layout of its size if it has one.
+func RequireSoundRegisters(t *testing.T, window uint32, list []reg.Reg) {
+	next, names := uint32(0), map[string]bool{}
+	for _, r := range list {
+		require.GreaterOrEqual(t, r.Off, next, r.Name)
+		require.Contains(t, []uint8{4, 8}, r.Size, r.Name)
+		require.Zero(t, r.Off%uint32(r.Size), r.Name)
+		require.False(t, names[r.Name], r.Name)
+		require.NotEmpty(t, r.Clause, r.Name)
+		if r.Layout != nil {
+			require.Equal(t, int(r.Size)*8, int(r.Layout.Bits), r.Name)
+		}
+		next, names[r.Name] = r.Off+uint32(r.Size), true
+	}
+	require.LessOrEqual(t, next, window)
+}

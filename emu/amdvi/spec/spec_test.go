@@ -43,20 +43,8 @@ func TestJointsAgreeWithTheReaders(t *testing.T) {
 	require.Equal(t, spec.IotlbPASID(w), spec.CmdLayouts[spec.CmdInvalidateIOTLB].Joints[0].Get([]uint64{w, 0}))
 }
 
-// Every offset is that of one register, in order.
 func TestRegistersAreSound(t *testing.T) {
-	next, names := uint32(0), map[string]bool{}
-	for _, r := range spec.Registers {
-		require.GreaterOrEqual(t, r.Off, next, r.Name)
-		require.Contains(t, []uint8{4, 8}, r.Size, r.Name)
-		require.Zero(t, r.Off%uint32(r.Size), r.Name)
-		require.False(t, names[r.Name], r.Name)
-		if r.Layout != nil {
-			require.Equal(t, int(r.Size)*8, int(r.Layout.Bits), r.Name)
-		}
-		next, names[r.Name] = r.Off+uint32(r.Size), true
-	}
-	require.Less(t, next, uint32(spec.Window))
+	emutest.RequireSoundRegisters(t, spec.Window, spec.Registers)
 }
 
 var ones = []uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}

@@ -1,0 +1,10 @@
+package spec_test
+
+import (
+	"testing"
+
+	"github.com/iommulab/iommulab/emu/emutest"
+	"github.com/iommulab/iommulab/emu/smmuv3/spec"
+)
+
+func TestRegistersAreSound(t *testing.T) { emutest.RequireSoundRegisters(t, spec.Window, spec.Registers) }
