@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -57,9 +58,10 @@ type entry struct {
 	at     emu.PA
 	layout *reg.Layout
 	words  []uint64
-	root   root // tables that it points at
-	parent root // second stage that translates all addresses in those of a nested entry
-	idle   bool // many requesters have the same and no tables: neighbours are shown together
+	root   root   // tables that it points at
+	more   []root // and further ones, for other addresses
+	parent root   // second stage that translates all addresses in those of a nested entry
+	idle   bool   // many requesters have the same and no tables: neighbours are shown together
 }
 
 // root says which tables translate the requests of an entry. Roots are compared.
@@ -70,10 +72,13 @@ type root struct {
 	domain uint32
 	format pagetable.Format // of the tables
 	signed bool             // input addresses are sign-extended
+	vaBits uint8            // of input addresses; 0: all that the levels give
+	upper  bool             // they are at the upper end
+	tbi    bool             // their top byte is ignored
 }
 
 // archs lists what this build knows, in the order of messages.
-var archs = []*arch{&vtdArch, &amdviArch}
+var archs = []*arch{&vtdArch, &amdviArch, &smmuv3Arch}
 
 func archNames() []string {
 	var names []string
@@ -140,6 +145,25 @@ func kindsHelp() string {
 // fixed is a structKind with one layout.
 func fixed(name string, l *reg.Layout) structKind {
 	return structKind{name: name, bytes: []int{(int(l.Bits) + 7) / 8}, layout: func([]uint64) *reg.Layout { return l }}
+}
+
+// namedRegisters lists the registers of a specification.
+func namedRegisters(named []reg.Reg) []register {
+	list := make([]register, len(named))
+	for i, r := range named {
+		list[i] = register{r.Name, r.Off, r.Size, r.Layout}
+	}
+	return list
+}
+
+// addressRange writes n units of 2^lg2 bytes from the unit on that holds addr.
+func addressRange(addr uint64, lg2 int, n uint64) string {
+	first := addr >> lg2 << lg2
+	last := first + n<<lg2 - 1
+	if lg2 >= 64 || n<<lg2>>lg2 != n || last < first {
+		return fmt.Sprintf("addresses %#x to the end", first)
+	}
+	return fmt.Sprintf("addresses %#x to %#x", first, last)
 }
 
 // known joins names for a message.

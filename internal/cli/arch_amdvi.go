@@ -24,7 +24,7 @@ var amdviArch = arch{
 		fixed("ppr", &spec.PPRLayout),
 		fixed("ga", &spec.GALayout),
 	},
-	registers:  amdviRegisters,
+	registers:  func(emu.RegImage) []register { return namedRegisters(spec.Registers) },
 	newUnit:    func() (emu.Unit, error) { return amdvi.New(amdvi.DefaultConfig()) },
 	layoutOf:   amdviLayoutOf,
 	devices:    amdviDevices,
@@ -92,14 +92,6 @@ func amdviLayoutOf(u emu.Unit, t *emu.Txn) *reg.Layout {
 	return nil
 }
 
-func amdviRegisters(emu.RegImage) []register {
-	list := make([]register, len(spec.Registers))
-	for i, r := range spec.Registers {
-		list[i] = register{r.Name, r.Off, r.Size, r.Layout}
-	}
-	return list
-}
-
 // amdviMeaning says which page or which range of addresses an entry or a command with a size in its
 // address is about.
 func amdviMeaning(l *reg.Layout, w []uint64) string {
@@ -129,6 +121,5 @@ func amdviRange(w uint64) string {
 		}
 		lg2 = bits.TrailingZeros64(^(addr | (emu.PageSize - 1))) + 1
 	}
-	size := uint64(1) << lg2
-	return fmt.Sprintf("addresses %#x to %#x", addr&^(size-1), addr|(size-1))
+	return addressRange(addr, lg2, 1)
 }

@@ -113,7 +113,7 @@ func makeMessage(q *emu.Request, data string) error {
 }
 
 func (a *app) explain(f *snapFlags, q emu.Request) error {
-	s, err := a.load(f)
+	s, err := a.loadUnit(f)
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,9 @@ type queue struct {
 	name       string
 	at         emu.PA
 	entries    int
-	bytes      int // of an entry
-	head, tail int // indices: taken out next, put in next
+	bytes      int  // of an entry
+	head, tail int  // indices: taken out next, put in next
+	full       bool // if they are equal
 	on         bool
 	note       string // what is wrong with it
 	layout     func(words []uint64) *reg.Layout
@@ -53,14 +54,20 @@ func (x *inspection) queues(ctx context.Context, s *snap, last int) error {
 			return nil
 		}
 		pending := (q.tail - q.head + q.entries) % q.entries
+		if q.full && pending == 0 {
+			pending = q.entries
+		}
 		last := min(last, q.entries-pending)
 		for i := -last; i < pending; i++ {
 			index := (q.head + i + q.entries) % q.entries
 			at := q.at + emu.PA(index*q.bytes)
 			item := queueItemValue{Index: index, At: hexOf(uint64(at)), Pending: i >= 0}
-			if !s.core.Covers(at) {
+			switch {
+			case !s.core.Covers(at) && !item.Pending:
+				continue
+			case !s.core.Covers(at):
 				item.Note = "not in the snapshot"
-			} else {
+			default:
 				words := s.read(q.name, at, (q.bytes+7)/8)
 				if !item.Pending && zeros(words) { // never used
 					continue

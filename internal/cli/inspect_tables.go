@@ -46,8 +46,10 @@ func (x *inspection) tables(ctx context.Context, s *snap, keep func(emu.SourceID
 		if e.pasid != emu.NoPASID {
 			user += "/" + showPASID(e.pasid)
 		}
-		if err := show(user, e.root, e.parent); err != nil {
-			return err
+		for _, r := range append([]root{e.root}, e.more...) {
+			if err := show(user, r, e.parent); err != nil {
+				return err
+			}
 		}
 		return show(user, e.parent, root{})
 	})
@@ -100,7 +102,9 @@ func (t *tableValue) read(ctx context.Context, s *snap, r, parent root) error {
 
 // open opens the tables of r.
 func (r *root) open(m pagetable.Memory) (*pagetable.Table, error) {
-	return pagetable.Open(r.format, m, nil, r.table, pagetable.Config{Levels: uint8(r.levels), SignExtend: r.signed})
+	return pagetable.Open(r.format, m, nil, r.table, pagetable.Config{
+		Levels: uint8(r.levels), SignExtend: r.signed, VABits: r.vaBits, Upper: r.upper, TBI: r.tbi,
+	})
 }
 
 // tableView is the memory of a snapshot for software that looks at page tables. What cannot be read is

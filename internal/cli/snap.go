@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -36,12 +37,30 @@ type snap struct {
 	regs *snapshot.Regs
 	mem  *mem.Memory    // nil if no core was asked for
 	core *snapshot.Core // likewise
-	unit emu.Unit
+	unit emu.Unit       // nil but for those who asked for one
 
 	notes []string // what was looked for and is not there, once each
 }
 
-// load reads the snapshot and brings a unit into its state.
+// loadUnit reads the snapshot and brings a unit into its state.
+func (a *app) loadUnit(f *snapFlags) (*snap, error) {
+	s, err := a.load(f)
+	if err != nil {
+		return nil, err
+	}
+	if s.arch.newUnit == nil {
+		return nil, fmt.Errorf("%s: iommu: %q, but this build has no unit of %s", f.regs, s.regs.IOMMU, s.arch.title)
+	}
+	if s.unit, err = s.arch.newUnit(); err != nil {
+		return nil, err
+	}
+	if err := s.unit.Load(s.regs.Image); err != nil {
+		return nil, &placeError{place: f.regs, err: err}
+	}
+	return s, nil
+}
+
+// load reads the snapshot.
 func (a *app) load(f *snapFlags) (*snap, error) {
 	s, err := a.loadRegs(f.regs)
 	if err != nil {
@@ -54,12 +73,6 @@ func (a *app) load(f *snapFlags) (*snap, error) {
 	defer in.Close()
 	if s.mem, s.core, err = snapshot.ReadCore(in, in.name); err != nil {
 		return nil, err
-	}
-	if s.unit, err = s.arch.newUnit(); err != nil {
-		return nil, err
-	}
-	if err := s.unit.Load(s.regs.Image); err != nil {
-		return nil, &placeError{place: f.regs, err: err}
 	}
 	return s, nil
 }
@@ -108,6 +121,33 @@ func (s *snap) read(what string, pa emu.PA, n int) []uint64 {
 		w[i], _ = s.mem.Load64(at)
 	}
 	return w
+}
+
+// covered calls each with the index of every entry of a table at pa that is in the snapshot, and notes if
+// others are not.
+func (s *snap) covered(what string, pa emu.PA, entries uint64, bytes int, each func(i uint64) error) error {
+	segments := slices.SortedFunc(slices.Values(s.core.Segments), func(a, b snapshot.Segment) int { return cmp.Compare(a.First, b.First) })
+	size := emu.PA(bytes)
+	var next, have uint64
+	for _, g := range segments {
+		if entries == 0 || g.Last < pa {
+			continue
+		}
+		first := next
+		if g.First > pa {
+			first = max(next, uint64((g.First-pa+size-1)/size))
+		}
+		for i := first; i < entries && pa+emu.PA(i)*size+size-1 <= g.Last; i++ {
+			if err := each(i); err != nil {
+				return err
+			}
+			next, have = i+1, have+1
+		}
+	}
+	if have < entries {
+		s.note("%s at %#x: %d of %d entries are not in the snapshot", what, uint64(pa), entries-have, entries)
+	}
+	return nil
 }
 
 // maxNotes bounds what a damaged snapshot makes a command say.

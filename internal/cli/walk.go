@@ -54,7 +54,7 @@ result is what the list expects only with that, the request agrees, and the depa
 }
 
 func (a *app) walk(ctx context.Context, f *snapFlags, oracle string, strict bool) error {
-	s, err := a.load(f)
+	s, err := a.loadUnit(f)
 	if err != nil {
 		return err
 	}
