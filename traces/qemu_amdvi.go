@@ -185,8 +185,9 @@ func (q *qemuImport) amdviReadBeyond(f *fields) error {
 }
 
 func (q *qemuImport) amdviWrite(f *fields) error {
-	q.refusal = ""                                 // was that of no request
-	if len(f.s[0]) >= 5 && f.s[0][:5] == "error" { // the address is that of the end of the window
+	q.refusal = "" // was that of no request
+	// Beyond the window the address is that of its end.
+	if len(f.s[0]) >= 5 && f.s[0][:5] == "error" {
 		q.skip("register write outside the window", 1)
 		return nil
 	}

@@ -113,17 +113,17 @@ const msiHeader = spec.MSICapID | 1<<23
 func (u *Unit) registers() []reg.Reg {
 	c := &u.cfg
 	ro := func(off uint32, v uint64) reg.Reg {
-		r := known(off)
+		r := spec.Registers.At(off)
 		r.Reset = v
 		return r
 	}
 	rw := func(off uint32, mask uint64, e reg.Effect) reg.Reg {
-		r := known(off)
+		r := spec.Registers.At(off)
 		r.RW, r.Effect = mask, e
 		return r
 	}
 	w1c := func(off uint32, mask uint64) reg.Reg {
-		r := known(off)
+		r := spec.Registers.At(off)
 		r.W1C = mask
 		return r
 	}
@@ -207,16 +207,6 @@ func (u *Unit) registers() []reg.Reg {
 		drop(t, rGABase, rGATailAddr, rGAHead, rGATail)
 	}
 	return append(t, c.perfRegisters()...)
-}
-
-// known returns the register at an offset as the specification describes it: name, size, fields.
-func known(off uint32) reg.Reg {
-	for i := range spec.Registers {
-		if spec.Registers[i].Off == off {
-			return spec.Registers[i]
-		}
-	}
-	return reg.Reg{Off: off} // of no size, which reg.NewFile refuses
 }
 
 // segmentSize is the Size field of segment i: a segment has as many entries as are left to it when

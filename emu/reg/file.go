@@ -24,6 +24,19 @@ type Reg struct {
 	Clause string
 }
 
+// Table names the registers of a specification.
+type Table []Reg
+
+// At returns the register at an offset, or one of no size, which NewFile refuses.
+func (t Table) At(off uint32) Reg {
+	for i := range t {
+		if t[i].Off == off {
+			return t[i]
+		}
+	}
+	return Reg{Off: off}
+}
+
 // Change is what a write by software did to one register.
 type Change struct {
 	Index   int    // of the register in the table

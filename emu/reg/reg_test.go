@@ -173,6 +173,13 @@ func TestFileErrorsNameTheRegister(t *testing.T) {
 	}
 }
 
+func TestTableAt(t *testing.T) {
+	table := reg.Table{{Name: "ONE", Size: 4}, {Name: "TWO", Off: 8, Size: 8}}
+	require.Equal(t, table[1], table.At(8))
+	_, err := reg.NewFile(0x40, []reg.Reg{table.At(4)})
+	require.Error(t, err)
+}
+
 func TestFileAllocatesNothing(t *testing.T) {
 	f := file(t)
 	var c [2]reg.Change

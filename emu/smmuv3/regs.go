@@ -1,8 +1,6 @@
 package smmuv3
 
 import (
-	"fmt"
-
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
@@ -119,67 +117,71 @@ var pidr = [12]uint64{8: 0x0d, 9: 0xf0, 10: 0x05, 11: 0xb1}
 // registers returns the table of both pages for the unit's configuration.
 func (u *Unit) registers() []reg.Reg {
 	c, id := &u.cfg, &u.id
-	ro := func(name string, off uint32, v uint64, l *reg.Layout) reg.Reg {
-		return reg.Reg{Name: name, Off: off, Size: 4, Reset: v, Layout: l, Clause: "6.3"}
+	ro := func(off uint32, v uint64) reg.Reg {
+		r := spec.Registers.At(off)
+		r.Reset = v
+		return r
 	}
-	rw := func(name string, off uint32, size uint8, mask uint64, e reg.Effect, l *reg.Layout) reg.Reg {
-		return reg.Reg{Name: name, Off: off, Size: size, RW: mask, Effect: e, Layout: l, Clause: "6.3"}
+	rw := func(off uint32, mask uint64, e reg.Effect) reg.Reg {
+		r := spec.Registers.At(off)
+		r.RW, r.Effect = mask, e
+		return r
 	}
-	base := func(name string, off uint32, e reg.Effect, l *reg.Layout) reg.Reg {
-		return rw(name, off, 8, spec.QBaseLog2.Mask()|spec.QBaseAddr.Mask()|spec.QBaseHint.Mask(), e, l)
+	base := func(off uint32, e reg.Effect) reg.Reg {
+		return rw(off, spec.QBaseLog2.Mask()|spec.QBaseAddr.Mask()|spec.QBaseHint.Mask(), e)
 	}
-	index := func(name string, off uint32, e reg.Effect, more reg.Bits, l *reg.Layout) reg.Reg {
-		return rw(name, off, 4, spec.QIndex.Mask()|more.Mask(), e, l)
+	index := func(off uint32, e reg.Effect, more reg.Bits) reg.Reg {
+		return rw(off, spec.QIndex.Mask()|more.Mask(), e)
 	}
-	gbpa := rw("GBPA", spec.OffGBPA, 4, gbpaMask, effGBPA, &spec.GBPALayout)
+	gbpa := rw(spec.OffGBPA, gbpaMask, effGBPA)
 	gbpa.Reset = spec.GbpaSHCFG.Put(spec.ShCfgIncoming)
 	irq := uint64(irqMask)
 	if c.PRI {
 		irq |= spec.IrqPRIQ.Mask()
 	}
 	t := []reg.Reg{
-		ro("IDR0", spec.OffIDR0, id.IDR0, &spec.IDR0Layout),
-		ro("IDR1", spec.OffIDR1, id.IDR1, &spec.IDR1Layout),
-		ro("IDR2", spec.OffIDR2, 0, &spec.IDR2Layout),
-		ro("IDR3", spec.OffIDR3, id.IDR3, &spec.IDR3Layout),
-		ro("IDR4", spec.OffIDR4, 0, nil),
-		ro("IDR5", spec.OffIDR5, id.IDR5, &spec.IDR5Layout),
-		ro("IIDR", spec.OffIIDR, id.IIDR, &spec.IIDRLayout),
-		ro("AIDR", spec.OffAIDR, id.AIDR, &spec.AIDRLayout),
-		rw("CR0", spec.OffCR0, 4, c.cr0Mask(), effCR0, &spec.CR0Layout),
-		ro("CR0ACK", spec.OffCR0ACK, 0, &spec.CR0Layout),
-		rw("CR1", spec.OffCR1, 4, cr1Mask, effCR1, &spec.CR1Layout),
-		rw("CR2", spec.OffCR2, 4, c.cr2Mask(), effCR2, &spec.CR2Layout),
-		ro("STATUSR", spec.OffSTATUSR, 0, nil),
+		ro(spec.OffIDR0, id.IDR0),
+		ro(spec.OffIDR1, id.IDR1),
+		ro(spec.OffIDR2, 0),
+		ro(spec.OffIDR3, id.IDR3),
+		ro(spec.OffIDR4, 0),
+		ro(spec.OffIDR5, id.IDR5),
+		ro(spec.OffIIDR, id.IIDR),
+		ro(spec.OffAIDR, id.AIDR),
+		rw(spec.OffCR0, c.cr0Mask(), effCR0),
+		ro(spec.OffCR0ACK, 0),
+		rw(spec.OffCR1, cr1Mask, effCR1),
+		rw(spec.OffCR2, c.cr2Mask(), effCR2),
+		ro(spec.OffSTATUSR, 0),
 		gbpa,
-		ro("AGBPA", spec.OffAGBPA, 0, nil),
-		rw("IRQ_CTRL", spec.OffIRQCtrl, 4, irq, effIrqCtrl, &spec.IRQCtrlLayout),
-		ro("IRQ_CTRLACK", spec.OffIRQCtrlACK, 0, &spec.IRQCtrlLayout),
-		ro("GERROR", spec.OffGERROR, 0, &spec.GERRORLayout),
-		rw("GERRORN", spec.OffGERRORN, 4, spec.GERRORLayout.Covered()[0], effGERRORN, &spec.GERRORLayout),
-		rw("GERROR_IRQ_CFG0", spec.OffGERRORIRQCfg0, 8, spec.IrqCfg0Addr.Mask(), effIrqCfg, &spec.IRQCfg0Layout),
-		rw("GERROR_IRQ_CFG1", spec.OffGERRORIRQCfg1, 4, spec.IrqCfg1Data.Mask(), effIrqCfg, &spec.IRQCfg1Layout),
-		rw("GERROR_IRQ_CFG2", spec.OffGERRORIRQCfg2, 4, spec.IrqCfg2Attr.Mask()|spec.IrqCfg2SH.Mask(), effIrqCfg, &spec.IRQCfg2Layout),
-		rw("STRTAB_BASE", spec.OffSTRTABBase, 8, spec.StrtabAddr.Mask()|spec.StrtabRA.Mask(), effStrtab, &spec.STRTABBaseLayout),
-		rw("STRTAB_BASE_CFG", spec.OffSTRTABBaseCfg, 4, c.strtabCfgMask(), effStrtab, &spec.STRTABBaseCfgLayout),
-		base("CMDQ_BASE", spec.OffCMDQBase, effCmdqCfg, &spec.CMDQBaseLayout),
-		index("CMDQ_PROD", spec.OffCMDQProd, effCmdqProd, spec.QIndex, &spec.CMDQProdLayout),
-		index("CMDQ_CONS", spec.OffCMDQCons, effCmdqCfg, spec.CmdqErr, &spec.CMDQConsLayout),
-		base("EVENTQ_BASE", spec.OffEVENTQBase, effEventqCfg, &spec.EVENTQBaseLayout),
-		rw("EVENTQ_IRQ_CFG0", spec.OffEVENTQIRQCfg0, 8, spec.IrqCfg0Addr.Mask(), effIrqCfg, &spec.IRQCfg0Layout),
-		rw("EVENTQ_IRQ_CFG1", spec.OffEVENTQIRQCfg1, 4, spec.IrqCfg1Data.Mask(), effIrqCfg, &spec.IRQCfg1Layout),
-		rw("EVENTQ_IRQ_CFG2", spec.OffEVENTQIRQCfg2, 4, spec.IrqCfg2Attr.Mask()|spec.IrqCfg2SH.Mask(), effIrqCfg, &spec.IRQCfg2Layout),
-		base("PRIQ_BASE", spec.OffPRIQBase, effPriqCfg, &spec.PRIQBaseLayout),
-		rw("PRIQ_IRQ_CFG0", spec.OffPRIQIRQCfg0, 8, spec.IrqCfg0Addr.Mask(), effIrqCfg, &spec.IRQCfg0Layout),
-		rw("PRIQ_IRQ_CFG1", spec.OffPRIQIRQCfg1, 4, spec.IrqCfg1Data.Mask(), effIrqCfg, &spec.IRQCfg1Layout),
-		rw("PRIQ_IRQ_CFG2", spec.OffPRIQIRQCfg2, 4, spec.PRIQIRQCfg2Layout.Covered()[0], effIrqCfg, &spec.PRIQIRQCfg2Layout),
-		index("EVENTQ_PROD", spec.OffEVENTQProd, effEventqCfg, spec.QOverflow, &spec.QProdLayout),
-		index("EVENTQ_CONS", spec.OffEVENTQCons, effEventqCons, spec.QOverflow, &spec.QConsLayout),
-		index("PRIQ_PROD", spec.OffPRIQProd, effPriqCfg, spec.QOverflow, &spec.QProdLayout),
-		index("PRIQ_CONS", spec.OffPRIQCons, effPriqCons, spec.QOverflow, &spec.QConsLayout),
+		ro(spec.OffAGBPA, 0),
+		rw(spec.OffIRQCtrl, irq, effIrqCtrl),
+		ro(spec.OffIRQCtrlACK, 0),
+		ro(spec.OffGERROR, 0),
+		rw(spec.OffGERRORN, spec.GERRORLayout.Covered()[0], effGERRORN),
+		rw(spec.OffGERRORIRQCfg0, spec.IrqCfg0Addr.Mask(), effIrqCfg),
+		rw(spec.OffGERRORIRQCfg1, spec.IrqCfg1Data.Mask(), effIrqCfg),
+		rw(spec.OffGERRORIRQCfg2, spec.IrqCfg2Attr.Mask()|spec.IrqCfg2SH.Mask(), effIrqCfg),
+		rw(spec.OffSTRTABBase, spec.StrtabAddr.Mask()|spec.StrtabRA.Mask(), effStrtab),
+		rw(spec.OffSTRTABBaseCfg, c.strtabCfgMask(), effStrtab),
+		base(spec.OffCMDQBase, effCmdqCfg),
+		index(spec.OffCMDQProd, effCmdqProd, spec.QIndex),
+		index(spec.OffCMDQCons, effCmdqCfg, spec.CmdqErr),
+		base(spec.OffEVENTQBase, effEventqCfg),
+		rw(spec.OffEVENTQIRQCfg0, spec.IrqCfg0Addr.Mask(), effIrqCfg),
+		rw(spec.OffEVENTQIRQCfg1, spec.IrqCfg1Data.Mask(), effIrqCfg),
+		rw(spec.OffEVENTQIRQCfg2, spec.IrqCfg2Attr.Mask()|spec.IrqCfg2SH.Mask(), effIrqCfg),
+		base(spec.OffPRIQBase, effPriqCfg),
+		rw(spec.OffPRIQIRQCfg0, spec.IrqCfg0Addr.Mask(), effIrqCfg),
+		rw(spec.OffPRIQIRQCfg1, spec.IrqCfg1Data.Mask(), effIrqCfg),
+		rw(spec.OffPRIQIRQCfg2, spec.PRIQIRQCfg2Layout.Covered()[0], effIrqCfg),
+		index(spec.OffEVENTQProd, effEventqCfg, spec.QOverflow),
+		index(spec.OffEVENTQCons, effEventqCons, spec.QOverflow),
+		index(spec.OffPRIQProd, effPriqCfg, spec.QOverflow),
+		index(spec.OffPRIQCons, effPriqCons, spec.QOverflow),
 	}
 	for i, v := range pidr {
-		t = append(t, ro(fmt.Sprintf("PIDR/CIDR %d", i), spec.OffPIDR4+4*uint32(i), v, nil))
+		t = append(t, ro(spec.OffPIDR4+4*uint32(i), v))
 	}
 	if !c.PRI {
 		drop(t, rPriqBase, rPriqIrq0, rPriqIrq1, rPriqIrq2, rPriqProd, rPriqCons)

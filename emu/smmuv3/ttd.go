@@ -3,12 +3,24 @@ package smmuv3
 import (
 	"math/bits"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
 
 // Descriptors of translation tables, DDI 0487 D8.3: what both stages have in common.
 
 func swapBytes(e uint64) uint64 { return bits.ReverseBytes64(e) }
+
+// Descriptor returns the descriptor that t has just fetched, with StepS1Table or StepS2Table, in our byte
+// order, and whether it points to a table.
+func Descriptor(t *emu.Txn) (e uint64, table bool) {
+	f, r := &t.Frame[0], reg1(t)
+	if t.Act.Step == StepS2Table {
+		f, r = s2Frame(t), reg2(t)
+	}
+	e = r.order(t.In[0])
+	return e, spec.TtdValid.On(e) && isTable(e, f.Level)
+}
 
 // isTable reports whether a valid descriptor of a level points to a table.
 func isTable(e uint64, level int8) bool { return level != spec.LevelPage && spec.TtdTable.On(e) }

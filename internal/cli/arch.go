@@ -21,8 +21,9 @@ type arch struct {
 	registers func(img emu.RegImage) []register
 	// newUnit returns a unit that Load can fill from a snapshot.
 	newUnit func() (emu.Unit, error)
-	// layoutOf returns the layout of the structure whose first bytes t has just fetched, or nil.
-	layoutOf func(u emu.Unit, t *emu.Txn) *reg.Layout
+	// layoutOf returns the layout of the structure of which t has just fetched words w, or nil. It brings
+	// words of the other byte order into ours.
+	layoutOf func(u emu.Unit, t *emu.Txn, w []uint64) *reg.Layout
 	// devices yields every device and PASID entry of a snapshot.
 	devices func(s *snap, each func(*entry) error) error
 	// interrupts yields the interrupt tables, each before its present entries.
@@ -75,6 +76,8 @@ type root struct {
 	vaBits uint8            // of input addresses; 0: all that the levels give
 	upper  bool             // they are at the upper end
 	tbi    bool             // their top byte is ignored
+	big    bool             // entries are big-endian
+	wxn    bool             // what may be written must not be executed
 }
 
 // archs lists what this build knows, in the order of messages.

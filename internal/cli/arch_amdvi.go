@@ -73,7 +73,7 @@ func amdviEvent(w []uint64) *reg.Layout {
 }
 
 // amdviLayoutOf knows the structures by the step that fetches them.
-func amdviLayoutOf(u emu.Unit, t *emu.Txn) *reg.Layout {
+func amdviLayoutOf(u emu.Unit, t *emu.Txn, _ []uint64) *reg.Layout {
 	switch t.Act.Step {
 	case amdvi.StepDevice:
 		return &spec.DTELayout

@@ -5,6 +5,7 @@ import (
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
 
@@ -23,6 +24,8 @@ var smmuv3Arch = arch{
 		fixed("pri", &spec.PRILayout),
 	},
 	registers: func(emu.RegImage) []register { return namedRegisters(spec.Registers) },
+	newUnit:   func() (emu.Unit, error) { return smmuv3.New(smmuv3.DefaultConfig()) },
+	layoutOf:  smmuv3LayoutOf,
 	devices:   smmuv3Devices,
 	queues:    smmuv3Queues,
 	meaning:   smmuv3Meaning,
@@ -52,6 +55,32 @@ func smmuv3Event(w []uint64) *reg.Layout {
 		Name: fmt.Sprintf("%s %#x", what, n), Bits: 256, Clause: "7.3",
 		Fields: []reg.Field{spec.EvtNumber.Field("Number", "event")},
 	}
+}
+
+// smmuv3LayoutOf knows the structures by the step that fetches them.
+func smmuv3LayoutOf(_ emu.Unit, t *emu.Txn, w []uint64) *reg.Layout {
+	leaf := (*reg.Layout)(nil)
+	switch t.Act.Step {
+	case smmuv3.StepL1STD:
+		return &spec.L1STDLayout
+	case smmuv3.StepSTE:
+		return &spec.STELayout
+	case smmuv3.StepL1CD:
+		return &spec.L1CDLayout
+	case smmuv3.StepCD:
+		return &spec.CDLayout
+	case smmuv3.StepS1Table:
+		leaf = &spec.TTDS1Layout
+	case smmuv3.StepS2Table:
+		leaf = &spec.TTDS2Layout
+	default:
+		return nil
+	}
+	table := false
+	if w[0], table = smmuv3.Descriptor(t); table {
+		return &spec.TTDTableLayout
+	}
+	return leaf
 }
 
 // smmuv3Meaning says which addresses an invalidation is about: with TG=0 what translates one address, with a

@@ -68,7 +68,7 @@ func vtdDescriptor(w []uint64) *reg.Layout {
 }
 
 // vtdLayoutOf knows the structures by the step that fetches them.
-func vtdLayoutOf(u emu.Unit, t *emu.Txn) *reg.Layout {
+func vtdLayoutOf(u emu.Unit, t *emu.Txn, _ []uint64) *reg.Layout {
 	scalable := spec.RtaddrTTM.Of(u.ReadReg(spec.OffRTADDR, 8)) == spec.TTMScalable
 	switch t.Act.Step {
 	case vtd.StepRoot:

@@ -195,14 +195,15 @@ func (x *explainer) fetched(st *explainStep, t *emu.Txn) {
 	if !a.Follow {
 		x.base = a.Addr
 	}
-	l := x.s.arch.layoutOf(x.s.unit, t)
+	got := t.In
+	l := x.s.arch.layoutOf(x.s.unit, t, got[:n])
 	off := uint64(a.Addr - x.base)
 	if l == nil || off >= uint64(l.Bits)/8 {
 		return
 	}
 	st.Struct = l.Name
 	words := make([]uint64, l.Words())
-	copy(words[off/8:], t.In[:n])
+	copy(words[off/8:], got[:n])
 	st.Fields = brief(l, words, uint16(off*8), uint16(off*8)+uint16(a.Size)*8-1)
 }
 

@@ -73,8 +73,11 @@ func smmuv3Devices(s *snap, each func(*entry) error) error {
 	}
 	return a.covered("level 1 stream table", table, 1<<first, spec.DescSize, func(i uint64) error {
 		d := spec.L1STD(a.read("level 1 stream table", table+emu.PA(8*i), 1)[0])
-		n := min(d.STEs(), 1<<split, 1<<log2)
-		return a.covered("stream table", d.L2Ptr(), n, spec.STESize, ste(i<<split, d.L2Ptr()))
+		if d.STEs() > 1<<split {
+			a.note("level 1 stream table at %#x: entry %d: a table of %d STEs, want up to %d", uint64(table), i, d.STEs(), 1<<split)
+			return nil
+		}
+		return a.covered("stream table", d.L2Ptr(), min(d.STEs(), 1<<log2), spec.STESize, ste(i<<split, d.L2Ptr()))
 	})
 }
 
@@ -111,22 +114,37 @@ func (a *smmuv3Snap) stream(sid emu.SourceID, at emu.PA, e *spec.STE, each func(
 
 // stage2 returns the tables of stage 2 of an STE.
 func (a *smmuv3Snap) stage2(e *spec.STE) root {
-	r := root{kind: "stage 2", domain: uint32(e.S2VMID()), table: emu.PA(e.S2TTB())}
+	r := root{kind: "stage 2", domain: uint32(e.S2VMID()), table: emu.PA(e.S2TTB()), big: spec.SteS2ENDI.Get(e[:]) != 0}
 	g := spec.GranuleTG0(spec.SteS2TG.Get(e[:]))
 	start, ok := spec.S2StartLevel(g, spec.SteS2SL0.Get(e[:])|spec.SteS2SL02.Get(e[:])<<2)
 	if g == 0 || !ok {
 		r.kind = "stage 2 with a reserved granule or start level"
 		return r
 	}
+	oas := a.outputBits(spec.SteS2PS.Get(e[:]))
 	r.levels, r.vaBits = int(start)+1, uint8(64-spec.SteS2T0SZ.Get(e[:]))
+	r.table = startTable(r, g, oas)
 	httu := spec.Idr0HTTU.Of(a.idr0)
 	ha := spec.SteS2HA.Get(e[:]) != 0 && httu != spec.HTTUNone
 	r.format = pagetable.LPAES2{
-		Granule: uint8(g), OAS: a.outputBits(spec.SteS2PS.Get(e[:])), LPA: a.wide(g, spec.SteS2DS.Get(e[:])),
+		Granule: uint8(g), OAS: oas, LPA: a.wide(g, spec.SteS2DS.Get(e[:])),
 		HA: ha || spec.SteS2AFFD.Get(e[:]) != 0, HD: ha && spec.SteS2HD.Get(e[:]) != 0 && httu >= spec.HTTUDirty,
 		FWB: spec.SteS2FWB.Get(e[:]) != 0, Exec: true,
 	}
 	return r
+}
+
+// startTable returns where the table of r begins: aligned to its size, and to 64 bytes where addresses have
+// more than 48 bits.
+func startTable(r root, g spec.Granule, oas uint8) emu.PA {
+	lg2 := uint64(0)
+	if top := g.Shift(int8(r.levels - 1)); r.vaBits > top {
+		lg2 = uint64(r.vaBits-top) + 3
+	}
+	if oas > 48 {
+		lg2 = max(lg2, 6)
+	}
+	return alignDown(r.table, lg2)
 }
 
 // outputBits is the lesser of a size that an entry has and that of the unit.
@@ -143,15 +161,21 @@ func (a *smmuv3Snap) wide(g spec.Granule, ds uint64) bool {
 	return ds != 0 && spec.Idr5DS.On(a.idr5)
 }
 
-// stage1 returns the tables of a CD: of the lower and the upper half of its addresses.
+// stage1 returns the tables of a CD: of the lower and the upper half of its addresses. In EL2 there is only
+// the lower one, which is always on.
 func (a *smmuv3Snap) stage1(c *spec.CD, e *spec.STE) (list []root) {
 	httu := spec.Idr0HTTU.Of(a.idr0)
 	ha := spec.CdHA.Get(c[:]) != 0 && httu != spec.HTTUNone
+	el2 := !e.S2() && spec.Idr0HYP.On(a.idr0) && spec.SteSTRW.Get(e[:]) == spec.STRWEL2 && !spec.Cr2E2H.On(a.cr2)
+	oas := a.outputBits(spec.CdIPS.Get(c[:]))
 	half := func(kind string, off uint64, g spec.Granule, tsz uint64, had, tbi bool, ttb uint64) {
-		if off != 0 {
+		if off != 0 && !el2 {
 			return
 		}
-		r := root{kind: kind, table: emu.PA(ttb), domain: uint32(c.ASID()), vaBits: uint8(64 - tsz), tbi: tbi}
+		r := root{
+			kind: kind, table: emu.PA(ttb), domain: uint32(c.ASID()), vaBits: uint8(64 - tsz), tbi: tbi,
+			big: spec.CdENDI.Get(c[:]) != 0, wxn: spec.CdWXN.Get(c[:]) != 0,
+		}
 		if g == 0 {
 			r.kind += " with a reserved granule"
 			list = append(list, r)
@@ -161,15 +185,19 @@ func (a *smmuv3Snap) stage1(c *spec.CD, e *spec.STE) (list []root) {
 			r.levels++
 		}
 		r.format = pagetable.LPAES1{
-			Granule: uint8(g), OAS: a.outputBits(spec.CdIPS.Get(c[:])), LPA: a.wide(g, spec.CdDS.Get(c[:])),
+			Granule: uint8(g), OAS: oas, LPA: a.wide(g, spec.CdDS.Get(c[:])),
 			HA: ha || spec.CdAFFD.Get(c[:]) != 0, HD: ha && spec.CdHD.Get(c[:]) != 0 && httu >= spec.HTTUDirty,
-			HAD: had, Exec: true, Privileged: spec.SteSTRW.Get(e[:]) == spec.STRWEL2 && !spec.Cr2E2H.On(a.cr2),
+			HAD: had, Exec: true, Privileged: el2,
 		}
+		r.table = startTable(r, g, oas)
 		list = append(list, r)
 	}
 	hads := spec.Idr3HAD.On(a.idr3)
 	half("stage 1", spec.CdEPD0.Get(c[:]), spec.GranuleTG0(spec.CdTG0.Get(c[:])), spec.CdT0SZ.Get(c[:]),
 		hads && spec.CdHAD0.Get(c[:]) != 0, spec.CdTBI0.Get(c[:]) != 0, c.TTB0())
+	if el2 {
+		return list
+	}
 	n := len(list)
 	half("stage 1, upper half", spec.CdEPD1.Get(c[:]), spec.GranuleTG1(spec.CdTG1.Get(c[:])), spec.CdT1SZ.Get(c[:]),
 		hads && spec.CdHAD1.Get(c[:]) != 0, spec.CdTBI1.Get(c[:]) != 0, c.TTB1())
@@ -199,19 +227,22 @@ func (a *smmuv3Snap) contexts(sid emu.SourceID, e *spec.STE, parent root, each f
 		}
 	}
 	t.view.left = a.mem.Allocated() * (emu.PageSize / 8) * 2 // each entry has one SubstreamID
-	at, log2 := e.S1ContextPtr(), min(e.S1CDMax(), spec.MaxSSIDSIZE)
+	at, log2 := emu.PA(e.S1ContextPtr()), min(e.S1CDMax(), spec.Idr1SSIDSIZE.Of(a.idr1))
 	var err error
 	if split := uint64(spec.CDSplit(spec.SteS1Fmt.Get(e[:]))); split != 0 && log2 != 0 {
 		leaf := min(log2, split)
-		err = t.entries(at, 1<<(log2-leaf), spec.DescSize, func(i uint64, at emu.PA) error {
+		if log2 > leaf {
+			at = alignDown(at, log2-leaf+3)
+		}
+		err = t.entries(uint64(at), 1<<(log2-leaf), spec.DescSize, func(i uint64, at emu.PA) error {
 			d := t.view.Load64(at)
 			if !spec.L1cdV.On(d) {
 				return nil
 			}
-			return t.leaf(d&spec.L1cdL2Ptr.Mask(), 1<<leaf, i<<split)
+			return t.leaf(uint64(alignDown(emu.PA(d&spec.L1cdL2Ptr.Mask()), split+6)), 1<<leaf, i<<split)
 		})
 	} else {
-		err = t.leaf(at, 1<<log2, 0)
+		err = t.leaf(uint64(alignDown(at, log2+6)), 1<<log2, 0)
 	}
 	if t.view.lost != "" {
 		a.note("CD table of %s: %s", showSID(sid), t.view.lost)

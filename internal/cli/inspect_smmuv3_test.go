@@ -161,10 +161,10 @@ func TestInspectSMMUv3_Substreams(t *testing.T) {
 	require.Contains(t, m.inspect(t, "tables"), "of 0x0001/0 0x0001/3 0x0002/65 0x0003/2047\n")
 }
 
-// Nested: the CD and the tables of stage 1 are at intermediate addresses.
-func TestInspectSMMUv3_NestedTables(t *testing.T) {
+// nestedStages has a stream of both stages, whose CD and tables of stage 1 are at intermediate addresses.
+func nestedStages() *smmuv3Machine {
 	m := newSMMUv3Machine()
-	m.ste(1, 1|7<<1|0x1000, 0, 9|24<<32|1<<38, 0x40_0000) // 40 bits: two tables side by side
+	m.ste(1, 1|7<<1|0x1000, 0, 9|24<<32|1<<38|5<<48|1<<51, 0x40_0000) // 40 bits: two tables side by side
 	m.put(0x40_0000, 0x40_2003)
 	m.put(0x40_1000, 0x8000_0000|page2RW&^2) // 1 GiB in the second
 	m.put(0x40_2000, 0x40_3003)
@@ -172,11 +172,17 @@ func TestInspectSMMUv3_NestedTables(t *testing.T) {
 	m.put(0x50_1000, cdBase|25|epd1|7<<48, 0x2000)
 	m.put(0x50_2000, 0x3003)
 	m.put(0x50_3000, 0x4003, 0x5003) // the second cannot be read
-	m.put(0x50_4008, 0x6000|page1)
+	m.put(0x50_4008, 0x6000|page1, 0x4000|page1, 0x5000|page1)
+	return m
+}
+
+func TestInspectSMMUv3_NestedTables(t *testing.T) {
+	m := nestedStages()
 	require.Equal(t, strings.TrimPrefix(`
-nested, stage 1 table at 0x2000 (input of the table at 0x400000), 3 levels, domain 7, 1 leaves, of 0x0001/0
+nested, stage 1 table at 0x2000 (input of the table at 0x400000), 3 levels, domain 7, 3 leaves, of 0x0001/0
   entry at 0x5000: the second stage does not let it be read
   0x1000-0x1fff -> 0x6000 RWX, 1 x 0x1000
+  0x2000-0x3fff -> 0x4000 RWX, 2 x 0x1000
 stage 2 table at 0x400000, 3 levels, domain 9, 6 leaves, of 0x0001/0
   0x1000-0x4fff -> 0x501000 RWX, 4 x 0x1000
   0x5000-0x5fff -> 0x505000 WX, 1 x 0x1000

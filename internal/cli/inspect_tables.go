@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"github.com/iommulab/iommulab/emu"
@@ -58,6 +59,7 @@ func (x *inspection) tables(ctx context.Context, s *snap, keep func(emu.SourceID
 // read collects the ranges of one table.
 func (t *tableValue) read(ctx context.Context, s *snap, r, parent root) error {
 	view := newTableView(s)
+	view.big = r.big
 	if parent.levels != 0 {
 		if err := view.over(parent); err != nil {
 			t.Note = err.Error()
@@ -78,6 +80,9 @@ func (t *tableValue) read(ctx context.Context, s *snap, r, parent root) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+		}
+		if r.wxn && l.Perm&pagetable.Write != 0 {
+			l.Perm &^= pagetable.Exec
 		}
 		if m.add(&l) {
 			continue
@@ -111,6 +116,7 @@ func (r *root) open(m pagetable.Memory) (*pagetable.Table, error) {
 // 0 and noted; stores are dropped.
 type tableView struct {
 	snap *snap
+	big  bool             // entries are big-endian
 	in   snapshot.Segment // the last that was read
 	left int              // entries that may still be read: damaged tables may go round
 	lost string           // the first entry that could not be read, and why
@@ -134,6 +140,7 @@ func newTableView(s *snap) *tableView {
 // over puts the tables of parent below the view.
 func (v *tableView) over(parent root) (err error) {
 	v.view = newTableView(v.snap)
+	v.view.big = parent.big
 	v.parent, err = parent.open(v.view)
 	return err
 }
@@ -158,6 +165,9 @@ func (v *tableView) Load64(at emu.PA) uint64 {
 		return 0
 	}
 	e, _ := v.snap.mem.Load64(pa)
+	if v.big {
+		e = bits.ReverseBytes64(e)
+	}
 	return e
 }
 

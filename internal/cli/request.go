@@ -25,8 +25,11 @@ func parseSID(s string) (emu.SourceID, error) {
 	return 0, fmt.Errorf("%q, want a requester as 0x10 or 00:02.0", s)
 }
 
-// showPCI writes a requester as a PCI address.
+// showPCI writes a requester as a PCI address, if it has one.
 func showPCI(s emu.SourceID) string {
+	if s > 0xffff {
+		return "no PCI address"
+	}
 	return fmt.Sprintf("%02x:%02x.%d", uint32(s)>>8, uint32(s)>>3&31, uint32(s)&7)
 }
 

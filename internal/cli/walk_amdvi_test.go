@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"context"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,12 +12,7 @@ import (
 )
 
 func amdviWalk(t *testing.T, regs string, flags ...string) (int, report.Walk) {
-	dir := filepath.Join(recordings, "amdvi-v1")
-	code, out, errs := run(context.Background(), "", append([]string{"walk", "--core", filepath.Join(dir, "core.elf.zst"),
-		"--regs", regs, "--oracle", filepath.Join(dir, "oracle.csv.zst"), "--json", "-"}, flags...)...)
-	var w report.Walk
-	require.NoError(t, json.Unmarshal([]byte(out), &w), errs)
-	return code, w
+	return walkRecording(t, "amdvi-v1", append([]string{"--regs", regs}, flags...)...)
 }
 
 // TestWalkAMDVi_Oracle: every row of a real recording. 60 of them are a requester that the driver has

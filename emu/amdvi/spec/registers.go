@@ -14,8 +14,8 @@ func register(name string, off uint32, size uint8, l *reg.Layout) reg.Reg {
 	return reg.Reg{Name: name, Off: off, Size: size, Layout: l, Clause: "3.4"}
 }
 
-func registers() []reg.Reg {
-	t := []reg.Reg{
+func registers() reg.Table {
+	t := reg.Table{
 		register("Device Table Base", OffDevTabBase, 8, &DevTabLayout),
 		register("Command Buffer Base", OffCmdBufBase, 8, &RingLayout),
 		register("Event Log Base", OffEventLogBase, 8, &RingLayout),

@@ -14,8 +14,8 @@ func register(name string, off uint32, size uint8, l *reg.Layout) reg.Reg {
 	return reg.Reg{Name: name, Off: off, Size: size, Layout: l, Clause: "6.3"}
 }
 
-func registers() []reg.Reg {
-	t := []reg.Reg{
+func registers() reg.Table {
+	t := reg.Table{
 		register("IDR0", OffIDR0, 4, &IDR0Layout),
 		register("IDR1", OffIDR1, 4, &IDR1Layout),
 		register("IDR2", OffIDR2, 4, &IDR2Layout),

@@ -7,4 +7,6 @@ import (
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
 
-func TestRegistersAreSound(t *testing.T) { emutest.RequireSoundRegisters(t, spec.Window, spec.Registers) }
+func TestRegistersAreSound(t *testing.T) {
+	emutest.RequireSoundRegisters(t, spec.Window, spec.Registers)
+}
