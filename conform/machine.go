@@ -36,14 +36,31 @@ func (p *Model) start() {
 	p.f = emu.NewFunctional(p.unit, p.mem)
 	p.f.OnMSI = func(addr emu.PA, data uint32) { p.msgs = append(p.msgs, Message{addr, data}) }
 	p.msgs, p.last = nil, emu.Result{}
-	if u, ok := p.unit.(msiUnit); ok && p.mach.MSI != nil {
-		u.ConfigureMSI(p.mach.MSI.Addr, uint16(p.mach.MSI.Data), true)
+	if u, ok := p.unit.(pciUnit); ok && p.mach.MSI != nil {
+		setMSI(u, p.mach.MSI)
 	}
 }
 
-// msiUnit is a unit whose interrupt is configured in its PCI configuration space.
-type msiUnit interface {
-	ConfigureMSI(addr emu.PA, data uint16, on bool)
+// pciUnit is a unit that is a PCI function.
+type pciUnit interface {
+	ReadConfig(off uint16, size uint8) uint32
+	WriteConfig(off uint16, size uint8, v uint32)
+}
+
+// setMSI turns on the message of a function, as software does: in its MSI capability, which has a 64-bit
+// address.
+func setMSI(u pciUnit, m *Message) {
+	const list, next, control, low, high, data = 0x34, 1, 2, 4, 8, 12
+	const capMSI, enable = 0x05, 1
+	for at := uint16(u.ReadConfig(list, 1)); at != 0; at = uint16(u.ReadConfig(at+next, 1)) {
+		if u.ReadConfig(at, 1) == capMSI {
+			u.WriteConfig(at+low, 4, uint32(m.Addr))
+			u.WriteConfig(at+high, 4, uint32(m.Addr>>32))
+			u.WriteConfig(at+data, 2, m.Data)
+			u.WriteConfig(at+control, 2, enable)
+			return
+		}
+	}
 }
 
 // Name implements Peer.
