@@ -89,6 +89,7 @@ func amdModel(id Identity, m Machine, caches bool) (*Model, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	c.NpCache = false // QEMU has it for drivers' sake, and keeps nothing that is not present; nor do programs expect it
 	u, err := amdvi.New(c)
 	if err != nil {
 		return nil, nil, err
