@@ -115,6 +115,8 @@ func TestDTE_Plan(t *testing.T) {
 			entry.Means{OldAlone: true, NewAlone: true, Alike: hostTables}, entry.VerdictHitless, "store16 all", ""},
 		{"nested to nested, guests alike", v2on(0x1000, 0x3000, 5), v2on(0x2000, 0x4000, 6),
 			entry.Means{OldAlone: true, NewAlone: true, Alike: guestTables}, entry.VerdictHitless, "store16 all", ""},
+		{"nested to nested, same guest by another GCR3 table", v2on(0x1000, 0x3000, 5), v2on(0x2000, 0x4000, 6),
+			entry.Means{SameBelow: true}, entry.VerdictHitless, "store16 all", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := amdUnit.DTE()
@@ -129,6 +131,9 @@ func TestDTE_Plan(t *testing.T) {
 			require.True(t, f.Same(p.Final(c.old), c.new))
 			if c.means.Temp == 0 && c.means.Alike == nil && !c.means.OldAlone && !c.means.NewAlone {
 				requirePlan(t, f, c.old, c.new, p)
+			}
+			if c.means.SameBelow {
+				f.Below = nil
 			}
 			requireIDs(t, f, c.old, c.new, p, c.means)
 		})

@@ -19,6 +19,8 @@ type Means struct {
 	// Alike marks bits that lead to the same translation whether they have their old or their new
 	// value: pointers to tables that translate alike. All of them lie in one unit and change together.
 	Alike []uint64
+	// SameBelow: what caches can hold of what lies below the two contents (Format.Below) is the same.
+	SameBelow bool
 }
 
 // side is a content that a rewrite may pass through.

@@ -101,6 +101,11 @@ func (f *Format) Plan(old, new []uint64, m Means) (Plan, error) {
 	if f.Same(old, new) {
 		return Plan{Verdict: VerdictNop}, nil
 	}
+	if m.SameBelow {
+		alone := *f
+		alone.Below = nil
+		f = &alone
+	}
 	b, reason := f.search(f.sides(old, new, m))
 	if reason == "" && !b.proved() {
 		reason = "no order of single stores keeps every mixture of units old or new"

@@ -13,6 +13,7 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/internal/drivertest"
 	"github.com/iommulab/iommulab/iotlb"
 )
 
@@ -53,7 +54,7 @@ func newATSMachine(t *testing.T, unit func(*hw.Config), change ...func(*hwdev.En
 	require.NoError(t, err)
 	m.m.AddUnit(u, 64)
 	m.cpu = m.m.AddCPU(1)
-	f, err := host.NewFrames(m.cpu, ramBase, ramSize)
+	f, err := host.NewFrames(m.cpu, drivertest.RAMBase, drivertest.RAMSize)
 	require.NoError(t, err)
 	m.d, err = New(m.cpu, f, Options{HAW: c.HAW})
 	require.NoError(t, err)
@@ -62,12 +63,12 @@ func newATSMachine(t *testing.T, unit func(*hw.Config), change ...func(*hwdev.En
 	for _, f := range change {
 		f(&cfg)
 	}
-	m.dev = m.endpoint(cfg)
+	m.dev = m.Endpoint(cfg)
 	return m
 }
 
 // endpoint attaches a device. It is fed from the queue, or from next.
-func (m *atsMachine) endpoint(cfg hwdev.EndpointConfig) *hwdev.Endpoint {
+func (m *atsMachine) Endpoint(cfg hwdev.EndpointConfig) *hwdev.Endpoint {
 	var source hwdev.Source = m.queue
 	if m.dev == nil {
 		source = hwdev.Func(func(q *emu.Request) (uint64, bool) {
@@ -84,7 +85,7 @@ func (m *atsMachine) endpoint(cfg hwdev.EndpointConfig) *hwdev.Endpoint {
 	return e
 }
 
-func (m *atsMachine) domain() host.Domain {
+func (m *atsMachine) Domain() host.Domain {
 	d, err := m.d.NewDomain(host.DomainSpec{Width: 48})
 	require.NoError(m.t, err)
 	return d
@@ -92,7 +93,7 @@ func (m *atsMachine) domain() host.Domain {
 
 // attached makes the device known and gives it a domain for the PASIDs.
 func (m *atsMachine) attached(pasids ...emu.PASID) host.Domain {
-	dom := m.domain()
+	dom := m.Domain()
 	require.NoError(m.t, m.d.Probe(dev, host.DeviceSpec{ATS: true, PRI: true, PASIDs: 64}))
 	for _, p := range pasids {
 		require.NoError(m.t, m.d.Attach(dev, p, dom))
@@ -129,7 +130,7 @@ func TestFormula_ColdTranslatedAccess(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newATSMachine(t, c.unit)
-			dom := m.domain()
+			dom := m.Domain()
 			require.NoError(t, m.d.Probe(dev, host.DeviceSpec{ATS: true}))
 			require.NoError(t, m.d.Attach(dev, emu.NoPASID, dom))
 			for i, pa := range []emu.PA{1, 0, 3, 2} { // none makes a larger page with another
@@ -339,7 +340,7 @@ func TestTimed_AnswersAreNotRepeated(t *testing.T) {
 	m := newATSMachine(t, bare)
 	dom := m.attached(emu.NoPASID)
 	require.NoError(t, dom.Map(0x20000, target, 0x1000, emu.RW))
-	other := m.domain()
+	other := m.Domain()
 	require.NoError(t, other.Map(0x10000, target, 0x1000, emu.RW))
 	require.NoError(t, m.d.Probe(0x300, host.DeviceSpec{ATS: true})) // there is no such device
 	require.NoError(t, m.d.Attach(0x300, emu.NoPASID, other))

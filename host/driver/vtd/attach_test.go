@@ -14,7 +14,7 @@ import (
 
 func TestAttach_Errors(t *testing.T) {
 	r := start(t)
-	a := r.mapped(0x10000, target)
+	a := r.Mapped(0x10000, target)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64}))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	other := start(t)
@@ -24,7 +24,7 @@ func TestAttach_Errors(t *testing.T) {
 		want error
 	}{
 		{"attached twice", func() error { return r.d.Attach(dev, emu.NoPASID, a) }, host.ErrBusy},
-		{"foreign domain", func() error { return r.d.Attach(dev, 1, other.mapped(0, target)) }, host.ErrForeign},
+		{"foreign domain", func() error { return r.d.Attach(dev, 1, other.Mapped(0, target)) }, host.ErrForeign},
 		{"PASID 0", func() error { return r.d.Attach(dev, 0, a) }, host.ErrPASID},
 		{"PASID beyond the device", func() error { return r.d.Attach(dev, 64, a) }, host.ErrPASID},
 		{"no requester id", func() error { return r.d.Attach(0x1_0000, emu.NoPASID, a) }, host.ErrDevice},
@@ -38,13 +38,13 @@ func TestAttach_Errors(t *testing.T) {
 		{"id in use", func() error { _, err := r.d.NewDomain(host.DomainSpec{ID: a.ID()}); return err }, host.ErrBusy},
 		{"id 1 is for pass-through", func() error { _, err := r.d.NewDomain(host.DomainSpec{ID: 1}); return err }, host.ErrBusy},
 		{"too wide", func() error { _, err := r.d.NewDomain(host.DomainSpec{Width: 60}); return err }, host.ErrUnsupported},
-		{"map without tables", func() error { return r.domain(host.DomainSpec{Kind: host.DomainIdentity}).Map(0, 0, 0x1000, emu.RW) }, host.ErrUnsupported},
+		{"map without tables", func() error { return r.Domain(host.DomainSpec{Kind: host.DomainIdentity}).Map(0, 0, 0x1000, emu.RW) }, host.ErrUnsupported},
 	} {
 		require.ErrorIs(t, c.do(), c.want, c.name)
 	}
 	l := start(t, legacy)
-	require.ErrorIs(t, l.d.Attach(dev, 1, l.mapped(0, target)), host.ErrUnsupported)
-	b := r.mapped(0x10000, target)
+	require.ErrorIs(t, l.d.Attach(dev, 1, l.Mapped(0, target)), host.ErrUnsupported)
+	b := r.Mapped(0x10000, target)
 	require.NoError(t, b.Free())
 	require.ErrorIs(t, r.d.Attach(dev, 1, b), host.ErrForeign)
 	require.ErrorIs(t, b.Map(0, target, 0x1000, emu.RW), host.ErrForeign)
@@ -53,23 +53,23 @@ func TestAttach_Errors(t *testing.T) {
 func TestAttach_IdentityAndBlocked(t *testing.T) {
 	for _, mode := range []func(*hw.Config){scalable, legacy} {
 		r := start(t, mode)
-		id, no := r.domain(host.DomainSpec{Kind: host.DomainIdentity}), r.domain(host.DomainSpec{Kind: host.DomainBlocked})
-		a := r.mapped(0x10000, target)
+		id, no := r.Domain(host.DomainSpec{Kind: host.DomainIdentity}), r.Domain(host.DomainSpec{Kind: host.DomainBlocked})
+		a := r.Mapped(0x10000, target)
 		require.Equal(t, uint32(1), id.ID())
 		require.Zero(t, no.ID())
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, id))
-		r.reaches(dev, emu.NoPASID, 0x10000, 0x10000)
+		r.Reaches(dev, emu.NoPASID, 0x10000, 0x10000)
 		for _, w := range entry.Writers() {
 			for _, d := range []host.Domain{a, no, id, no, a, id} {
 				_, err := r.d.Replace(dev, emu.NoPASID, d, w)
 				require.NoError(t, err)
 				switch d.Kind() {
 				case host.DomainPaging:
-					r.reaches(dev, emu.NoPASID, 0x10000, target)
+					r.Reaches(dev, emu.NoPASID, 0x10000, target)
 				case host.DomainIdentity:
-					r.reaches(dev, emu.NoPASID, 0x10000, 0x10000)
+					r.Reaches(dev, emu.NoPASID, 0x10000, 0x10000)
 				default:
-					r.blocked(dev, emu.NoPASID, 0x10000)
+					r.Blocked(dev, emu.NoPASID, 0x10000)
 				}
 			}
 		}
@@ -83,17 +83,17 @@ func TestAttach_SixtyFourPASIDs(t *testing.T) {
 	r := start(t)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 1 << 16}))
 	pasid := func(i int) emu.PASID { return emu.PASID(1 + i*1000) } // over many tables
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)))
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)))
 	for i := range n {
-		require.NoError(t, r.d.Attach(dev, pasid(i), r.mapped(0x10000, target+emu.PA(i+1)<<12)))
+		require.NoError(t, r.d.Attach(dev, pasid(i), r.Mapped(0x10000, target+emu.PA(i+1)<<12)))
 	}
 	for i := range n {
-		r.reaches(dev, pasid(i), 0x10000, target+emu.PA(i+1)<<12)
-		r.blocked(dev, pasid(i)+1, 0x10000)
+		r.Reaches(dev, pasid(i), 0x10000, target+emu.PA(i+1)<<12)
+		r.Blocked(dev, pasid(i)+1, 0x10000)
 	}
 	for i := range n {
 		old := r.d.Attached(dev, pasid(i))
-		next := r.mapped(0x10000, target+emu.PA(i+100)<<12)
+		next := r.Mapped(0x10000, target+emu.PA(i+100)<<12)
 		rep, err := r.d.Replace(dev, pasid(i), next, entry.Writers()[i%4])
 		require.NoError(t, err)
 		require.NotEqual(t, entry.VerdictNop, rep.Verdict)
@@ -101,16 +101,16 @@ func TestAttach_SixtyFourPASIDs(t *testing.T) {
 		require.Equal(t, next, r.d.Attached(dev, pasid(i)))
 	}
 	for i := range n {
-		r.reaches(dev, pasid(i), 0x10000, target+emu.PA(i+100)<<12)
+		r.Reaches(dev, pasid(i), 0x10000, target+emu.PA(i+100)<<12)
 	}
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 	for i := range n {
 		require.NoError(t, r.d.Detach(dev, pasid(i)))
-		r.blocked(dev, pasid(i), 0x10000)
+		r.Blocked(dev, pasid(i), 0x10000)
 	}
 	require.NoError(t, r.d.Detach(dev, emu.NoPASID))
 	require.NoError(t, r.d.Release(dev))
-	require.Equal(t, uint16(0x41), r.blocked(dev, emu.NoPASID, 0x10000).Fault.Code, "context entry not present")
+	require.Equal(t, uint16(0x41), r.Blocked(dev, emu.NoPASID, 0x10000).Fault.Code, "context entry not present")
 }
 
 func TestAttach_ThousandsOfDevices(t *testing.T) {
@@ -118,7 +118,7 @@ func TestAttach_ThousandsOfDevices(t *testing.T) {
 		r := start(t, mode)
 		var doms []host.Domain
 		for i := range 16 {
-			doms = append(doms, r.mapped(0x10000, target+emu.PA(i)<<12))
+			doms = append(doms, r.Mapped(0x10000, target+emu.PA(i)<<12))
 		}
 		const n = 4096
 		sid := func(i int) emu.SourceID { return emu.SourceID(i * 13) }
@@ -126,13 +126,13 @@ func TestAttach_ThousandsOfDevices(t *testing.T) {
 			require.NoError(t, r.d.Attach(sid(i), emu.NoPASID, doms[i%16]))
 		}
 		for i := range n {
-			r.reaches(sid(i), emu.NoPASID, 0x10000, target+emu.PA(i%16)<<12)
+			r.Reaches(sid(i), emu.NoPASID, 0x10000, target+emu.PA(i%16)<<12)
 		}
 		for i := range n {
 			require.NoError(t, r.d.Detach(sid(i), emu.NoPASID))
 			require.NoError(t, r.d.Release(sid(i)))
 		}
-		r.blocked(sid(5), emu.NoPASID, 0x10000)
+		r.Blocked(sid(5), emu.NoPASID, 0x10000)
 		for _, d := range doms {
 			require.NoError(t, d.Free())
 		}
@@ -161,9 +161,9 @@ func TestReplace_ReportAndEntry(t *testing.T) {
 		{entry.BreakMake, scalable, 2, entry.VerdictDisruptive, 2, 1},
 	} {
 		r := start(t, c.mode)
-		a, b := r.mapped(0x10000, target), r.mapped(0x10000, target+0x1000)
+		a, b := r.Mapped(0x10000, target), r.Mapped(0x10000, target+0x1000)
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-		r.reaches(dev, emu.NoPASID, 0x10000, target)
+		r.Reaches(dev, emu.NoPASID, 0x10000, target)
 		at, old := r.d.EntryAt(dev, emu.NoPASID)
 		rep, err := r.d.Replace(dev, emu.NoPASID, b, c.w)
 		require.NoError(t, err)
@@ -185,7 +185,7 @@ func TestReplace_ReportAndEntry(t *testing.T) {
 			require.Equal(t, uint64(levels-2), now[1]&7)
 			require.Equal(t, uint64(b.ID()), now[1]>>8&0xffff)
 		}
-		r.reaches(dev, emu.NoPASID, 0x10000, target+0x1000)
+		r.Reaches(dev, emu.NoPASID, 0x10000, target+0x1000)
 		rep, err = r.d.Replace(dev, emu.NoPASID, b, c.w)
 		require.NoError(t, err)
 		require.Equal(t, entry.VerdictNop, rep.Verdict)
@@ -201,7 +201,7 @@ func TestEntryAt_BeforeThereIsOne(t *testing.T) {
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 1024}))
 	at, _ = r.d.EntryAt(dev, 900)
 	require.Zero(t, at)
-	require.NoError(t, r.d.Attach(dev, 900, r.mapped(0, target)))
+	require.NoError(t, r.d.Attach(dev, 900, r.Mapped(0, target)))
 	at, raw = r.d.EntryAt(dev, 900)
 	require.NotZero(t, at)
 	require.Len(t, raw, 8)
@@ -216,7 +216,7 @@ func TestEntryAt_BeforeThereIsOne(t *testing.T) {
 // Tables say whose they are.
 func TestDomain_TablePagesHaveAnOwner(t *testing.T) {
 	r := start(t)
-	a := r.mapped(0x10000, target)
+	a := r.Mapped(0x10000, target)
 	for p := range a.Tables().TablePages() {
 		require.Equal(t, r.d.k.Owner+a.ID(), r.frames.Owner(p.PA))
 	}
@@ -229,7 +229,7 @@ func TestDomain_TablePagesHaveAnOwner(t *testing.T) {
 
 func TestDomain_AdoptsTablesAndID(t *testing.T) {
 	r := start(t)
-	a := r.mapped(0x10000, target)
+	a := r.Mapped(0x10000, target)
 	root, levels := a.Tables().Root()
 	id := a.ID()
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
@@ -252,17 +252,17 @@ func TestDomain_IDsRunOut(t *testing.T) {
 	r := start(t, legacy, func(c *hw.Config) { c.ND = 0 })
 	var all []host.Domain
 	for range 14 {
-		all = append(all, r.domain(host.DomainSpec{}))
+		all = append(all, r.Domain(host.DomainSpec{}))
 	}
 	_, err := r.d.NewDomain(host.DomainSpec{})
 	require.ErrorIs(t, err, host.ErrNoID)
 	require.NoError(t, all[3].Free())
-	require.Equal(t, uint32(5), r.domain(host.DomainSpec{}).ID())
+	require.Equal(t, uint32(5), r.Domain(host.DomainSpec{}).ID())
 }
 
 func TestDomain_Snoop(t *testing.T) {
 	r := start(t)
-	a := r.domain(host.DomainSpec{Snoop: true})
+	a := r.Domain(host.DomainSpec{Snoop: true})
 	require.NoError(t, a.Map(0x10000, target, 0x1000, emu.RW))
 	for m := range a.Tables().Leaves(0x10000, 0x10fff) {
 		require.NotZero(t, m.Raw&(1<<11), "SNP")
@@ -270,7 +270,7 @@ func TestDomain_Snoop(t *testing.T) {
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	_, raw := r.d.EntryAt(dev, emu.NoPASID)
 	require.NotZero(t, raw[1]&(1<<24), "PGSNP")
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 	_, err := start(t, func(c *hw.Config) { c.SC = false }).d.NewDomain(host.DomainSpec{Snoop: true})
 	require.ErrorIs(t, err, host.ErrUnsupported)
 }

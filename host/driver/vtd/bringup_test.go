@@ -11,6 +11,7 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
 type variant struct {
@@ -65,48 +66,48 @@ func TestBringUp_EveryUnitTranslates(t *testing.T) {
 	for _, v := range slices.Concat(variants, presets()) {
 		t.Run(v.name, func(t *testing.T) {
 			r := machine(t, v.change...).up(v.opt)
-			r.blocked(dev, emu.NoPASID, 0x10000)
-			a := r.mapped(0x10000, target)
+			r.Blocked(dev, emu.NoPASID, 0x10000)
+			a := r.Mapped(0x10000, target)
 			require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-			r.reaches(dev, emu.NoPASID, 0x10010, target+0x10)
-			r.blocked(dev, emu.NoPASID, 0x11000)
+			r.Reaches(dev, emu.NoPASID, 0x10010, target+0x10)
+			r.Blocked(dev, emu.NoPASID, 0x11000)
 
 			require.NoError(t, a.Map(0x11000, target+0x5000, 0x1000, emu.Read))
-			r.reaches(dev, emu.NoPASID, 0x11000, target+0x5000)
-			require.Equal(t, emu.Blocked, r.access(dev, emu.NoPASID, 0x11000, emu.Write).Status)
+			r.Reaches(dev, emu.NoPASID, 0x11000, target+0x5000)
+			require.Equal(t, emu.Blocked, r.Access(dev, emu.NoPASID, 0x11000, emu.Write).Status)
 
 			require.NoError(t, a.Map(0x4000_0000, target, 1<<30, emu.RW))
-			r.reaches(dev, emu.NoPASID, 0x4123_4567, target+0x123_4567)
+			r.Reaches(dev, emu.NoPASID, 0x4123_4567, target+0x123_4567)
 			n, err := a.Unmap(0x4000_0000, 1<<30)
 			require.NoError(t, err)
 			require.Equal(t, uint64(1<<30), n)
-			r.blocked(dev, emu.NoPASID, 0x4123_4567)
+			r.Blocked(dev, emu.NoPASID, 0x4123_4567)
 
 			n, err = a.Unmap(0x10000, 0x1000)
 			require.NoError(t, err)
 			require.Equal(t, uint64(0x1000), n)
-			r.blocked(dev, emu.NoPASID, 0x10000)
+			r.Blocked(dev, emu.NoPASID, 0x10000)
 
 			for i, w := range entry.Writers() {
-				b := r.mapped(0x11000, target+emu.PA(i+8)<<12)
+				b := r.Mapped(0x11000, target+emu.PA(i+8)<<12)
 				_, err := r.d.Replace(dev, emu.NoPASID, b, w)
 				require.NoError(t, err)
-				r.reaches(dev, emu.NoPASID, 0x11000, target+emu.PA(i+8)<<12)
+				r.Reaches(dev, emu.NoPASID, 0x11000, target+emu.PA(i+8)<<12)
 			}
 			require.NoError(t, r.d.Detach(dev, emu.NoPASID))
-			r.blocked(dev, emu.NoPASID, 0x11000)
-			require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.mapped(0x11000, target)))
-			r.reaches(dev, emu.NoPASID, 0x11000, target)
+			r.Blocked(dev, emu.NoPASID, 0x11000)
+			require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.Mapped(0x11000, target)))
+			r.Reaches(dev, emu.NoPASID, 0x11000, target)
 			require.NoError(t, a.Free())
 			require.NoError(t, r.d.Shutdown())
-			r.reaches(dev, emu.NoPASID, 0x11000, 0x11000)
+			r.Reaches(dev, emu.NoPASID, 0x11000, 0x11000)
 		})
 	}
 }
 
 func TestBringUp_Refuses(t *testing.T) {
 	r := machine(t)
-	r.cpu.fake = func(uint32, uint64) uint64 { return ^uint64(0) }
+	r.cpu.Fake = func(uint32, uint64) uint64 { return ^uint64(0) }
 	_, err := New(r.cpu, r.frames, Options{})
 	require.ErrorIs(t, err, ErrNoUnit)
 
@@ -118,7 +119,7 @@ func TestBringUp_Refuses(t *testing.T) {
 	require.ErrorIs(t, err, host.ErrUnsupported)
 
 	none := machine(t)
-	small, err := host.NewFrames(none.cpu, ramBase, 0x1000)
+	small, err := host.NewFrames(none.cpu, drivertest.RAMBase, 0x1000)
 	require.NoError(t, err)
 	_, err = New(none.cpu, small, Options{})
 	require.ErrorIs(t, err, host.ErrNoFrames)
@@ -145,7 +146,7 @@ func TestBringUp_Timeouts(t *testing.T) {
 		}, "GCMD.QIE"},
 	} {
 		r := machine(t)
-		r.cpu.fake = c.fake
+		r.cpu.Fake = c.fake
 		_, err := New(r.cpu, r.frames, Options{})
 		require.ErrorIs(t, err, host.ErrTimeout, c.name)
 		require.ErrorContains(t, err, c.want)
@@ -155,17 +156,17 @@ func TestBringUp_Timeouts(t *testing.T) {
 func TestVTDQuirk02_LevelsAreRestatedOneShotsAreNot(t *testing.T) {
 	r := start(t)
 	level := uint64(0)
-	for _, w := range r.cpu.writes {
-		if w.off != spec.OffGCMD {
+	for _, w := range r.cpu.Writes {
+		if w.Off != spec.OffGCMD {
 			continue
 		}
-		require.Equal(t, level, w.v&level, "%#x switches something off", w.v)
-		shots := w.v & (1<<30 | 1<<29 | 1<<27 | 1<<24)
-		require.Zero(t, shots&(shots-1), "%#x has two one-shot commands", w.v)
+		require.Equal(t, level, w.V&level, "%#x switches something off", w.V)
+		shots := w.V & (1<<30 | 1<<29 | 1<<27 | 1<<24)
+		require.Zero(t, shots&(shots-1), "%#x has two one-shot commands", w.V)
 		if shots != 0 {
-			require.Equal(t, level, w.v&^shots, "one bit changes per write")
+			require.Equal(t, level, w.V&^shots, "one bit changes per write")
 		}
-		level = w.v &^ shots
+		level = w.V &^ shots
 	}
 	require.Equal(t, uint64(1<<31|1<<26), level)
 	require.EqualValues(t, 0x96ff_ffff, levels)
@@ -173,7 +174,7 @@ func TestVTDQuirk02_LevelsAreRestatedOneShotsAreNot(t *testing.T) {
 
 func TestVTDQuirk03_WriteBufferFlushIsDoneWhenWBFSIsClear(t *testing.T) {
 	r := machine(t, legacy, func(c *hw.Config) { c.RWBF = true })
-	r.cpu.fake = func(off uint32, v uint64) uint64 {
+	r.cpu.Fake = func(off uint32, v uint64) uint64 {
 		if off == spec.OffGSTS {
 			v |= spec.GstsWBFS.Mask()
 		}
@@ -188,7 +189,7 @@ func TestVTDQuirk03_WriteBufferFlushIsDoneWhenWBFSIsClear(t *testing.T) {
 
 func TestVTDQuirk04_GCMDIsNeverRead(t *testing.T) {
 	r := start(t)
-	require.Zero(t, r.cpu.reads[spec.OffGCMD])
+	require.Zero(t, r.cpu.Reads[spec.OffGCMD])
 }
 
 func TestVTDQuirk05_GlobalInvalidationUnlessSRTPDoesIt(t *testing.T) {
@@ -213,18 +214,18 @@ func TestVTDQuirk05_GlobalInvalidationUnlessSRTPDoesIt(t *testing.T) {
 func TestVTDQuirk57_TranslationIsLastAndModeChangesOnlyWithoutIt(t *testing.T) {
 	r := start(t)
 	order := map[string]int{}
-	for i, w := range r.cpu.writes {
+	for i, w := range r.cpu.Writes {
 		switch {
-		case w.off == spec.OffGCMD && w.v&(1<<31) != 0:
+		case w.Off == spec.OffGCMD && w.V&(1<<31) != 0:
 			order["TE"] = i
-		case w.off == spec.OffGCMD && w.v&(1<<30) != 0:
+		case w.Off == spec.OffGCMD && w.V&(1<<30) != 0:
 			order["SRTP"] = i
-		case w.off == spec.OffRTADDR:
+		case w.Off == spec.OffRTADDR:
 			order["RTADDR"] = i
-			require.EqualValues(t, 1, w.v>>10&3)
-		case w.off == spec.OffFECTL:
+			require.EqualValues(t, 1, w.V>>10&3)
+		case w.Off == spec.OffFECTL:
 			order["FECTL"] = i
-		case w.off == spec.OffPMEN:
+		case w.Off == spec.OffPMEN:
 			order["PMEN"] = i
 		}
 	}
@@ -234,40 +235,40 @@ func TestVTDQuirk57_TranslationIsLastAndModeChangesOnlyWithoutIt(t *testing.T) {
 	require.Less(t, order["TE"], order["PMEN"])
 
 	// A second driver finds translation on, in another mode: it turns it off before RTADDR changes.
-	r.cpu.writes = nil
-	r.cpu.hook = func(off uint32) {
+	r.cpu.Writes = nil
+	r.cpu.Hook = func(off uint32) {
 		if off == spec.OffRTADDR {
 			require.Zero(t, r.cpu.Functional.ReadReg(0, spec.OffGSTS, 4)&spec.GstsTES.Mask())
 		}
 	}
 	r.up(Options{Mode: ModeLegacy})
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)))
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)))
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 }
 
 func TestVTDQuirk58_TailIsResetBeforeTheQueueIsEnabledAgain(t *testing.T) {
 	r := start(t)
 	require.NotZero(t, r.cpu.Functional.ReadReg(0, spec.OffIQT, 8))
-	r.cpu.writes = nil
+	r.cpu.Writes = nil
 	r.up(Options{}) // takes a running unit over
 	var offs []uint32
-	for _, w := range r.cpu.writes {
-		if w.off == spec.OffIQT || w.off == spec.OffIQA || w.off == spec.OffGCMD {
-			offs = append(offs, w.off)
+	for _, w := range r.cpu.Writes {
+		if w.Off == spec.OffIQT || w.Off == spec.OffIQA || w.Off == spec.OffGCMD {
+			offs = append(offs, w.Off)
 		}
 	}
 	require.Equal(t, []uint32{spec.OffGCMD, spec.OffIQT, spec.OffIQA, spec.OffGCMD}, offs[:4])
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)))
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)))
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 }
 
 func TestVTDQuirk55_Version6NeverTouchesTheInvalidationRegisters(t *testing.T) {
 	r := start(t, func(c *hw.Config) { c.VersionMajor = 6 })
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)))
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)))
 	require.NoError(t, r.d.Detach(dev, emu.NoPASID))
-	for _, w := range r.cpu.writes {
-		require.NotEqual(t, uint32(spec.OffCCMD), w.off)
-		require.NotEqual(t, r.unit.Config().IOTLBOffset+spec.OffIOTLB, w.off)
+	for _, w := range r.cpu.Writes {
+		require.NotEqual(t, uint32(spec.OffCCMD), w.Off)
+		require.NotEqual(t, r.unit.Config().IOTLBOffset+spec.OffIOTLB, w.Off)
 	}
 }
 
@@ -277,13 +278,13 @@ func TestNonCoherent_EveryStoreIsFlushed(t *testing.T) {
 	clean := func() {
 		t.Helper()
 		base, size, n, _ := r.d.Queue()
-		for line := range r.cpu.dirty {
+		for line := range r.cpu.Dirty {
 			queue := line >= base && line < base+emu.PA(size*n) || line>>12 == r.d.queue.status>>12
 			require.True(t, queue, "line %#x, owner %#x", uint64(line), r.frames.Owner(line))
 		}
 	}
 	clean()
-	a := r.mapped(0x10000, target)
+	a := r.Mapped(0x10000, target)
 	require.NoError(t, a.Map(0x4000_0000, target, 1<<30, emu.RW))
 	clean()
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 1024}))
@@ -291,7 +292,7 @@ func TestNonCoherent_EveryStoreIsFlushed(t *testing.T) {
 	require.NoError(t, r.d.Attach(dev, 700, a))
 	clean()
 	for _, w := range entry.Writers() {
-		_, err := r.d.Replace(dev, 700, r.mapped(0x10000, target), w)
+		_, err := r.d.Replace(dev, 700, r.Mapped(0x10000, target), w)
 		require.NoError(t, err)
 		clean()
 	}

@@ -22,7 +22,7 @@ func (r *rig) dirty(d host.Domain, iova emu.IOVA, n uint64, clear bool) []emu.IO
 
 func (r *rig) write(pasid emu.PASID, iova emu.IOVA) {
 	r.t.Helper()
-	require.Equal(r.t, emu.OK, r.access(dev, pasid, iova, emu.Write).Status)
+	require.Equal(r.t, emu.OK, r.Access(dev, pasid, iova, emu.Write).Status)
 }
 
 var stages = map[string]host.Stage{"first": host.StageFirst, "second": host.StageSecond}
@@ -31,12 +31,12 @@ func TestDirty_WhatIsWrittenIsReportedOnce(t *testing.T) {
 	for name, stage := range stages {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, nested)
-			d := r.domain(host.DomainSpec{Stage: stage, Dirty: true})
+			d := r.Domain(host.DomainSpec{Stage: stage, Dirty: true})
 			require.NoError(t, d.Map(0x10000, target, 0x4000, emu.RW))
 			require.NoError(t, d.Map(0x20_0000, target, 0x20_0000, emu.RW))
 			require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 			require.Empty(t, r.dirty(d, 0, 1<<30, true))
-			r.reaches(dev, emu.NoPASID, 0x10000, target)
+			r.Reaches(dev, emu.NoPASID, 0x10000, target)
 			require.Empty(t, r.dirty(d, 0, 1<<30, true), "reading does not dirty")
 			r.write(emu.NoPASID, 0x10000)
 			r.write(emu.NoPASID, 0x12008)
@@ -57,7 +57,7 @@ func TestDirty_InvalidatesWhatItClears(t *testing.T) {
 		host.StageFirst: "piotlb did 2 pasid 0 0x10000 am 2 ih 1", host.StageSecond: "iotlb did 2 0x10000 am 2 ih 1",
 	} {
 		r := start(t, nested)
-		d := r.domain(host.DomainSpec{Stage: stage, Dirty: true})
+		d := r.Domain(host.DomainSpec{Stage: stage, Dirty: true})
 		require.NoError(t, d.Map(0x10000, target, 0x4000, emu.RW))
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 		r.write(emu.NoPASID, 0x10000)
@@ -71,7 +71,7 @@ func TestDirty_InvalidatesWhatItClears(t *testing.T) {
 // SSADE is one store in place; everything under the id is flushed.
 func TestDirty_SecondStageInPlace(t *testing.T) {
 	r := start(t, nested, withATS)
-	d := r.in(host.StageSecond, 0x10000, target)
+	d := r.In(host.StageSecond, 0x10000, target)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64, ATS: true}))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 	require.NoError(t, r.d.Attach(dev, 5, d))
@@ -102,7 +102,7 @@ func TestDirty_SecondStageInPlace(t *testing.T) {
 
 func TestDirty_FirstStageOnTheFly(t *testing.T) {
 	r := start(t, nested)
-	d := r.in(host.StageFirst, 0x10000, target)
+	d := r.In(host.StageFirst, 0x10000, target)
 	require.NoError(t, d.Map(0x11000, target, 0x1000, emu.RW))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 	r.write(emu.NoPASID, 0x10000)
@@ -134,11 +134,11 @@ func TestDirty_Errors(t *testing.T) {
 		r := start(t, c.unit)
 		_, err := r.d.NewDomain(host.DomainSpec{Stage: c.stage, Dirty: true})
 		require.ErrorIs(t, err, host.ErrUnsupported, c.name)
-		require.ErrorIs(t, r.domain(host.DomainSpec{Stage: c.stage}).SetDirty(true), host.ErrUnsupported, c.name)
+		require.ErrorIs(t, r.Domain(host.DomainSpec{Stage: c.stage}).SetDirty(true), host.ErrUnsupported, c.name)
 	}
 	r := start(t, nested)
-	require.ErrorIs(t, r.domain(host.DomainSpec{Kind: host.DomainIdentity}).SetDirty(true), host.ErrUnsupported)
-	d := r.domain(host.DomainSpec{Dirty: true})
+	require.ErrorIs(t, r.Domain(host.DomainSpec{Kind: host.DomainIdentity}).SetDirty(true), host.ErrUnsupported)
+	d := r.Domain(host.DomainSpec{Dirty: true})
 	require.ErrorIs(t, d.ReadDirty(0x1000, 0, true, nil), pagetable.ErrLength)
 	require.ErrorIs(t, d.ReadDirty(0x1000, ^uint64(0), true, nil), pagetable.ErrLength)
 }
@@ -146,13 +146,13 @@ func TestDirty_Errors(t *testing.T) {
 // Tracking that failed half-way is completed by asking again.
 func TestDirty_TimeoutAndAgain(t *testing.T) {
 	r := start(t, nested)
-	d := r.in(host.StageSecond, 0x10000, target)
+	d := r.In(host.StageSecond, 0x10000, target)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 	require.NoError(t, r.d.Attach(0x800, emu.NoPASID, d))
 	r.write(emu.NoPASID, 0x10000)
-	r.cpu.drop[spec.OffIQT] = true
+	r.cpu.Drop[spec.OffIQT] = true
 	require.ErrorIs(t, d.SetDirty(true), host.ErrTimeout)
-	r.cpu.drop[spec.OffIQT] = false
+	r.cpu.Drop[spec.OffIQT] = false
 	require.NoError(t, d.SetDirty(true))
 	for _, sid := range []emu.SourceID{dev, 0x800} {
 		_, raw := r.d.EntryAt(sid, emu.NoPASID)

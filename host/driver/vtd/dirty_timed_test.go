@@ -11,6 +11,7 @@ import (
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/host/guest"
+	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
 // writer is a device that writes pages in turn. It knows when the data of each was last visible.
@@ -69,7 +70,7 @@ var tracked = []struct {
 	{"parent of a guest", func(t *testing.T, d *Driver, cpu host.CPU) (host.Domain, host.Domain) {
 		parent, err := d.NewDomain(host.DomainSpec{Stage: host.StageSecond})
 		require.NoError(t, err)
-		require.NoError(t, parent.Map(0, guestBase, 16<<20, emu.RW))
+		require.NoError(t, parent.Map(0, drivertest.GuestBase, 16<<20, emu.RW))
 		require.NoError(t, parent.Map(0x4000_0000, target, writerPages<<12, emu.RW))
 		ram := guest.NewCPU(cpu, parent)
 		frames, err := host.NewFrames(ram, 0x10_0000, 8<<20)

@@ -12,19 +12,19 @@ import (
 
 func TestFaults_AreHandedOn(t *testing.T) {
 	r := start(t)
-	a := r.mapped(0x10000, target)
+	a := r.Mapped(0x10000, target)
 	require.NoError(t, a.Map(0x11000, target, 0x1000, emu.Read))
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64}))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, r.d.Attach(dev, 5, a))
-	r.access(dev, emu.NoPASID, 0x12345, emu.Read)
-	r.access(dev, 5, 0x11fff&^7, emu.Write)
-	r.access(0x700, emu.NoPASID, 0x1000, emu.Write)
+	r.Access(dev, emu.NoPASID, 0x12345, emu.Read)
+	r.Access(dev, 5, 0x11fff&^7, emu.Write)
+	r.Access(0x700, emu.NoPASID, 0x1000, emu.Write)
 	require.Equal(t, []host.FaultRecord{
 		{Reason: 0x79, Source: dev, PASID: emu.NoPASID, Addr: 0x12000, Access: emu.Read},
 		{Reason: 0x85, Source: dev, PASID: 5, Addr: 0x11000, Access: emu.Write},
 		{Reason: 0x39, Source: 0x700, PASID: emu.NoPASID, Addr: 0x1000, Access: emu.Write},
-	}, r.faults)
+	}, r.Faults)
 	require.Equal(t, uint64(3), r.d.Stats().Faults)
 	require.Zero(t, r.cpu.Functional.ReadReg(0, spec.OffFSTS, 4)&3)
 }
@@ -33,10 +33,10 @@ func TestFaults_AreHandedOn(t *testing.T) {
 func TestFaults_ManyMoreThanRecords(t *testing.T) {
 	r := start(t)
 	for i := range 100 {
-		r.access(emu.SourceID(i), emu.NoPASID, 0x1000, emu.Read)
+		r.Access(emu.SourceID(i), emu.NoPASID, 0x1000, emu.Read)
 	}
-	require.Len(t, r.faults, 100)
-	for i, f := range r.faults {
+	require.Len(t, r.Faults, 100)
+	for i, f := range r.Faults {
 		require.Equal(t, emu.SourceID(i), f.Source)
 	}
 }
@@ -48,20 +48,20 @@ func TestFaults_OverflowIsTakenBackAtBringUp(t *testing.T) {
 	// A unit left on, with no one to listen.
 	r.cpu.Functional.WriteReg(0, spec.OffGCMD, 4, 1<<31)
 	for i := range 20 {
-		r.access(emu.SourceID(i), emu.NoPASID, 0x1000, emu.Read)
+		r.Access(emu.SourceID(i), emu.NoPASID, 0x1000, emu.Read)
 	}
 	require.NotZero(t, r.cpu.Functional.ReadReg(0, spec.OffFSTS, 4)&1, "PFO")
 	r.up(Options{})
 	require.Zero(t, r.cpu.Functional.ReadReg(0, spec.OffFSTS, 4)&3)
 	require.Equal(t, uint64(1), r.d.Stats().LostFaults)
-	r.access(0x33, emu.NoPASID, 0x1000, emu.Read)
-	require.Equal(t, emu.SourceID(0x33), r.faults[len(r.faults)-1].Source)
+	r.Access(0x33, emu.NoPASID, 0x1000, emu.Read)
+	require.Equal(t, emu.SourceID(0x33), r.Faults[len(r.Faults)-1].Source)
 }
 
 func TestQueue_RefusedDescriptorIsReplacedByTheWait(t *testing.T) {
 	for _, at := range []int{0, 1} {
 		r := start(t)
-		a := r.mapped(0x10000, target)
+		a := r.Mapped(0x10000, target)
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 		list := []desc{(&op{typ: spec.DescIOTLB, gran: spec.GranDomain, did: 2}).encode(&r.d.caps)}
 		bad := desc{0xb} // no such type
@@ -81,13 +81,13 @@ func TestQueue_RefusedDescriptorIsReplacedByTheWait(t *testing.T) {
 		// The queue goes on.
 		_, err = a.Unmap(0x10000, 0x1000)
 		require.NoError(t, err)
-		r.blocked(dev, emu.NoPASID, 0x10000)
+		r.Blocked(dev, emu.NoPASID, 0x10000)
 	}
 }
 
 func TestQueue_DeviceTLBTimeout(t *testing.T) {
 	r := start(t, withATS)
-	a := r.mapped(0x10000, target)
+	a := r.Mapped(0x10000, target)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{ATS: true}))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	asked := 0
@@ -110,7 +110,7 @@ func TestQueue_DeviceTLBTimeout(t *testing.T) {
 
 func TestQueue_ATSDeviceIsToldOfTheRange(t *testing.T) {
 	r := start(t, withATS)
-	a := r.domain(host.DomainSpec{})
+	a := r.Domain(host.DomainSpec{})
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{ATS: true, PASIDs: 64}))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, r.d.Attach(dev, 5, a))
@@ -121,10 +121,10 @@ func TestQueue_ATSDeviceIsToldOfTheRange(t *testing.T) {
 
 func TestRegisterInvalidation_RejectedAndTimeout(t *testing.T) {
 	r := start(t, legacy, noQueue)
-	a := r.mapped(0x10000, target)
+	a := r.Mapped(0x10000, target)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	iotlb := r.d.caps.iro + spec.OffIOTLB
-	r.cpu.fake = func(off uint32, v uint64) uint64 {
+	r.cpu.Fake = func(off uint32, v uint64) uint64 {
 		if off == iotlb {
 			return v | 1<<63
 		}
@@ -133,29 +133,29 @@ func TestRegisterInvalidation_RejectedAndTimeout(t *testing.T) {
 	_, err := a.Unmap(0x10000, 0x1000)
 	require.ErrorIs(t, err, host.ErrTimeout)
 	require.ErrorContains(t, err, "IOTLB.IVT")
-	r.cpu.fake = func(off uint32, v uint64) uint64 {
+	r.cpu.Fake = func(off uint32, v uint64) uint64 {
 		if off == iotlb {
 			return v &^ (3 << 57)
 		}
 		return v
 	}
 	require.ErrorIs(t, a.Flush(), ErrRejected)
-	r.cpu.fake = nil
+	r.cpu.Fake = nil
 	require.NoError(t, a.Flush())
-	r.blocked(dev, emu.NoPASID, 0x10000)
+	r.Blocked(dev, emu.NoPASID, 0x10000)
 }
 
 func TestMap_FailureUndoesWhatWasMapped(t *testing.T) {
 	r := start(t)
-	a := r.mapped(0x12000, target)
+	a := r.Mapped(0x12000, target)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.Error(t, a.Map(0x10000, target+0x10000, 0x4000, emu.RW))
 	for _, iova := range []emu.IOVA{0x10000, 0x11000, 0x13000} {
 		_, ok := a.Lookup(iova)
 		require.False(t, ok)
-		r.blocked(dev, emu.NoPASID, iova)
+		r.Blocked(dev, emu.NoPASID, iova)
 	}
-	r.reaches(dev, emu.NoPASID, 0x12000, target)
+	r.Reaches(dev, emu.NoPASID, 0x12000, target)
 }
 
 func TestFaultRecord_Fields(t *testing.T) {

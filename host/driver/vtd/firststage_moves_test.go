@@ -15,8 +15,8 @@ import (
 // Moves between kinds of entries: what is stored first, what is named in the invalidations.
 func TestVTDQuirk46_BetweenStages(t *testing.T) {
 	r := start(t, nested)
-	first, second := r.in(host.StageFirst, 0x10000, target), r.in(host.StageSecond, 0x10000, target+0x1000)
-	pass := r.domain(host.DomainSpec{Kind: host.DomainIdentity})
+	first, second := r.In(host.StageFirst, 0x10000, target), r.In(host.StageSecond, 0x10000, target+0x1000)
+	pass := r.Domain(host.DomainSpec{Kind: host.DomainIdentity})
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64}))
 	require.NoError(t, r.d.Attach(dev, 5, second))
 	for _, c := range []struct {
@@ -36,7 +36,7 @@ func TestVTDQuirk46_BetweenStages(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, entry.VerdictHitless, rep.Verdict, rep.Reason)
 		require.Equal(t, c.want, got)
-		r.reaches(dev, 5, 0x10000, c.pa)
+		r.Reaches(dev, 5, 0x10000, c.pa)
 	}
 }
 
@@ -59,9 +59,9 @@ func TestVTDQuirk45_FirstStageMovesByAnID(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := start(t, nested)
-			a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+			a, b := r.In(host.StageFirst, 0x10000, target), r.In(host.StageFirst, 0x10000, target+0x1000)
 			require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-			r.reaches(dev, emu.NoPASID, 0x10000, target)
+			r.Reaches(dev, emu.NoPASID, 0x10000, target)
 			if c.old {
 				require.NoError(t, r.d.Attach(other, emu.NoPASID, a))
 			}
@@ -79,14 +79,14 @@ func TestVTDQuirk45_FirstStageMovesByAnID(t *testing.T) {
 				ids = append(ids, spec.PasidDID.Get(s))
 			}
 			require.Equal(t, c.states, ids)
-			r.reaches(dev, emu.NoPASID, 0x10000, target+0x1000)
+			r.Reaches(dev, emu.NoPASID, 0x10000, target+0x1000)
 			if c.old {
-				r.reaches(other, emu.NoPASID, 0x10000, target)
+				r.Reaches(other, emu.NoPASID, 0x10000, target)
 			}
 			if c.new {
-				r.reaches(third, emu.NoPASID, 0x10000, target+0x1000)
+				r.Reaches(third, emu.NoPASID, 0x10000, target+0x1000)
 			}
-			require.Equal(t, uint32(4), r.domain(host.DomainSpec{}).ID(), "the temporary id is free again")
+			require.Equal(t, uint32(4), r.Domain(host.DomainSpec{}).ID(), "the temporary id is free again")
 		})
 	}
 }
@@ -94,21 +94,21 @@ func TestVTDQuirk45_FirstStageMovesByAnID(t *testing.T) {
 // The same domain under another PASID has translations of its own.
 func TestFirstStage_AnotherPASIDOfTheDomainIsNoNeighbour(t *testing.T) {
 	r := start(t, nested)
-	a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+	a, b := r.In(host.StageFirst, 0x10000, target), r.In(host.StageFirst, 0x10000, target+0x1000)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64}))
 	require.NoError(t, r.d.Attach(dev, 5, a))
 	require.NoError(t, r.d.Attach(dev, 6, a))
 	rep, err := r.d.Replace(dev, 5, b, entry.Hitless)
 	require.NoError(t, err)
 	require.Equal(t, 2, rep.Stores)
-	r.reaches(dev, 5, 0x10000, target+0x1000)
-	r.reaches(dev, 6, 0x10000, target)
+	r.Reaches(dev, 5, 0x10000, target+0x1000)
+	r.Reaches(dev, 6, 0x10000, target)
 }
 
 // With the last id in use there is none to go by.
 func TestFirstStage_NoFreeIDIsDisruptive(t *testing.T) {
 	r := start(t, nested, func(c *hw.Config) { c.ND = 0 })
-	a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+	a, b := r.In(host.StageFirst, 0x10000, target), r.In(host.StageFirst, 0x10000, target+0x1000)
 	for _, at := range []struct {
 		sid emu.SourceID
 		d   host.Domain
@@ -116,52 +116,52 @@ func TestFirstStage_NoFreeIDIsDisruptive(t *testing.T) {
 		require.NoError(t, r.d.Attach(at.sid, emu.NoPASID, at.d))
 	}
 	for range 12 {
-		r.domain(host.DomainSpec{})
+		r.Domain(host.DomainSpec{})
 	}
 	rep, err := r.d.Replace(dev, emu.NoPASID, b, entry.Hitless)
 	require.NoError(t, err)
 	require.Equal(t, entry.VerdictDisruptive, rep.Verdict)
 	require.Contains(t, rep.Reason, "no free id to go by")
-	r.reaches(dev, emu.NoPASID, 0x10000, target+0x1000)
+	r.Reaches(dev, emu.NoPASID, 0x10000, target+0x1000)
 }
 
 // A temporary id that caches may still hold is nobody else's until they have been flushed.
 func TestFirstStage_TemporaryIDWaitsForItsFlush(t *testing.T) {
 	for fail := 1; fail <= 3; fail++ {
 		r := start(t, nested)
-		a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+		a, b := r.In(host.StageFirst, 0x10000, target), r.In(host.StageFirst, 0x10000, target+0x1000)
 		for _, at := range []struct {
 			sid emu.SourceID
 			d   host.Domain
 		}{{dev, a}, {0x800, a}, {0x808, b}} {
 			require.NoError(t, r.d.Attach(at.sid, emu.NoPASID, at.d))
 		}
-		r.reaches(dev, emu.NoPASID, 0x10000, target)
+		r.Reaches(dev, emu.NoPASID, 0x10000, target)
 		seen := 0
-		r.cpu.hook = func(off uint32) {
+		r.cpu.Hook = func(off uint32) {
 			if off == spec.OffIQT {
 				if seen++; seen == fail {
-					r.cpu.drop[spec.OffIQT] = true // from here on no invalidation gets through
+					r.cpu.Drop[spec.OffIQT] = true // from here on no invalidation gets through
 				}
 			}
 		}
 		_, err := r.d.Replace(dev, emu.NoPASID, b, entry.Hitless)
 		require.ErrorIs(t, err, host.ErrTimeout)
-		r.cpu.hook, r.cpu.drop[spec.OffIQT] = nil, false
-		res := r.access(dev, emu.NoPASID, 0x10000, emu.Read)
+		r.cpu.Hook, r.cpu.Drop[spec.OffIQT] = nil, false
+		res := r.Access(dev, emu.NoPASID, 0x10000, emu.Read)
 		require.Contains(t, []emu.PA{target, target + 0x1000}, res.PA, "the entry is whole at each step")
 
-		next := r.in(host.StageFirst, 0x10000, target+0x2000)
+		next := r.In(host.StageFirst, 0x10000, target+0x2000)
 		require.Equal(t, uint32(5), next.ID(), "4 is quarantined")
 		require.ErrorIs(t, b.Free(), host.ErrBusy)
 		rep, err := r.d.Replace(dev, emu.NoPASID, next, entry.Hitless)
 		require.NoError(t, err)
 		require.Equal(t, entry.VerdictHitless, rep.Verdict)
-		r.reaches(dev, emu.NoPASID, 0x10000, target+0x2000)
-		require.Equal(t, uint32(4), r.domain(host.DomainSpec{}).ID())
+		r.Reaches(dev, emu.NoPASID, 0x10000, target+0x2000)
+		require.Equal(t, uint32(4), r.Domain(host.DomainSpec{}).ID())
 		require.NoError(t, r.d.Detach(0x808, emu.NoPASID))
 		require.NoError(t, b.Free())
-		r.reaches(0x800, emu.NoPASID, 0x10000, target)
+		r.Reaches(0x800, emu.NoPASID, 0x10000, target)
 	}
 }
 
@@ -172,36 +172,36 @@ func TestOmit_FirstStageHasVictims(t *testing.T) {
 		want emu.PA
 	}{{0, target + 0x1000}, {entry.OmitPASID, target}, {entry.OmitIOTLB, target + 0x1000}} {
 		r := start(t, nested)
-		a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+		a, b := r.In(host.StageFirst, 0x10000, target), r.In(host.StageFirst, 0x10000, target+0x1000)
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-		r.reaches(dev, emu.NoPASID, 0x10000, target)
+		r.Reaches(dev, emu.NoPASID, 0x10000, target)
 		r.d.SetOmit(c.omit)
 		_, err := r.d.Replace(dev, emu.NoPASID, b, entry.Hitless)
 		require.NoError(t, err)
-		require.Equal(t, c.want, r.access(dev, emu.NoPASID, 0x10000, emu.Read).PA)
+		require.Equal(t, c.want, r.Access(dev, emu.NoPASID, 0x10000, emu.Read).PA)
 	}
 	r := start(t, nested)
-	a := r.in(host.StageFirst, 0x10000, target)
+	a := r.In(host.StageFirst, 0x10000, target)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 	r.d.SetOmit(entry.OmitIOTLB)
 	_, err := a.Unmap(0x10000, 0x1000)
 	require.NoError(t, err)
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 }
 
 // A move that goes by the new id and does not flush it leaves the old pages under it.
 func TestOmit_TheIDGoneByHasAVictim(t *testing.T) {
 	for _, omit := range []entry.Omit{0, entry.OmitIOTLB} {
 		r := start(t, nested)
-		a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+		a, b := r.In(host.StageFirst, 0x10000, target), r.In(host.StageFirst, 0x10000, target+0x1000)
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 		require.NoError(t, r.d.Attach(0x800, emu.NoPASID, a))
 		r.d.SetOmit(omit)
 		seen := 0
-		r.cpu.hook = func(off uint32) {
+		r.cpu.Hook = func(off uint32) {
 			if off == spec.OffIQT {
-				r.access(dev, emu.NoPASID, 0x10000, emu.Read) // while the old table is under the new id
+				r.Access(dev, emu.NoPASID, 0x10000, emu.Read) // while the old table is under the new id
 				seen++
 			}
 		}
@@ -212,7 +212,7 @@ func TestOmit_TheIDGoneByHasAVictim(t *testing.T) {
 		if omit != 0 {
 			want = target
 		}
-		require.Equal(t, want, r.access(dev, emu.NoPASID, 0x10000, emu.Read).PA)
+		require.Equal(t, want, r.Access(dev, emu.NoPASID, 0x10000, emu.Read).PA)
 	}
 }
 
@@ -229,7 +229,7 @@ func TestFirstStage_WhatWritersReport(t *testing.T) {
 		{entry.BreakMake, 3, entry.VerdictDisruptive, entry.Cost{Invalidations: 2, Waits: 1}},
 	} {
 		r := start(t, nested)
-		a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+		a, b := r.In(host.StageFirst, 0x10000, target), r.In(host.StageFirst, 0x10000, target+0x1000)
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 		_, old := r.d.EntryAt(dev, emu.NoPASID)
 		rep, err := r.d.Replace(dev, emu.NoPASID, b, c.w)
@@ -240,7 +240,7 @@ func TestFirstStage_WhatWritersReport(t *testing.T) {
 		require.Equal(t, c.cost, rep.Cost, c.w.Name())
 		require.Equal(t, old, rep.States[0])
 		require.Equal(t, now, rep.States[len(rep.States)-1])
-		r.reaches(dev, emu.NoPASID, 0x10000, target+0x1000)
+		r.Reaches(dev, emu.NoPASID, 0x10000, target+0x1000)
 		rep, err = r.d.Replace(dev, emu.NoPASID, b, c.w)
 		require.NoError(t, err)
 		require.Equal(t, entry.VerdictNop, rep.Verdict)

@@ -36,7 +36,7 @@ func TestStage_AsAsked(t *testing.T) {
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 		_, raw := r.d.EntryAt(dev, emu.NoPASID)
 		require.Equal(t, c.pgtt, spec.PasidPGTT.Of(raw[0]))
-		r.reaches(dev, emu.NoPASID, 0x10008, target+8)
+		r.Reaches(dev, emu.NoPASID, 0x10008, target+8)
 	}
 }
 
@@ -54,7 +54,7 @@ func TestFirstStage_Entry(t *testing.T) {
 	} {
 		r := start(t, nested, c.unit)
 		c.spec.Stage = host.StageFirst
-		d := r.domain(c.spec)
+		d := r.Domain(c.spec)
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 		root, _ := d.Tables().Root()
 		_, raw := r.d.EntryAt(dev, emu.NoPASID)
@@ -65,13 +65,13 @@ func TestFirstStage_Entry(t *testing.T) {
 func TestVTDQuirk50_FirstStageTakesTheLowerHalf(t *testing.T) {
 	for five, bits := range map[bool]int{false: 47, true: 56} {
 		r := start(t, nested, func(c *hw.Config) { c.FS5LP = five })
-		d := r.domain(host.DomainSpec{Stage: host.StageFirst})
+		d := r.Domain(host.DomainSpec{Stage: host.StageFirst})
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 		top := emu.IOVA(1)<<bits - 0x1000
 		require.NoError(t, d.Map(top, target, 0x1000, emu.RW))
-		r.reaches(dev, emu.NoPASID, top, target)
+		r.Reaches(dev, emu.NoPASID, top, target)
 		require.ErrorIs(t, d.Map(top+0x1000, target, 0x1000, emu.RW), pagetable.ErrRange)
-		require.Equal(t, uint16(0x80), r.blocked(dev, emu.NoPASID, top+0x1000).Fault.Code, "not canonical")
+		require.Equal(t, uint16(0x80), r.Blocked(dev, emu.NoPASID, top+0x1000).Fault.Code, "not canonical")
 	}
 }
 
@@ -79,23 +79,23 @@ func TestVTDQuirk50_FirstStageTakesTheLowerHalf(t *testing.T) {
 // does not snoop it could not (90h).
 func TestVTDQuirk49_FlagsAreSetBeforehand(t *testing.T) {
 	r := start(t, nested, func(c *hw.Config) { c.SMPWCS = false })
-	d := r.in(host.StageFirst, 0x10000, target)
+	d := r.In(host.StageFirst, 0x10000, target)
 	require.NoError(t, d.Map(0x11000, target, 0x1000, emu.Read))
 	for m := range d.Tables().Leaves(0, 0xfffff) {
 		require.True(t, m.Accessed)
 		require.Equal(t, m.IOVA == 0x10000, m.Dirty)
 	}
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
-	r.reaches(dev, emu.NoPASID, 0x11000, target)
-	require.Equal(t, emu.OK, r.access(dev, emu.NoPASID, 0x10000, emu.Write).Status)
-	require.Equal(t, emu.Blocked, r.access(dev, emu.NoPASID, 0x11000, emu.Write).Status)
+	r.Reaches(dev, emu.NoPASID, 0x11000, target)
+	require.Equal(t, emu.OK, r.Access(dev, emu.NoPASID, 0x10000, emu.Write).Status)
+	require.Equal(t, emu.Blocked, r.Access(dev, emu.NoPASID, 0x11000, emu.Write).Status)
 }
 
 // Translations are tagged with domain and PASID: each PASID of a domain is named, once for all its
 // devices.
 func TestFirstStage_UnmapNamesEachPASID(t *testing.T) {
 	r := start(t, nested, withATS)
-	a := r.domain(host.DomainSpec{Stage: host.StageFirst})
+	a := r.Domain(host.DomainSpec{Stage: host.StageFirst})
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{ATS: true, PASIDs: 64}))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, r.d.Attach(dev, 5, a))
@@ -117,7 +117,7 @@ func TestFirstStage_UnmapNamesEachPASID(t *testing.T) {
 
 func TestVTDQuirk34_FirstStageOrder(t *testing.T) {
 	r := start(t, nested, withATS)
-	a, b := r.in(host.StageFirst, 0x10000, target), r.in(host.StageFirst, 0x10000, target+0x1000)
+	a, b := r.In(host.StageFirst, 0x10000, target), r.In(host.StageFirst, 0x10000, target+0x1000)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64, ATS: true}))
 	require.NoError(t, r.d.Attach(dev, 5, a))
 	got := r.during(func() { _, _ = r.d.Replace(dev, 5, b, entry.Linux) })
@@ -131,7 +131,7 @@ func TestVTDQuirk34_FirstStageOrder(t *testing.T) {
 // Neither the mask nor the capability for pages of a domain limits pages of a PASID.
 func TestVTDQuirk37_FirstStageKnowsNoLargestMask(t *testing.T) {
 	r := start(t, nested, func(c *hw.Config) { c.MAMV, c.PSI = 0, false })
-	a := r.domain(host.DomainSpec{Stage: host.StageFirst})
+	a := r.Domain(host.DomainSpec{Stage: host.StageFirst})
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, a.Map(0x4000_0000, target, 1<<30, emu.RW))
 	got := r.during(func() { _, _ = a.Unmap(0x4000_0000, 1<<30) })
@@ -145,13 +145,13 @@ func TestVTDQuirk37_FirstStageKnowsNoLargestMask(t *testing.T) {
 
 func TestVTDQuirk38_FirstStageHintOnlyIfNoTableIsFreed(t *testing.T) {
 	r := start(t, nested)
-	a := r.domain(host.DomainSpec{Stage: host.StageFirst})
+	a := r.Domain(host.DomainSpec{Stage: host.StageFirst})
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, a.Map(0x40_0000, target+0x1000, 0x20_0000, emu.RW))
 	got := r.during(func() { _, _ = a.Unmap(0x40_0000, 0x3000) })
 	require.Equal(t, []string{"piotlb did 2 pasid 0 0x400000 am 2 ih 1", "wait"}, got)
 	require.NoError(t, a.Map(0x40_0000, target, 0x3000, emu.RW))
-	r.reaches(dev, emu.NoPASID, 0x40_0000, target)
+	r.Reaches(dev, emu.NoPASID, 0x40_0000, target)
 	got = r.during(func() { _, _ = a.Unmap(0x40_0000, 0x20_0000) })
 	require.Equal(t, []string{"piotlb did 2 pasid 0 0x400000 am 9 ih 0", "wait"}, got)
 }
@@ -159,14 +159,14 @@ func TestVTDQuirk38_FirstStageHintOnlyIfNoTableIsFreed(t *testing.T) {
 // Caching mode does not extend to first-stage entries, but to PASID entries.
 func TestVTDQuirk35_FirstStageEntriesAreNotCachedAbsent(t *testing.T) {
 	r := start(t, nested, func(c *hw.Config) { c.CM = true })
-	r.blocked(dev, emu.NoPASID, 0x10000)
-	a := r.domain(host.DomainSpec{Stage: host.StageFirst})
+	r.Blocked(dev, emu.NoPASID, 0x10000)
+	a := r.Domain(host.DomainSpec{Stage: host.StageFirst})
 	got := r.during(func() { require.NoError(t, r.d.Attach(dev, emu.NoPASID, a)) })
 	require.Equal(t, []string{"pasid g1 did 2 pasid 0", "fence", "piotlb g2 did 2 pasid 0", "wait",
 		"context g3 did 0 sid 108", "fence", "iotlb g2 did 0", "wait"}, got)
-	r.blocked(dev, emu.NoPASID, 0x10000)
+	r.Blocked(dev, emu.NoPASID, 0x10000)
 	require.Empty(t, r.during(func() { require.NoError(t, a.Map(0x10000, target, 0x1000, emu.RW)) }))
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 }
 
 func TestVTDQuirk48_StagesNeverShareAnID(t *testing.T) {
@@ -174,7 +174,7 @@ func TestVTDQuirk48_StagesNeverShareAnID(t *testing.T) {
 	ids := map[uint32]host.Stage{1: 99} // pass-through
 	for i := range 20 {
 		stage := host.StageFirst + host.Stage(i%2)
-		d := r.domain(host.DomainSpec{Stage: stage})
+		d := r.Domain(host.DomainSpec{Stage: stage})
 		require.NotContains(t, ids, d.ID())
 		ids[d.ID()] = stage
 	}
@@ -188,9 +188,9 @@ func TestVTDQuirk48_StagesNeverShareAnID(t *testing.T) {
 
 func TestVTDQuirk44_FirstStageDetachClearsOnlyPBeforeTheFlush(t *testing.T) {
 	r := start(t, nested)
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.in(host.StageFirst, 0x10000, target)))
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.In(host.StageFirst, 0x10000, target)))
 	_, old := r.d.EntryAt(dev, emu.NoPASID)
-	r.cpu.hook = func(off uint32) {
+	r.cpu.Hook = func(off uint32) {
 		if off == spec.OffIQT {
 			_, raw := r.d.EntryAt(dev, emu.NoPASID)
 			require.Equal(t, old[0]&^1, raw[0])
@@ -205,11 +205,11 @@ func TestVTDQuirk44_FirstStageDetachClearsOnlyPBeforeTheFlush(t *testing.T) {
 func TestVTDQuirk47_FirstStageTablesAreFreedBehindTheWait(t *testing.T) {
 	r := start(t, nested)
 	r.frames.SetPoison(true)
-	a := r.domain(host.DomainSpec{Stage: host.StageFirst})
+	a := r.Domain(host.DomainSpec{Stage: host.StageFirst})
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, a.Map(0x40_0000, target+0x1000, 0x20_0000, emu.RW))
 	freed, seen := r.frames.Stats().Freed, 0
-	r.cpu.hook = func(off uint32) {
+	r.cpu.Hook = func(off uint32) {
 		if off == spec.OffIQT {
 			seen++
 			require.Equal(t, freed, r.frames.Stats().Freed)

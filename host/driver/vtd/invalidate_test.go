@@ -14,7 +14,7 @@ import (
 
 func TestVTDQuirk32_InvalidationNamesTheOldDomain(t *testing.T) {
 	r := start(t, legacy)
-	a, b := r.mapped(0x10000, target), r.mapped(0x10000, target+0x1000)
+	a, b := r.Mapped(0x10000, target), r.Mapped(0x10000, target+0x1000)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a)) // 2
 	got := r.during(func() { _, _ = r.d.Replace(dev, emu.NoPASID, b, entry.Hitless) })
 	require.Equal(t, []string{"context g3 did 2 sid 108", "fence", "iotlb g2 did 2", "wait"}, got)
@@ -22,12 +22,12 @@ func TestVTDQuirk32_InvalidationNamesTheOldDomain(t *testing.T) {
 	require.Equal(t, []string{"context g3 did 3 sid 108", "wait", "iotlb g2 did 3", "wait"}, got)
 
 	r = start(t)
-	a, b = r.mapped(0x10000, target), r.mapped(0x10000, target+0x1000)
+	a, b = r.Mapped(0x10000, target), r.Mapped(0x10000, target+0x1000)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64}))
 	require.NoError(t, r.d.Attach(dev, 5, a))
 	got = r.during(func() { _, _ = r.d.Replace(dev, 5, b, entry.Hitless) })
 	require.Equal(t, []string{"pasid g1 did 2 pasid 5", "fence", "iotlb g2 did 2", "wait"}, got)
-	id := r.domain(host.DomainSpec{Kind: host.DomainIdentity})
+	id := r.Domain(host.DomainSpec{Kind: host.DomainIdentity})
 	_, _ = r.d.Replace(dev, 5, id, entry.Hitless)
 	got = r.during(func() { _, _ = r.d.Replace(dev, 5, a, entry.BreakMake) })
 	require.Equal(t, []string{"pasid g1 did 1 pasid 5", "fence", "piotlb g2 did 1 pasid 5", "wait"}, got)
@@ -37,7 +37,7 @@ func TestVTDQuirk32_InvalidationNamesTheOldDomain(t *testing.T) {
 
 func TestVTDQuirk34_ContextThenPASIDThenIOTLBThenDeviceTLB(t *testing.T) {
 	r := start(t, withATS)
-	a, b := r.mapped(0x10000, target), r.mapped(0x10000, target+0x1000)
+	a, b := r.Mapped(0x10000, target), r.Mapped(0x10000, target+0x1000)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64, ATS: true}))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, r.d.Attach(dev, 5, a))
@@ -54,8 +54,8 @@ func TestVTDQuirk34_ContextThenPASIDThenIOTLBThenDeviceTLB(t *testing.T) {
 
 func TestVTDQuirk12_FenceIsAWaitWithNothingToWrite(t *testing.T) {
 	r := start(t)
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)))
-	_, err := r.d.Replace(dev, emu.NoPASID, r.mapped(0x10000, target), entry.Hitless)
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)))
+	_, err := r.d.Replace(dev, emu.NoPASID, r.Mapped(0x10000, target), entry.Hitless)
 	require.NoError(t, err)
 	require.Zero(t, r.d.Stats().QueueErrors)
 	require.Zero(t, fenceDesc()[0]&(spec.IwSW.Mask()|spec.IwIF.Mask()))
@@ -63,7 +63,7 @@ func TestVTDQuirk12_FenceIsAWaitWithNothingToWrite(t *testing.T) {
 
 func TestVTDQuirk38_HintOnlyIfNoTableIsFreed(t *testing.T) {
 	r := start(t)
-	a := r.domain(host.DomainSpec{})
+	a := r.Domain(host.DomainSpec{})
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, a.Map(0x20_0000, target, 0x20_0000, emu.RW))
 	require.NoError(t, a.Map(0x40_0000, target+0x1000, 0x20_0000, emu.RW)) // 4K pages: a table
@@ -78,7 +78,7 @@ func TestVTDQuirk38_HintOnlyIfNoTableIsFreed(t *testing.T) {
 
 func TestVTDQuirk37_DomainInvalidationIfTheMaskIsTooLarge(t *testing.T) {
 	r := start(t, func(c *hw.Config) { c.MAMV = 9 })
-	a := r.domain(host.DomainSpec{})
+	a := r.Domain(host.DomainSpec{})
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, a.Map(0x40_0000, target, 0x40_0000, emu.RW))
 	got := r.during(func() { _, _ = a.Unmap(0x40_0000, 0x40_0000) })
@@ -88,7 +88,7 @@ func TestVTDQuirk37_DomainInvalidationIfTheMaskIsTooLarge(t *testing.T) {
 	require.Equal(t, []string{"iotlb did 2 0x400000 am 9 ih 1", "wait"}, got)
 
 	r = start(t, func(c *hw.Config) { c.PSI = false })
-	a = r.mapped(0x10000, target)
+	a = r.Mapped(0x10000, target)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	got = r.during(func() { _, _ = a.Unmap(0x10000, 0x1000) })
 	require.Equal(t, []string{"iotlb g2 did 2", "wait"}, got)
@@ -97,19 +97,19 @@ func TestVTDQuirk37_DomainInvalidationIfTheMaskIsTooLarge(t *testing.T) {
 func TestVTDQuirk35_CachingModeInvalidatesWhatBecomesPresent(t *testing.T) {
 	for _, mode := range []func(*hw.Config){scalable, legacy} {
 		r := start(t, mode, func(c *hw.Config) { c.CM = true })
-		r.blocked(dev, emu.NoPASID, 0x10000) // the absence may be cached from here on
-		a := r.domain(host.DomainSpec{})
+		r.Blocked(dev, emu.NoPASID, 0x10000) // the absence may be cached from here on
+		a := r.Domain(host.DomainSpec{})
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-		r.blocked(dev, emu.NoPASID, 0x10000)
+		r.Blocked(dev, emu.NoPASID, 0x10000)
 		got := r.during(func() { require.NoError(t, a.Map(0x10000, target, 0x1000, emu.RW)) })
 		require.Equal(t, []string{"iotlb did 2 0x10000 am 0 ih 0", "wait"}, got)
-		r.reaches(dev, emu.NoPASID, 0x10000, target)
+		r.Reaches(dev, emu.NoPASID, 0x10000, target)
 	}
 	r := start(t, legacy, func(c *hw.Config) { c.CM = true })
-	got := r.during(func() { _ = r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)) })
+	got := r.during(func() { _ = r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)) })
 	require.Equal(t, []string{"context g3 did 0 sid 108", "fence", "iotlb g2 did 2", "wait"}, got)
 	r = start(t, func(c *hw.Config) { c.CM = true })
-	got = r.during(func() { _ = r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)) })
+	got = r.during(func() { _ = r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)) })
 	require.Equal(t, []string{"pasid g1 did 2 pasid 0", "fence", "piotlb g2 did 2 pasid 0", "wait",
 		"context g3 did 0 sid 108", "fence", "iotlb g2 did 0", "wait"}, got)
 }
@@ -117,12 +117,12 @@ func TestVTDQuirk35_CachingModeInvalidatesWhatBecomesPresent(t *testing.T) {
 func TestVTDQuirk47_TablesAreFreedBehindTheWait(t *testing.T) {
 	r := start(t)
 	r.frames.SetPoison(true)
-	a := r.domain(host.DomainSpec{})
+	a := r.Domain(host.DomainSpec{})
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, a.Map(0x40_0000, target+0x1000, 0x20_0000, emu.RW))
-	r.reaches(dev, emu.NoPASID, 0x40_0000, target+0x1000)
+	r.Reaches(dev, emu.NoPASID, 0x40_0000, target+0x1000)
 	freed, seen := r.frames.Stats().Freed, 0
-	r.cpu.hook = func(off uint32) {
+	r.cpu.Hook = func(off uint32) {
 		if off == spec.OffIQT {
 			seen++
 			require.Equal(t, freed, r.frames.Stats().Freed, "still in the tree of what hardware may hold")
@@ -137,11 +137,11 @@ func TestVTDQuirk47_TablesAreFreedBehindTheWait(t *testing.T) {
 // Without the answer to the wait nothing is freed, and the caller hears of it.
 func TestUnmap_TimeoutKeepsTheTables(t *testing.T) {
 	r := start(t)
-	a := r.domain(host.DomainSpec{})
+	a := r.Domain(host.DomainSpec{})
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	require.NoError(t, a.Map(0x40_0000, target+0x1000, 0x20_0000, emu.RW))
 	freed := r.frames.Stats().Freed
-	r.cpu.drop[spec.OffIQT] = true
+	r.cpu.Drop[spec.OffIQT] = true
 	_, err := a.Unmap(0x40_0000, 0x20_0000)
 	require.ErrorIs(t, err, host.ErrTimeout)
 	require.ErrorContains(t, err, "invalidation wait")
@@ -150,9 +150,9 @@ func TestUnmap_TimeoutKeepsTheTables(t *testing.T) {
 
 func TestVTDQuirk44_DetachClearsOnlyPBeforeTheFlush(t *testing.T) {
 	r := start(t)
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)))
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)))
 	_, old := r.d.EntryAt(dev, emu.NoPASID)
-	r.cpu.hook = func(off uint32) {
+	r.cpu.Hook = func(off uint32) {
 		if off == spec.OffIQT {
 			_, raw := r.d.EntryAt(dev, emu.NoPASID)
 			require.Equal(t, old[0]&^1, raw[0])
@@ -168,13 +168,13 @@ func TestVTDQuirk44_DetachClearsOnlyPBeforeTheFlush(t *testing.T) {
 func TestOmit_EachHasAVictim(t *testing.T) {
 	move := func(omit entry.Omit, change ...func(*hw.Config)) emu.PA {
 		r := start(t, change...)
-		a, b := r.mapped(0x10000, target), r.mapped(0x10000, target+0x1000)
+		a, b := r.Mapped(0x10000, target), r.Mapped(0x10000, target+0x1000)
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-		r.reaches(dev, emu.NoPASID, 0x10000, target)
+		r.Reaches(dev, emu.NoPASID, 0x10000, target)
 		r.d.SetOmit(omit)
 		_, err := r.d.Replace(dev, emu.NoPASID, b, entry.Hitless)
 		require.NoError(t, err)
-		return r.access(dev, emu.NoPASID, 0x10000, emu.Read).PA
+		return r.Access(dev, emu.NoPASID, 0x10000, emu.Read).PA
 	}
 	require.Equal(t, target+0x1000, move(0, legacy))
 	require.Equal(t, target+0x1000, move(0))
@@ -183,13 +183,13 @@ func TestOmit_EachHasAVictim(t *testing.T) {
 	require.Equal(t, target+0x1000, move(entry.OmitIOTLB), "the new entry has a domain id of its own")
 
 	r := start(t)
-	a := r.mapped(0x10000, target)
+	a := r.Mapped(0x10000, target)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 	r.d.SetOmit(entry.OmitIOTLB)
 	_, err := a.Unmap(0x10000, 0x1000)
 	require.NoError(t, err)
-	r.reaches(dev, emu.NoPASID, 0x10000, target)
+	r.Reaches(dev, emu.NoPASID, 0x10000, target)
 	r.d.SetOmit(entry.OmitWait)
 	for range 1000 { // the queue does not overflow
 		require.NoError(t, a.Map(0x10000, target, 0x1000, emu.RW))
@@ -200,15 +200,15 @@ func TestOmit_EachHasAVictim(t *testing.T) {
 
 func TestQueue_WrapsAround(t *testing.T) {
 	r := start(t)
-	a := r.mapped(0, target)
+	a := r.Mapped(0, target)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	for i := range 1000 {
 		iova := emu.IOVA(i+1) << 12
 		require.NoError(t, a.Map(iova, target+0x1000, 0x1000, emu.RW))
-		r.reaches(dev, emu.NoPASID, iova, target+0x1000)
+		r.Reaches(dev, emu.NoPASID, iova, target+0x1000)
 		_, err := a.Unmap(iova, 0x1000)
 		require.NoError(t, err)
-		r.blocked(dev, emu.NoPASID, iova)
+		r.Blocked(dev, emu.NoPASID, iova)
 	}
 	require.GreaterOrEqual(t, r.d.Stats().Descriptors, uint64(2000))
 }
@@ -219,7 +219,7 @@ func TestVTDQuirk46_TwoStepsWithAPASIDCacheInvalidationBetween(t *testing.T) {
 	r := start(t)
 	r.d.formatPASID = entry.VTD{CAP: r.d.caps.cap, ECAP: r.d.caps.ecap | spec.EcapFSTS.Mask()}.PASID()
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64}))
-	require.NoError(t, r.d.Attach(dev, 5, r.mapped(0x10000, target)))
+	require.NoError(t, r.d.Attach(dev, 5, r.Mapped(0x10000, target)))
 	at, second := r.d.EntryAt(dev, 5)
 	tgt, err := arch{r.d}.Target(r.d.k.Devices[dev], 5, nil, false)
 	require.NoError(t, err)
@@ -235,16 +235,16 @@ func TestVTDQuirk46_TwoStepsWithAPASIDCacheInvalidationBetween(t *testing.T) {
 	got = r.during(func() { _, err = entry.Hitless.Write(tgt, second) })
 	require.NoError(t, err)
 	require.Equal(t, []string{"pasid g1 did 9 pasid 5", "fence", "piotlb g2 did 9 pasid 5", "wait"}, got)
-	r.reaches(dev, 5, 0x10000, target)
+	r.Reaches(dev, 5, 0x10000, target)
 }
 
 func TestDomain_FlushNamesWhatItsEntriesAreTaggedWith(t *testing.T) {
 	r := start(t, withATS)
-	id := r.domain(host.DomainSpec{Kind: host.DomainIdentity})
+	id := r.Domain(host.DomainSpec{Kind: host.DomainIdentity})
 	tr, ok := id.Lookup(0x1234)
 	require.True(t, ok)
 	require.Equal(t, emu.PA(0x1234), tr.PA)
-	_, ok = r.domain(host.DomainSpec{Kind: host.DomainBlocked}).Lookup(0)
+	_, ok = r.Domain(host.DomainSpec{Kind: host.DomainBlocked}).Lookup(0)
 	require.False(t, ok)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64, ATS: true}))
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, id))

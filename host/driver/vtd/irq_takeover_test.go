@@ -9,6 +9,7 @@ import (
 	hw "github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
 // A device keeps the message that it was given, over the change of table and driver.
@@ -52,9 +53,9 @@ func TestTakeOver_InterruptsGoOn(t *testing.T) {
 
 			opt.IRQEntries = 16
 			b := a.kexec(opt)
-			for _, w := range b.cpu.writes {
-				if w.off == spec.OffGCMD {
-					require.NotZero(t, w.v&spec.GcmdIRE.Mask(), "IRE stays on")
+			for _, w := range b.cpu.Writes {
+				if w.Off == spec.OffGCMD {
+					require.NotZero(t, w.V&spec.GcmdIRE.Mask(), "IRE stays on")
 				}
 			}
 			table, entries, ok := b.d.IRQTable()
@@ -108,7 +109,7 @@ func TestTakeOver_InterruptsThatCannotBeTakenOver(t *testing.T) {
 			require.NoError(t, err)
 		}
 		root := a.cpu.Functional.ReadReg(0, spec.OffRTADDR, 8)
-		frames, err := host.NewFrames(a.cpu, ramBase+4*ramSize, ramSize)
+		frames, err := host.NewFrames(a.cpu, drivertest.RAMBase+4*drivertest.RAMSize, drivertest.RAMSize)
 		require.NoError(t, err)
 		c.new.TakeOver = true
 		_, err = New(a.cpu, frames, c.new)

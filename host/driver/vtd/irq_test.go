@@ -11,6 +11,7 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
 // send lets a device send a message, and returns what became of it.
@@ -29,7 +30,7 @@ func (r *rig) handler() (host.Message, *int) {
 	return host.Message{Addr: addr, Data: data}, n
 }
 
-func withIRQs(t tester, change ...func(*hw.Config)) *rig {
+func withIRQs(t drivertest.Tester, change ...func(*hw.Config)) *rig {
 	return machine(t, change...).up(Options{IRQ: true, IRQEntries: 64})
 }
 
@@ -62,19 +63,19 @@ func TestIRQ_SetUpSequence(t *testing.T) {
 			require.Equal(t, spec.GstsIRES.Mask(), r.cpu.Functional.ReadReg(0, spec.OffGSTS, 4)&(spec.GstsIRES.Mask()|spec.GstsCFIS.Mask()))
 
 			order := map[string]int{}
-			for i, w := range r.cpu.writes {
+			for i, w := range r.cpu.Writes {
 				switch {
-				case w.off == spec.OffIRTA:
+				case w.Off == spec.OffIRTA:
 					order["IRTA"] = i
-				case w.off != spec.OffGCMD:
-				case w.v&(1<<24) != 0:
+				case w.Off != spec.OffGCMD:
+				case w.V&(1<<24) != 0:
 					order["SIRTP"] = i
-				case w.v&(1<<25) != 0 && order["IRE"] == 0:
+				case w.V&(1<<25) != 0 && order["IRE"] == 0:
 					order["IRE"] = i
-					require.NotZero(t, w.v&(1<<23), "one bit changes at a time")
-				case w.v&(1<<23) == 0 && order["IRE"] != 0 && order["CFI"] == 0:
+					require.NotZero(t, w.V&(1<<23), "one bit changes at a time")
+				case w.V&(1<<23) == 0 && order["IRE"] != 0 && order["CFI"] == 0:
 					order["CFI"] = i
-				case w.v&(1<<31) != 0:
+				case w.V&(1<<31) != 0:
 					order["TE"] = i
 				}
 			}
@@ -120,7 +121,7 @@ func TestIRQ_SetUpRefuses(t *testing.T) {
 	}
 	for name, want := range map[reg.Bits]string{spec.GstsIRTPS: "GCMD.SIRTP", spec.GstsIRES: "GCMD.IRE"} {
 		m := machine(t)
-		m.cpu.fake = func(off uint32, v uint64) uint64 {
+		m.cpu.Fake = func(off uint32, v uint64) uint64 {
 			if off == spec.OffGSTS {
 				v &^= name.Mask()
 			}
@@ -131,7 +132,7 @@ func TestIRQ_SetUpRefuses(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	m := machine(t)
-	small, err := host.NewFrames(m.cpu, ramBase, 1<<19)
+	small, err := host.NewFrames(m.cpu, drivertest.RAMBase, 1<<19)
 	require.NoError(t, err)
 	_, err = New(m.cpu, small, Options{IRQ: true})
 	require.ErrorIs(t, err, host.ErrNoFrames)
@@ -162,7 +163,7 @@ func TestIRQ_MapMoveUnmap(t *testing.T) {
 			require.Equal(t, []host.FaultRecord{
 				{Reason: 0x26, Source: dev + 1, PASID: emu.NoPASID, Interrupt: true},
 				{Reason: 0x25, Source: dev, PASID: emu.NoPASID, Interrupt: true},
-			}, r.faults)
+			}, r.Faults)
 
 			require.NoError(t, r.d.MoveIRQ(q, 0, b))
 			r.send(dev, m)
@@ -187,7 +188,7 @@ func TestIRQ_MapMoveUnmap(t *testing.T) {
 
 			base, entries, _ := r.d.IRQTable()
 			for at := base; at < base+emu.PA(entries*16) && !r.unit.Config().C; at += 64 {
-				require.False(t, r.cpu.dirty[at], "written back for a unit that does not snoop")
+				require.False(t, r.cpu.Dirty[at], "written back for a unit that does not snoop")
 			}
 			require.NoError(t, r.d.Shutdown())
 			r.send(dev, a)
@@ -377,7 +378,7 @@ func TestIRQ_Posting(t *testing.T) {
 	to, _ := r.handler()
 	q, _, err := r.d.MapIRQ(dev, to)
 	require.NoError(t, err)
-	require.ErrorIs(t, r.d.PostIRQ(q, 0, ramBase, 0x91, false), host.ErrUnsupported)
+	require.ErrorIs(t, r.d.PostIRQ(q, 0, drivertest.RAMBase, 0x91, false), host.ErrUnsupported)
 	_, err = start(t).d.Notification(to)
 	require.ErrorIs(t, err, host.ErrUnsupported)
 }
@@ -431,12 +432,12 @@ func TestIRQ_Timeouts(t *testing.T) {
 	to, _ := r.handler()
 	q, _, err := r.d.MapIRQ(dev, to)
 	require.NoError(t, err)
-	r.cpu.drop[spec.OffIQT] = true
+	r.cpu.Drop[spec.OffIQT] = true
 	require.ErrorIs(t, r.d.UnmapIRQ(q), host.ErrTimeout)
 	_, _, err = r.d.MapIRQ(dev, to)
 	require.ErrorIs(t, err, host.ErrTimeout)
 	require.ErrorIs(t, r.d.MoveIRQ(q, 0, to), host.ErrTimeout)
-	r.cpu.drop[spec.OffIQT] = false
+	r.cpu.Drop[spec.OffIQT] = false
 	q3, _, err := r.d.MapIRQ(dev, to)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, q3)

@@ -11,6 +11,7 @@ import (
 	"github.com/iommulab/iommulab/emu/timing"
 	hw "github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/internal/drivertest"
 	"github.com/iommulab/iommulab/iotlb"
 )
 
@@ -27,7 +28,7 @@ func irqMachine(t *testing.T, change ...func(*hw.Config)) (*Driver, *timing.Mach
 	m := timing.New(p.Params, mem.New())
 	m.AddUnit(u, 64)
 	cpus := [2]*timing.CPU{m.AddCPU(1), m.AddCPU(1)}
-	f, err := host.NewFrames(cpus[0], ramBase, ramSize)
+	f, err := host.NewFrames(cpus[0], drivertest.RAMBase, drivertest.RAMSize)
 	require.NoError(t, err)
 	d, err := New(cpus[0], f, Options{HAW: c.HAW, IRQ: true, IRQEntries: 64})
 	require.NoError(t, err)

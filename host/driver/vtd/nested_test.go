@@ -11,53 +11,9 @@ import (
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/host/guest"
+	"github.com/iommulab/iommulab/internal/drivertest"
 	"github.com/iommulab/iommulab/pagetable"
 )
-
-// machineIn is a guest: 16 MiB of memory at 0 in a parent domain, and an allocator for tables in it.
-type machineIn struct {
-	r      *rig
-	parent host.Domain
-	cpu    *guest.CPU
-	frames *host.Frames
-}
-
-const guestBase = emu.PA(0x2_0000_0000) // where a guest's memory is on the host
-
-func (r *rig) guest(base emu.PA, s host.DomainSpec) *machineIn {
-	s.Stage = host.StageSecond
-	p := r.domain(s)
-	require.NoError(r.t, p.Map(0, base, 16<<20, emu.RW))
-	return r.guestOn(p)
-}
-
-// guestOn is a guest whose memory p maps.
-func (r *rig) guestOn(p host.Domain) *machineIn {
-	g := &machineIn{r: r, parent: p, cpu: guest.NewCPU(r.cpu, p)}
-	var err error
-	g.frames, err = host.NewFrames(g.cpu, 0x10_0000, 8<<20)
-	require.NoError(r.t, err)
-	return g
-}
-
-// again is the same guest through a parent of its own with the same mappings.
-func (g *machineIn) again() *machineIn {
-	p := g.r.guest(guestBase, host.DomainSpec{}).parent
-	return &machineIn{r: g.r, parent: p, cpu: guest.NewCPU(g.r.cpu, p), frames: g.frames}
-}
-
-func (g *machineIn) domain(s guest.Spec) *guest.Domain {
-	d, err := guest.New(g.r.d, g.cpu, g.frames, s)
-	require.NoError(g.r.t, err)
-	return d
-}
-
-// mapped has one page at iova that goes to gpa.
-func (g *machineIn) mapped(iova emu.IOVA, gpa emu.PA) *guest.Domain {
-	d := g.domain(guest.Spec{})
-	require.NoError(g.r.t, d.Map(iova, gpa, 0x1000, emu.RW))
-	return d
-}
 
 // The bits are counted by hand from 9.6.
 func TestNested_Entry(t *testing.T) {
@@ -72,12 +28,12 @@ func TestNested_Entry(t *testing.T) {
 		{host.DomainSpec{Width: 48, Dirty: true}, guest.Spec{}, [3]uint64{2<<2 | 1<<9, 0, 0}},
 	} {
 		r := start(t, nested, func(c *hw.Config) { c.FS5LP = true })
-		g := r.guest(guestBase, c.parent)
-		d := g.domain(c.spec)
+		g := r.Guest(drivertest.GuestBase, c.parent)
+		d := g.Domain(c.spec)
 		require.Equal(t, host.DomainNested, d.Kind())
-		require.NotEqual(t, g.parent.ID(), d.ID(), "an id of its own")
+		require.NotEqual(t, g.Parent.ID(), d.ID(), "an id of its own")
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
-		second, _ := g.parent.Tables().Root()
+		second, _ := g.Parent.Tables().Root()
 		first, _ := d.Tables().Root()
 		_, raw := r.d.EntryAt(dev, emu.NoPASID)
 		require.Equal(t, []uint64{1 | 3<<6 | c.flags[0] | uint64(second), 1<<23 | c.flags[1] | uint64(d.ID()), c.flags[2] | uint64(first), 0, 0, 0, 0, 0}, raw)
@@ -87,7 +43,7 @@ func TestNested_Entry(t *testing.T) {
 
 func TestNested_Errors(t *testing.T) {
 	r := start(t, nested)
-	parent := r.domain(host.DomainSpec{Stage: host.StageSecond, Width: 48})
+	parent := r.Domain(host.DomainSpec{Stage: host.StageSecond, Width: 48})
 	other := start(t, nested)
 	for _, c := range []struct {
 		name string
@@ -95,9 +51,9 @@ func TestNested_Errors(t *testing.T) {
 		want error
 	}{
 		{"no parent", host.DomainSpec{}, host.ErrUnsupported},
-		{"parent of another unit", host.DomainSpec{Parent: other.domain(host.DomainSpec{})}, host.ErrForeign},
-		{"parent of the first stage", host.DomainSpec{Parent: r.domain(host.DomainSpec{Stage: host.StageFirst})}, host.ErrUnsupported},
-		{"parent without tables", host.DomainSpec{Parent: r.domain(host.DomainSpec{Kind: host.DomainIdentity})}, host.ErrUnsupported},
+		{"parent of another unit", host.DomainSpec{Parent: other.Domain(host.DomainSpec{})}, host.ErrForeign},
+		{"parent of the first stage", host.DomainSpec{Parent: r.Domain(host.DomainSpec{Stage: host.StageFirst})}, host.ErrUnsupported},
+		{"parent without tables", host.DomainSpec{Parent: r.Domain(host.DomainSpec{Kind: host.DomainIdentity})}, host.ErrUnsupported},
 		{"dirty tracking", host.DomainSpec{Parent: parent, Dirty: true}, host.ErrUnsupported},
 		{"three levels", host.DomainSpec{Parent: parent, Levels: 3}, host.ErrUnsupported},
 		{"table not aligned", host.DomainSpec{Parent: parent, Root: 0x800}, pagetable.ErrGeometry},
@@ -111,10 +67,10 @@ func TestNested_Errors(t *testing.T) {
 	_, err := r.d.NewDomain(host.DomainSpec{Parent: parent})
 	require.ErrorIs(t, err, host.ErrUnsupported, "a parent for a paging domain")
 	flat := start(t, func(c *hw.Config) { c.NEST = false })
-	_, err = flat.d.NewDomain(host.DomainSpec{Kind: host.DomainNested, Parent: flat.domain(host.DomainSpec{})})
+	_, err = flat.d.NewDomain(host.DomainSpec{Kind: host.DomainNested, Parent: flat.Domain(host.DomainSpec{})})
 	require.ErrorIs(t, err, host.ErrUnsupported, "no NEST")
 
-	n := r.domain(host.DomainSpec{Kind: host.DomainNested, Parent: parent})
+	n := r.Domain(host.DomainSpec{Kind: host.DomainNested, Parent: parent})
 	require.ErrorIs(t, n.Map(0, 0, 0x1000, emu.RW), host.ErrUnsupported)
 	_, err = n.Unmap(0, 0x1000)
 	require.ErrorIs(t, err, host.ErrUnsupported)
@@ -127,7 +83,7 @@ func TestNested_Errors(t *testing.T) {
 
 func TestNested_AttachedIsTheDomainBehind(t *testing.T) {
 	r := start(t, nested)
-	d := r.guest(guestBase, host.DomainSpec{}).mapped(0x10000, 0x5000)
+	d := r.Guest(drivertest.GuestBase, host.DomainSpec{}).Mapped(0x10000, 0x5000)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, d))
 	require.Equal(t, d.Behind(), r.d.Attached(dev, emu.NoPASID))
 }
@@ -136,8 +92,8 @@ func TestNested_AttachedIsTheDomainBehind(t *testing.T) {
 // of the devices' own caches.
 func TestNested_Invalidations(t *testing.T) {
 	r := start(t, nested, withATS)
-	g := r.guest(guestBase, host.DomainSpec{}) // 2
-	a, b := g.mapped(0x10000, 0x5000), g.mapped(0x10000, 0x6000)
+	g := r.Guest(drivertest.GuestBase, host.DomainSpec{}) // 2
+	a, b := g.Mapped(0x10000, 0x5000), g.Mapped(0x10000, 0x6000)
 	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64, ATS: true}))
 	require.NoError(t, r.d.Attach(dev, 5, a))
 	require.NoError(t, r.d.Attach(0x800, emu.NoPASID, b))
@@ -147,28 +103,28 @@ func TestNested_Invalidations(t *testing.T) {
 	got = r.during(func() { require.NoError(t, a.Flush()) })
 	require.Equal(t, []string{"piotlb g2 did 3 pasid 5", "pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
 
-	got = r.during(func() { _, _ = g.parent.Unmap(0x20_0000, 0x20_0000) })
+	got = r.during(func() { _, _ = g.Parent.Unmap(0x20_0000, 0x20_0000) })
 	require.Equal(t, []string{
 		"iotlb did 3 0x200000 am 9 ih 1", "iotlb did 4 0x200000 am 9 ih 1",
 		"pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait",
 	}, got)
-	require.NoError(t, r.d.Attach(0x808, emu.NoPASID, g.parent))
-	got = r.during(func() { require.NoError(t, g.parent.Flush()) })
+	require.NoError(t, r.d.Attach(0x808, emu.NoPASID, g.Parent))
+	got = r.during(func() { require.NoError(t, g.Parent.Flush()) })
 	require.Equal(t, []string{"iotlb g2 did 2", "iotlb g2 did 3", "iotlb g2 did 4", "pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
 
 	got = r.during(func() { require.NoError(t, r.d.Detach(0x800, emu.NoPASID)) })
 	require.Equal(t, []string{"pasid g1 did 4 pasid 0", "fence", "iotlb g2 did 4", "wait"}, got)
-	got = r.during(func() { require.NoError(t, g.parent.Flush()) })
+	got = r.during(func() { require.NoError(t, g.Parent.Flush()) })
 	require.Equal(t, []string{"iotlb g2 did 2", "iotlb g2 did 3", "pdevtlb sid 108 pasid 5 0x7ffffffffffff800", "wait"}, got)
 }
 
 // In caching mode the absence of second-stage entries may be cached under the ids nested on them.
 func TestVTDQuirk35_ParentMapsInvalidateTheChildren(t *testing.T) {
 	r := start(t, nested, func(c *hw.Config) { c.CM = true })
-	g := r.guest(guestBase, host.DomainSpec{})
-	a := g.mapped(0x10000, 0x5000)
+	g := r.Guest(drivertest.GuestBase, host.DomainSpec{})
+	a := g.Mapped(0x10000, 0x5000)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-	got := r.during(func() { require.NoError(t, g.parent.Map(0x4000_0000, guestBase, 0x1000, emu.RW)) })
+	got := r.during(func() { require.NoError(t, g.Parent.Map(0x4000_0000, drivertest.GuestBase, 0x1000, emu.RW)) })
 	require.Equal(t, []string{"iotlb did 3 0x40000000 am 0 ih 0", "wait"}, got)
 	require.Empty(t, r.during(func() { require.NoError(t, a.Map(0x11000, 0x5000, 0x1000, emu.RW)) }))
 }
@@ -176,18 +132,18 @@ func TestVTDQuirk35_ParentMapsInvalidateTheChildren(t *testing.T) {
 // The ways between nested domains, and between these and others.
 func TestNested_Moves(t *testing.T) {
 	r := start(t, nested)
-	g := r.guest(guestBase, host.DomainSpec{})                   // 2
-	a, b := g.mapped(0x10000, 0x5000), g.mapped(0x10000, 0x6000) // 3, 4
-	copied := g.again()                                          // 5
-	c := copied.mapped(0x10000, 0x7000)                          // 6
-	elsewhere := r.guest(guestBase+1<<30, host.DomainSpec{})     // 7
-	require.NoError(t, elsewhere.mapped(0x10000, 0x5000).Free())
-	_, err := elsewhere.frames.Alloc(12) // so that the table is not where that of c is
+	g := r.Guest(drivertest.GuestBase, host.DomainSpec{})               // 2
+	a, b := g.Mapped(0x10000, 0x5000), g.Mapped(0x10000, 0x6000)        // 3, 4
+	copied := g.Again()                                                 // 5
+	c := copied.Mapped(0x10000, 0x7000)                                 // 6
+	elsewhere := r.Guest(drivertest.GuestBase+1<<30, host.DomainSpec{}) // 7
+	require.NoError(t, elsewhere.Mapped(0x10000, 0x5000).Free())
+	_, err := elsewhere.Frames.Alloc(12) // so that the table is not where that of c is
 	require.NoError(t, err)
-	e := elsewhere.mapped(0x10000, 0x5000)          // 8
-	first := r.in(host.StageFirst, 0x10000, target) // 9
-	pass := r.domain(host.DomainSpec{Kind: host.DomainIdentity})
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, g.parent))
+	e := elsewhere.Mapped(0x10000, 0x5000)          // 8
+	first := r.In(host.StageFirst, 0x10000, target) // 9
+	pass := r.Domain(host.DomainSpec{Kind: host.DomainIdentity})
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, g.Parent))
 	for _, m := range []struct {
 		name    string
 		to      host.Domain
@@ -203,7 +159,7 @@ func TestNested_Moves(t *testing.T) {
 		{"from pass-through", a, entry.VerdictHitless, []uint64{1, 1, 3}, 2},
 		{"to first stage", first, entry.VerdictDisruptive, []uint64{3, 3, 3, 9}, 3},
 		{"from first stage", b, entry.VerdictDisruptive, []uint64{9, 9, 9, 4}, 3},
-		{"to the second stage", g.parent, entry.VerdictHitless, []uint64{4, 2, 2}, 2},
+		{"to the second stage", g.Parent, entry.VerdictHitless, []uint64{4, 2, 2}, 2},
 	} {
 		rep, err := r.d.Replace(dev, emu.NoPASID, m.to, entry.Hitless)
 		require.NoError(t, err, m.name)
@@ -219,11 +175,11 @@ func TestNested_Moves(t *testing.T) {
 
 func TestNested_TheSameFirstStageOnAnotherParentIsOneStore(t *testing.T) {
 	r := start(t, nested)
-	g := r.guest(guestBase, host.DomainSpec{})
-	copied := g.again()
-	a := g.mapped(0x10000, 0x5000)
+	g := r.Guest(drivertest.GuestBase, host.DomainSpec{})
+	copied := g.Again()
+	a := g.Mapped(0x10000, 0x5000)
 	root, levels := a.Tables().Root()
-	b := r.domain(host.DomainSpec{Kind: host.DomainNested, Parent: copied.parent, Root: root, Levels: levels})
+	b := r.Domain(host.DomainSpec{Kind: host.DomainNested, Parent: copied.Parent, Root: root, Levels: levels})
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 	rep, err := r.d.Replace(dev, emu.NoPASID, b, entry.Hitless)
 	require.NoError(t, err)
@@ -234,9 +190,9 @@ func TestNested_TheSameFirstStageOnAnotherParentIsOneStore(t *testing.T) {
 // Dirty flags of the parent's tables are kept through the entries that are nested on it.
 func TestNested_DirtyTrackingOfTheParent(t *testing.T) {
 	r := start(t, nested)
-	g := r.guest(guestBase, host.DomainSpec{})
-	require.NoError(t, r.d.Attach(dev, emu.NoPASID, g.mapped(0x10000, 0x5000)))
-	got := r.during(func() { require.NoError(t, g.parent.SetDirty(true)) })
+	g := r.Guest(drivertest.GuestBase, host.DomainSpec{})
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, g.Mapped(0x10000, 0x5000)))
+	got := r.during(func() { require.NoError(t, g.Parent.SetDirty(true)) })
 	require.Equal(t, []string{"pasid g1 did 3 pasid 0", "fence", "iotlb g2 did 3", "wait"}, got)
 	_, raw := r.d.EntryAt(dev, emu.NoPASID)
 	require.NotZero(t, raw[0]&spec.PasidSSADE.Mask())
@@ -245,13 +201,13 @@ func TestNested_DirtyTrackingOfTheParent(t *testing.T) {
 func TestNested_TranslatesThroughBothAndSeesBothChange(t *testing.T) {
 	for _, omit := range []entry.Omit{0, entry.OmitIOTLB} {
 		r := start(t, nested)
-		g := r.guest(guestBase, host.DomainSpec{})
-		a := g.mapped(0x10000, 0x5000)
-		require.NoError(t, g.parent.Map(0x4000_0000, target, 0x1000, emu.RW))
+		g := r.Guest(drivertest.GuestBase, host.DomainSpec{})
+		a := g.Mapped(0x10000, 0x5000)
+		require.NoError(t, g.Parent.Map(0x4000_0000, target, 0x1000, emu.RW))
 		require.NoError(t, a.Map(0x11000, 0x4000_0000, 0x1000, emu.RW))
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-		r.reaches(dev, emu.NoPASID, 0x10008, guestBase+0x5008)
-		r.reaches(dev, emu.NoPASID, 0x11000, target)
+		r.Reaches(dev, emu.NoPASID, 0x10008, drivertest.GuestBase+0x5008)
+		r.Reaches(dev, emu.NoPASID, 0x11000, target)
 		tr, ok := a.Lookup(0x11000)
 		require.True(t, ok)
 		require.Equal(t, target, tr.PA)
@@ -259,17 +215,17 @@ func TestNested_TranslatesThroughBothAndSeesBothChange(t *testing.T) {
 		r.d.SetOmit(omit)
 		_, err := a.Unmap(0x10000, 0x1000)
 		require.NoError(t, err)
-		_, err = g.parent.Unmap(0x4000_0000, 0x1000)
+		_, err = g.Parent.Unmap(0x4000_0000, 0x1000)
 		require.NoError(t, err)
 		if omit != 0 { // both have a victim
-			r.reaches(dev, emu.NoPASID, 0x10008, guestBase+0x5008)
-			r.reaches(dev, emu.NoPASID, 0x11000, target)
+			r.Reaches(dev, emu.NoPASID, 0x10008, drivertest.GuestBase+0x5008)
+			r.Reaches(dev, emu.NoPASID, 0x11000, target)
 			continue
 		}
-		require.Equal(t, uint16(0x71), r.blocked(dev, emu.NoPASID, 0x10008).Fault.Code, "first stage")
-		require.Equal(t, uint16(0x79), r.blocked(dev, emu.NoPASID, 0x11000).Fault.Code, "second stage")
-		require.NoError(t, g.parent.Map(0x4000_0000, target+0x1000, 0x1000, emu.RW))
-		r.reaches(dev, emu.NoPASID, 0x11000, target+0x1000)
+		require.Equal(t, uint16(0x71), r.Blocked(dev, emu.NoPASID, 0x10008).Fault.Code, "first stage")
+		require.Equal(t, uint16(0x79), r.Blocked(dev, emu.NoPASID, 0x11000).Fault.Code, "second stage")
+		require.NoError(t, g.Parent.Map(0x4000_0000, target+0x1000, 0x1000, emu.RW))
+		r.Reaches(dev, emu.NoPASID, 0x11000, target+0x1000)
 	}
 }
 
@@ -278,19 +234,19 @@ func TestNested_TranslatesThroughBothAndSeesBothChange(t *testing.T) {
 func TestNested_DirtyFlagsOfBoth(t *testing.T) {
 	for _, dirty := range []bool{false, true} {
 		r := start(t, nested)
-		g := r.guest(guestBase, host.DomainSpec{})
-		require.NoError(t, g.parent.Map(0x4000_0000, target, 0x4000, emu.RW))
-		a := g.domain(guest.Spec{Dirty: dirty})
+		g := r.Guest(drivertest.GuestBase, host.DomainSpec{})
+		require.NoError(t, g.Parent.Map(0x4000_0000, target, 0x4000, emu.RW))
+		a := g.Domain(guest.Spec{Dirty: dirty})
 		require.NoError(t, a.Map(0x10000, 0x4000_0000, 0x4000, emu.RW))
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
 		r.write(emu.NoPASID, 0x10000)
-		require.NoError(t, g.parent.SetDirty(true))
+		require.NoError(t, g.Parent.SetDirty(true))
 		r.write(emu.NoPASID, 0x11000)
-		r.reaches(dev, emu.NoPASID, 0x12000, target+0x2000)
-		require.Equal(t, []emu.IOVA{0x4000_1000}, r.dirty(g.parent, 0x4000_0000, 0x4000, true))
-		require.NotEmpty(t, r.dirty(g.parent, 0, 16<<20, true), "the guest's tables")
+		r.Reaches(dev, emu.NoPASID, 0x12000, target+0x2000)
+		require.Equal(t, []emu.IOVA{0x4000_1000}, r.dirty(g.Parent, 0x4000_0000, 0x4000, true))
+		require.NotEmpty(t, r.dirty(g.Parent, 0, 16<<20, true), "the guest's tables")
 		r.write(emu.NoPASID, 0x11000)
-		require.Equal(t, []emu.IOVA{0x4000_1000}, r.dirty(g.parent, 0x4000_0000, 0x4000, true), "seen again")
+		require.Equal(t, []emu.IOVA{0x4000_1000}, r.dirty(g.Parent, 0x4000_0000, 0x4000, true), "seen again")
 		if !dirty {
 			require.ErrorIs(t, a.ReadDirty(0, 1<<30, true, nil), host.ErrNotTracking)
 			continue
@@ -305,20 +261,20 @@ func TestNested_DirtyFlagsOfBoth(t *testing.T) {
 // The second stage is replaced under a guest that goes on: no request finds anything else than before.
 func TestNested_ParentReplacedUnderTheGuest(t *testing.T) {
 	r := start(t, nested)
-	g := r.guest(guestBase, host.DomainSpec{})
-	a := g.mapped(0x10000, 0x5000)
+	g := r.Guest(drivertest.GuestBase, host.DomainSpec{})
+	a := g.Mapped(0x10000, 0x5000)
 	require.NoError(t, r.d.Attach(dev, emu.NoPASID, a))
-	r.reaches(dev, emu.NoPASID, 0x10000, guestBase+0x5000)
-	copied := g.again()
+	r.Reaches(dev, emu.NoPASID, 0x10000, drivertest.GuestBase+0x5000)
+	copied := g.Again()
 	root, levels := a.Tables().Root()
-	b := r.domain(host.DomainSpec{Kind: host.DomainNested, Parent: copied.parent, Root: root, Levels: levels})
+	b := r.Domain(host.DomainSpec{Kind: host.DomainNested, Parent: copied.Parent, Root: root, Levels: levels})
 	_, err := r.d.Replace(dev, emu.NoPASID, b, entry.Hitless)
 	require.NoError(t, err)
-	r.reaches(dev, emu.NoPASID, 0x10000, guestBase+0x5000)
+	r.Reaches(dev, emu.NoPASID, 0x10000, drivertest.GuestBase+0x5000)
 	require.NoError(t, a.Behind().Free())
-	require.NoError(t, g.parent.Free())
-	r.reaches(dev, emu.NoPASID, 0x10000, guestBase+0x5000)
-	_, err = copied.parent.Unmap(0, 16<<20)
+	require.NoError(t, g.Parent.Free())
+	r.Reaches(dev, emu.NoPASID, 0x10000, drivertest.GuestBase+0x5000)
+	_, err = copied.Parent.Unmap(0, 16<<20)
 	require.NoError(t, err)
-	r.blocked(dev, emu.NoPASID, 0x10000)
+	r.Blocked(dev, emu.NoPASID, 0x10000)
 }

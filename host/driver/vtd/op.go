@@ -145,17 +145,12 @@ func (o *op) encode(c *caps) desc {
 	return desc(w)
 }
 
-// atsRange codes 2^am pages as device-TLB invalidations have it: with S, the ones from bit 12 upwards
-// give the size, ended by a zero (PCIe 10.3.2).
+// atsRange codes 2^am pages as device-TLB invalidations have it.
 func atsRange(addr uint64, am uint8) (uint64, bool) {
 	if am >= wholeSpace {
 		return spec.AllAddressS, true
 	}
-	if am == 0 {
-		return addr &^ 0xfff, false
-	}
-	size := uint64(1) << (am + 12)
-	return (addr&^(size-1) | (size/2 - 1)) &^ 0xfff, true
+	return driver.Coded(addr, am+emu.PageShift)
 }
 
 // waitDesc makes a wait descriptor that writes data to status.

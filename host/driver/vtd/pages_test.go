@@ -11,6 +11,7 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
 func TestPages_SetUpOnlyWithAllThatItNeeds(t *testing.T) {
@@ -39,7 +40,7 @@ func TestPages_SetUpOnlyWithAllThatItNeeds(t *testing.T) {
 				require.Zero(t, r.cpu.Functional.ReadReg(0, spec.OffPECTL, 4))
 			}
 			require.NoError(t, r.d.Probe(dev, c.spec))
-			require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.mapped(0x10000, target)))
+			require.NoError(t, r.d.Attach(dev, emu.NoPASID, r.Mapped(0x10000, target)))
 			if r.d.Scalable() {
 				_, raw := r.d.ContextAt(dev)
 				require.Equal(t, c.entry, raw[0]&(spec.SMCtxDTE.Mask()|spec.SMCtxPRE.Mask()))
@@ -54,7 +55,7 @@ func TestPages_SetUpOnlyWithAllThatItNeeds(t *testing.T) {
 type pager struct {
 	*rig
 	bus  *hwdev.Direct
-	dev  *endpoint
+	dev  *drivertest.Endpoint
 	dom  host.Domain
 	got  []host.PageGroup
 	back map[emu.IOVA]emu.PA // what is mapped when it is asked for
@@ -63,15 +64,15 @@ type pager struct {
 // paging starts with a device that has one domain for its own requests and for PASID 5.
 func newPager(t testing.TB, change ...func(*hwdev.EndpointConfig)) *pager {
 	p := &pager{rig: start(t, withPRI), back: map[emu.IOVA]emu.PA{}}
-	p.bus = p.newBus()
-	p.dev = p.endpoint(p.bus, dev, change...)
-	p.dom = p.domain(host.DomainSpec{})
+	p.bus = p.NewBus()
+	p.dev = p.Endpoint(p.bus, dev, change...)
+	p.dom = p.Domain(host.DomainSpec{})
 	require.NoError(t, p.d.Probe(dev, host.DeviceSpec{ATS: true, PRI: true, PASIDs: 64}))
 	require.NoError(t, p.d.Attach(dev, emu.NoPASID, p.dom))
 	require.NoError(t, p.d.Attach(dev, 5, p.dom))
 	require.NoError(t, p.d.Probe(0x310, host.DeviceSpec{ATS: true, PRI: true}))
-	require.NoError(t, p.d.Attach(0x310, emu.NoPASID, p.domain(host.DomainSpec{})))
-	p.endpoint(p.bus, 0x310)
+	require.NoError(t, p.d.Attach(0x310, emu.NoPASID, p.Domain(host.DomainSpec{})))
+	p.Endpoint(p.bus, 0x310)
 	p.d.OnPageRequest(p.serve)
 	return p
 }
@@ -104,7 +105,7 @@ func TestPages_DeviceFaultsItsPagesIn(t *testing.T) {
 	}
 	for _, pasid := range []emu.PASID{emu.NoPASID, 5} {
 		for i := range emu.IOVA(8) {
-			p.dev.reaches(pasid, 0x10008+i<<12, target+emu.PA(i)<<13+8)
+			p.dev.Reaches(pasid, 0x10008+i<<12, target+emu.PA(i)<<13+8)
 		}
 	}
 	require.Len(t, p.got, 8, "the domain is the same")
@@ -113,10 +114,10 @@ func TestPages_DeviceFaultsItsPagesIn(t *testing.T) {
 	}, p.got[0])
 	s := p.d.Stats()
 	require.EqualValues(t, []uint64{8, 8, 0}, []uint64{s.PageRequests, s.PageGroups, s.PageOverflows})
-	require.Empty(t, p.faults)
+	require.Empty(t, p.Faults)
 	require.Zero(t, p.prs())
 	n := p.dev.Stats().Translations
-	p.dev.reaches(5, 0x10000, target)
+	p.dev.Reaches(5, 0x10000, target)
 	require.Equal(t, n, p.dev.Stats().Translations, "kept")
 }
 
@@ -125,10 +126,10 @@ func TestPages_RequestsAreHandedOnAsTheyAre(t *testing.T) {
 	for i := range emu.IOVA(4) {
 		p.back[0x10000+i<<12] = target
 	}
-	p.dev.put(5, 0x10000, emu.Read)
-	p.dev.put(5, 0x11000, emu.Write)
-	p.dev.put(emu.NoPASID, 0x12000, emu.Atomic)
-	p.dev.put(5, 0x13000, emu.Read)
+	p.dev.Put(5, 0x10000, emu.Read)
+	p.dev.Put(5, 0x11000, emu.Write)
+	p.dev.Put(emu.NoPASID, 0x12000, emu.Atomic)
+	p.dev.Put(5, 0x13000, emu.Read)
 	p.bus.Run(1000)
 	require.Equal(t, []host.PageGroup{
 		{Source: dev, PASID: 5, Index: 0, Requests: []host.PageRequest{
@@ -136,7 +137,7 @@ func TestPages_RequestsAreHandedOnAsTheyAre(t *testing.T) {
 		}},
 		{Source: dev, PASID: emu.NoPASID, Index: 1, Requests: []host.PageRequest{{Addr: 0x12000, Access: emu.RW}}},
 	}, p.got)
-	require.Equal(t, 4, p.dev.ended)
+	require.Equal(t, 4, p.dev.Ended)
 	require.True(t, p.dev.Idle())
 }
 
@@ -157,16 +158,16 @@ func TestPages_Answers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPager(t)
 			c.set(p)
-			p.dev.put(5, 0x10000, emu.Read)
+			p.dev.Put(5, 0x10000, emu.Read)
 			p.bus.Run(200)
-			if p.dev.ended == 0 {
+			if p.dev.Ended == 0 {
 				require.Len(t, p.got, 1)
 				require.NoError(t, p.dom.Map(0x10000, target, 0x1000, emu.RW))
 				require.NoError(t, p.d.Respond(p.got[0], host.PageSuccess))
 				p.bus.Run(200)
 			}
-			require.Equal(t, 1, p.dev.ended)
-			require.Equal(t, c.want, p.dev.end)
+			require.Equal(t, 1, p.dev.Ended)
+			require.Equal(t, c.want, p.dev.End)
 			require.Equal(t, c.want == hwdev.EndPageFailure, p.dev.PagesStopped())
 		})
 	}
@@ -189,11 +190,11 @@ func (p *pager) put64(pasid emu.PASID, v uint64) {
 // A domain that is gone, though the entry is still there as far as the device can tell.
 func TestPages_ForNobodyAreRefused(t *testing.T) {
 	p := newPager(t)
-	other := p.endpoint(p.bus, 0x300)
+	other := p.Endpoint(p.bus, 0x300)
 	require.NoError(t, p.d.Probe(0x300, host.DeviceSpec{ATS: true, PRI: true}))
 	require.NoError(t, p.d.Attach(0x300, emu.NoPASID, p.dom))
 	delete(p.d.k.Devices, 0x300)
-	_, end := other.access(emu.NoPASID, 0x10000, emu.Read)
+	_, end := other.Access(emu.NoPASID, 0x10000, emu.Read)
 	require.Equal(t, hwdev.EndInvalid, end)
 	require.Empty(t, p.got)
 }
@@ -206,7 +207,7 @@ func TestPages_StopMarkersAndUnknownEntriesAreSkipped(t *testing.T) {
 	require.Equal(t, emu.OK, res.Status)
 	p.d.takePage([4]uint64{2 | uint64(dev)<<16, 4})
 	require.Zero(t, p.d.k.Groups.Pending())
-	p.dev.reaches(5, 0x10000, target)
+	p.dev.Reaches(5, 0x10000, target)
 	require.Len(t, p.got, 1)
 }
 
@@ -234,7 +235,7 @@ func TestPages_NobodyIsToldInTheMiddleOfAnOperation(t *testing.T) {
 		"attach": func(p *pager) { require.NoError(p.t, p.d.Attach(dev, 6, p.dom)) },
 		"detach": func(p *pager) { require.NoError(p.t, p.d.Detach(dev, 5)) },
 		"replace": func(p *pager) {
-			_, err := p.d.Replace(dev, 5, p.mapped(0x30000, target), entry.Hitless)
+			_, err := p.d.Replace(dev, 5, p.Mapped(0x30000, target), entry.Hitless)
 			require.NoError(p.t, err)
 		},
 		"release": func(p *pager) { require.NoError(p.t, p.d.Release(0x300)) },
@@ -254,9 +255,9 @@ func TestPages_NobodyIsToldInTheMiddleOfAnOperation(t *testing.T) {
 				require.True(t, p.d.k.Idle())
 				serve(g)
 			})
-			p.cpu.hook = func(uint32) {
-				p.cpu.hook = nil
-				p.dev.put(emu.NoPASID, 0x10000, emu.Read)
+			p.cpu.Hook = func(uint32) {
+				p.cpu.Hook = nil
+				p.dev.Put(emu.NoPASID, 0x10000, emu.Read)
 				p.bus.Run(10)
 				require.Empty(t, p.got)
 				inside++
@@ -265,7 +266,7 @@ func TestPages_NobodyIsToldInTheMiddleOfAnOperation(t *testing.T) {
 			require.Equal(t, 1, inside)
 			require.Len(t, p.got, 1)
 			p.bus.Run(100)
-			require.Equal(t, hwdev.EndOK, p.dev.end)
+			require.Equal(t, hwdev.EndOK, p.dev.End)
 		})
 	}
 }
@@ -291,14 +292,14 @@ func TestPages_OverflowIsOvercome(t *testing.T) {
 	p := newPager(t)
 	p.back[0x10000] = target
 	p.full()
-	p.dev.put(emu.NoPASID, 0x10000, emu.Read)
+	p.dev.Put(emu.NoPASID, 0x10000, emu.Read)
 	p.bus.Run(100)
-	require.Zero(t, p.dev.ended)
+	require.Zero(t, p.dev.Ended)
 	require.Greater(t, p.dev.Stats().Responses, uint64(10), "hardware has it try again and again")
 	require.Equal(t, spec.PrsPRO.Mask()|spec.PrsPPR.Mask(), p.prs())
 	p.unmask()
 	p.bus.Run(100)
-	require.Equal(t, hwdev.EndOK, p.dev.end)
+	require.Equal(t, hwdev.EndOK, p.dev.End)
 	require.EqualValues(t, 1, p.d.Stats().PageOverflows)
 	require.Zero(t, p.prs())
 	require.Zero(t, p.d.k.Groups.Pending().Begun, "what had begun is forgotten: its last may have been dropped")
@@ -310,28 +311,28 @@ func TestVTDQuirk56_PPRIsTakenBackFirstAndPROLast(t *testing.T) {
 	p.back[0x10000], p.back[0x11000] = target, target
 	var log []string
 	names := map[uint32]string{spec.OffPRS: "PRS", spec.OffPQT: "PQT", spec.OffPQH: "PQH"}
-	p.cpu.fake = func(off uint32, v uint64) uint64 {
+	p.cpu.Fake = func(off uint32, v uint64) uint64 {
 		if n, ok := names[off]; ok {
 			log = append(log, "read "+n)
 			if n == "PQT" && len(log) == 2 {
 				// A request after the tail was read: it raises the event anew.
-				p.dev.put(emu.NoPASID, 0x11000, emu.Read)
+				p.dev.Put(emu.NoPASID, 0x11000, emu.Read)
 				p.bus.Run(2)
 			}
 		}
 		return v
 	}
-	p.cpu.hook = func(off uint32) {
+	p.cpu.Hook = func(off uint32) {
 		if n, ok := names[off]; ok {
 			log = append(log, "write "+n)
 		}
 	}
-	p.dev.put(emu.NoPASID, 0x10000, emu.Read)
+	p.dev.Put(emu.NoPASID, 0x10000, emu.Read)
 	p.bus.Run(2)
 	require.Equal(t, []string{"write PRS", "read PQT", "read PQH", "write PQH", "read PRS"}, log[:5])
 	p.bus.Run(100)
 	require.Len(t, p.got, 2)
-	require.Equal(t, 2, p.dev.ended)
+	require.Equal(t, 2, p.dev.Ended)
 
 	log = nil
 	p.full()
@@ -342,8 +343,8 @@ func TestVTDQuirk56_PPRIsTakenBackFirstAndPROLast(t *testing.T) {
 func TestPages_DetachDrains(t *testing.T) {
 	p := newPager(t)
 	p.d.OnPageRequest(func(g host.PageGroup) { p.got = append(p.got, g) })
-	p.dev.put(5, 0x10000, emu.Read)
-	p.dev.put(emu.NoPASID, 0x11000, emu.Read)
+	p.dev.Put(5, 0x10000, emu.Read)
+	p.dev.Put(emu.NoPASID, 0x11000, emu.Read)
 	p.bus.Run(100)
 	require.Len(t, p.got, 2)
 	got := p.during(func() { require.NoError(t, p.d.Detach(dev, 5)) })
@@ -354,13 +355,13 @@ func TestPages_DetachDrains(t *testing.T) {
 		"fence", "iotlb g2 did 2", all, "wait for page requests",
 	}, got)
 	p.bus.Run(100)
-	require.Equal(t, hwdev.EndInvalid, p.dev.end)
-	require.Equal(t, 1, p.dev.ended)
+	require.Equal(t, hwdev.EndInvalid, p.dev.End)
+	require.Equal(t, 1, p.dev.Ended)
 	require.ErrorIs(t, p.d.Respond(p.got[0], host.PageSuccess), host.ErrPageGroup)
 	require.NoError(t, p.dom.Map(0x11000, target, 0x1000, emu.RW))
 	require.NoError(t, p.d.Respond(p.got[1], host.PageSuccess), "not of the PASID")
 	p.bus.Run(100)
-	require.Equal(t, 2, p.dev.ended)
+	require.Equal(t, 2, p.dev.Ended)
 }
 
 // Page requests that are in the queue, unread, while their domain is taken away.
@@ -368,13 +369,13 @@ func TestPages_DetachAnswersWhatIsInTheQueue(t *testing.T) {
 	p := newPager(t, func(c *hwdev.EndpointConfig) { c.Outstanding = 16 })
 	p.cpu.Functional.WriteReg(0, spec.OffPECTL, 4, spec.EventIM.Mask())
 	for i := range emu.IOVA(6) {
-		p.dev.put(5, 0x10000+i<<12, emu.Read)
+		p.dev.Put(5, 0x10000+i<<12, emu.Read)
 	}
 	p.bus.Run(100)
 	require.NoError(t, p.d.Detach(dev, 5))
 	p.bus.Run(100)
-	require.Equal(t, 6, p.dev.ended)
-	require.Equal(t, hwdev.EndInvalid, p.dev.end)
+	require.Equal(t, 6, p.dev.Ended)
+	require.Equal(t, hwdev.EndInvalid, p.dev.End)
 	require.Empty(t, p.got)
 	require.True(t, p.dev.Idle())
 }
@@ -383,7 +384,7 @@ func TestPages_DetachAnswersWhatIsInTheQueue(t *testing.T) {
 func TestPages_DrainIsRepeatedAfterAnOverflow(t *testing.T) {
 	p := newPager(t)
 	drains := 0
-	p.cpu.hook = func(off uint32) {
+	p.cpu.Hook = func(off uint32) {
 		if off == spec.OffIQT && p.d.queue.extra != 0 {
 			if drains++; drains < 3 {
 				p.full()
@@ -392,7 +393,7 @@ func TestPages_DrainIsRepeatedAfterAnOverflow(t *testing.T) {
 	}
 	require.NoError(t, p.d.Detach(dev, 5))
 	require.Equal(t, 3, drains)
-	p.cpu.hook = func(off uint32) {
+	p.cpu.Hook = func(off uint32) {
 		if off == spec.OffIQT && p.d.queue.extra != 0 {
 			p.full()
 		}
@@ -408,7 +409,7 @@ func TestPages_AnswersAreNotRepeated(t *testing.T) {
 	tell := p.cpu.OnPRGResponse
 	p.cpu.OnPRGResponse = func(x *emu.Txn) { answers++; tell(x) }
 	p.back[0x10000], p.back[0x11000] = target, target
-	p.dev.reaches(5, 0x10000, target)
+	p.dev.Reaches(5, 0x10000, target)
 	p.d.SetOmit(entry.OmitWait)
 	p.dev.Mute(true)
 	_, err := p.dom.Unmap(0x10000, 0x1000)
@@ -416,7 +417,7 @@ func TestPages_AnswersAreNotRepeated(t *testing.T) {
 	p.d.SetOmit(0)
 	p.dev.Mute(false)
 	require.NotZero(t, p.cpu.Functional.ReadReg(0, spec.OffFSTS, 4)&spec.FstsITE.Mask())
-	p.dev.reaches(5, 0x11000, target)
+	p.dev.Reaches(5, 0x11000, target)
 	require.Equal(t, 2, answers)
 	require.Zero(t, p.dev.Stats().Unexpected)
 }
@@ -426,7 +427,7 @@ func TestDeviceTLB_StaleWhereItsInvalidationIsLeftOut(t *testing.T) {
 		for _, omit := range []bool{false, true} {
 			p := newPager(t)
 			p.back[0x10000] = target
-			p.dev.reaches(pasid, 0x10000, target)
+			p.dev.Reaches(pasid, 0x10000, target)
 			if omit {
 				p.d.SetOmit(entry.OmitDeviceTLB)
 			}
@@ -434,10 +435,10 @@ func TestDeviceTLB_StaleWhereItsInvalidationIsLeftOut(t *testing.T) {
 			require.NoError(t, err)
 			p.back[0x10000] = target + 0x7000
 			if omit {
-				p.dev.reaches(pasid, 0x10000, target)
+				p.dev.Reaches(pasid, 0x10000, target)
 				continue
 			}
-			p.dev.reaches(pasid, 0x10000, target+0x7000)
+			p.dev.Reaches(pasid, 0x10000, target+0x7000)
 			require.Len(t, p.got, 2)
 		}
 	}
@@ -446,18 +447,18 @@ func TestDeviceTLB_StaleWhereItsInvalidationIsLeftOut(t *testing.T) {
 func TestDeviceTLB_MutedDeviceTimesOut(t *testing.T) {
 	p := newPager(t)
 	p.back[0x10000] = target
-	p.dev.reaches(5, 0x10000, target)
+	p.dev.Reaches(5, 0x10000, target)
 	p.dev.Mute(true)
 	_, err := p.dom.Unmap(0x10000, 0x1000)
 	require.ErrorIs(t, err, ErrDeviceTLB)
-	p.dev.reaches(5, 0x10000, target)
+	p.dev.Reaches(5, 0x10000, target)
 	p.dev.Mute(false)
 	require.NoError(t, p.dom.Flush())
 	require.Zero(t, p.dev.TLB().Len())
 	_, err = p.dom.Unmap(0x10000, 0x1000)
 	require.NoError(t, err)
 	p.back[0x10000] = target + 0x3000
-	p.dev.reaches(5, 0x10000, target+0x3000)
+	p.dev.Reaches(5, 0x10000, target+0x3000)
 }
 
 // Reads that use a translation are on their way when it is invalidated: they go first.
@@ -467,15 +468,15 @@ func TestDeviceTLB_InvalidationWaitsForWhatIsOnItsWay(t *testing.T) {
 	require.NoError(t, p.d.Detach(dev, emu.NoPASID))
 	require.NoError(t, p.dom.Map(0x10000, target, 0x4000, emu.RW))
 	for i := range emu.IOVA(4) {
-		p.dev.reaches(5, 0x10000+i<<12, target+emu.PA(i)<<12)
+		p.dev.Reaches(5, 0x10000+i<<12, target+emu.PA(i)<<12)
 	}
-	n := p.dev.ended
+	n := p.dev.Ended
 	for i := range emu.IOVA(4) {
-		p.dev.put(5, 0x10000+i<<12, emu.Read)
+		p.dev.Put(5, 0x10000+i<<12, emu.Read)
 	}
 	require.Equal(t, 4, p.bus.InFlight())
 	_, err := p.dom.Unmap(0x11000, 0x1000)
 	require.NoError(t, err)
-	require.Equal(t, n+2, p.dev.ended, "the second of four")
+	require.Equal(t, n+2, p.dev.Ended, "the second of four")
 	require.EqualValues(t, 1, p.dev.Stats().Held)
 }

@@ -1,8 +1,6 @@
 package vtd
 
 import (
-	"math/bits"
-
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/driver"
@@ -48,7 +46,8 @@ func (d arch) Present(m *driver.Domain, first, last emu.IOVA) error {
 // drop makes the invalidations of a change: translations, then device-TLBs.
 func (d *Driver) drop(c *driver.Change) []op {
 	m, leaf := c.Domain, c.Leaves
-	addr, am := block(c.First, c.Last)
+	addr, lg2 := driver.Block(c.First, c.Last)
+	am := lg2 - emu.PageShift
 	var ops []op
 	if m.Stale {
 		ops = d.translations(ops, m, addr, am, leaf)
@@ -65,15 +64,6 @@ func (d *Driver) drop(c *driver.Change) []op {
 		ops = deviceOps(ops, n, 0, wholeSpace)
 	}
 	return ops
-}
-
-// block widens a range to the aligned power of two of pages that an invalidation can name.
-func block(first, last emu.IOVA) (addr uint64, am uint8) {
-	lg2 := max(bits.Len64(uint64(first^last)), emu.PageShift)
-	if lg2 >= wholeSpace+emu.PageShift {
-		return 0, wholeSpace
-	}
-	return uint64(first) &^ (1<<lg2 - 1), uint8(lg2 - emu.PageShift)
 }
 
 // translations adds the invalidations of the translations tagged with m.

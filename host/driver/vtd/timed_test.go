@@ -14,45 +14,10 @@ import (
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/host/guest"
+	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
-// stream is a device that reads one page for ever, several requests at a time.
-type stream struct {
-	m       *timing.Machine
-	id      int
-	sid     emu.SourceID
-	pages   map[emu.PA]int // where reads went
-	after   map[emu.PA]int // those whose caches were read after since
-	since   uint64
-	blocked int
-	on      bool
-}
-
-func (s *stream) Complete(c *timing.Completion) {
-	if c.Result.Status == emu.OK {
-		s.pages[c.Result.PA]++
-		if s.since != 0 && c.Read > s.since {
-			s.after[c.Result.PA]++
-		}
-	} else {
-		s.blocked++
-	}
-	if s.on {
-		s.m.Timer(s.id, s.m.Now()+3, c.Tag)
-	}
-}
-
-func (s *stream) Timer(tag uint32) {
-	q := emu.Request{Addr: 0x10000, Source: s.sid, PASID: emu.NoPASID, Len: 64, Access: emu.Read}
-	if !s.m.Issue(s.id, 0, tag, &q) {
-		s.m.Timer(s.id, s.m.Now()+10, tag)
-	}
-}
-
-func (s *stream) Save(*emu.Encoder)          {}
-func (s *stream) Restore(*emu.Decoder) error { return nil }
-
-func timed(t *testing.T, preset string, mode func(*hw.Config)) (*Driver, *timing.Machine, *timing.CPU, *stream) {
+func timed(t *testing.T, preset string, mode func(*hw.Config)) (*Driver, *timing.Machine, *timing.CPU, *drivertest.Stream) {
 	p, err := timing.LoadPreset(preset)
 	require.NoError(t, err)
 	c := hw.DefaultConfig()
@@ -62,7 +27,7 @@ func timed(t *testing.T, preset string, mode func(*hw.Config)) (*Driver, *timing
 	m := timing.New(p.Params, mem.New())
 	m.AddUnit(u, 64)
 	cpu := m.AddCPU(1)
-	f, err := host.NewFrames(cpu, ramBase, ramSize)
+	f, err := host.NewFrames(cpu, drivertest.RAMBase, drivertest.RAMSize)
 	require.NoError(t, err)
 	d, err := New(cpu, f, Options{HAW: c.HAW})
 	require.NoError(t, err)
@@ -70,14 +35,9 @@ func timed(t *testing.T, preset string, mode func(*hw.Config)) (*Driver, *timing
 	return d, m, cpu, newStream(m, dev)
 }
 
-func newStream(m *timing.Machine, sid emu.SourceID) *stream {
-	s := &stream{m: m, sid: sid, pages: map[emu.PA]int{}, after: map[emu.PA]int{}, on: true}
-	s.id = m.AddClient(s)
-	return s
+func newStream(m *timing.Machine, sid emu.SourceID) *drivertest.Stream {
+	return drivertest.NewStream(m, sid, emu.NoPASID)
 }
-
-// settle begins to count anew what reads that look up from now on see.
-func (s *stream) settle(at uint64) { s.since, s.after, s.blocked = at, map[emu.PA]int{}, 0 }
 
 // moves are the ways in which a device changes between two domains.
 var moves = []struct {
@@ -117,7 +77,7 @@ func onParents(two bool) func(*testing.T, *Driver, host.CPU, int) host.Domain {
 		if i == 0 || two {
 			parent, err = d.NewDomain(host.DomainSpec{Stage: host.StageSecond})
 			require.NoError(t, err)
-			require.NoError(t, parent.Map(0, guestBase, 16<<20, emu.RW))
+			require.NoError(t, parent.Map(0, drivertest.GuestBase, 16<<20, emu.RW))
 			require.NoError(t, parent.Map(0x4000_0000, target, 0x2000, emu.RW))
 		}
 		ram := guest.NewCPU(cpu, parent)
@@ -154,29 +114,29 @@ func TestTimed_ReplaceUnderDMA(t *testing.T) {
 			window := uint64(0)
 			for i := range 200 {
 				next := (i + 1) % 2
-				s.since, s.after = 0, map[emu.PA]int{}
+				s.Since, s.After = 0, map[emu.PA]int{}
 				rep, err := d.Replace(dev, emu.NoPASID, doms[next], w)
 				require.NoError(t, err)
 				require.Less(t, rep.First, rep.Done)
-				s.since = rep.Done
+				s.Since = rep.Done
 				window = max(window, rep.Done-rep.First)
 				cpu.Compute(uint64(mv.settle + i*7))
-				require.NotZero(t, s.after[target+emu.PA(next)<<12], "%s, %s: DMA goes on", mv.name, w.Name())
+				require.NotZero(t, s.After[target+emu.PA(next)<<12], "%s, %s: DMA goes on", mv.name, w.Name())
 				if w == entry.Naive && mv.first {
 					continue // mixtures of two units under the new id: no invalidation names them
 				}
-				require.Zero(t, s.after[target+emu.PA(1-next)<<12], "%s, %s: stale", mv.name, w.Name())
+				require.Zero(t, s.After[target+emu.PA(1-next)<<12], "%s, %s: stale", mv.name, w.Name())
 				require.Equal(t, mv.shared && w == entry.Hitless, rep.Temp != 0)
 			}
 			switch w {
 			case entry.Hitless:
-				require.Len(t, s.pages, 2)
-				require.Zero(t, s.blocked, mv.name)
+				require.Len(t, s.Pages, 2)
+				require.Zero(t, s.Blocked, mv.name)
 			case entry.Linux, entry.BreakMake:
-				require.Len(t, s.pages, 2)
-				require.NotZero(t, s.blocked, "%s, %s", mv.name, w.Name())
+				require.Len(t, s.Pages, 2)
+				require.NotZero(t, s.Blocked, "%s, %s", mv.name, w.Name())
 			}
-			t.Logf("%-27s, %-9s: %d reads, %d blocked, window at most %d cycles", mv.name, w.Name(), s.pages[target]+s.pages[target+0x1000], s.blocked, window)
+			t.Logf("%-27s, %-9s: %d reads, %d blocked, window at most %d cycles", mv.name, w.Name(), s.Pages[target]+s.Pages[target+0x1000], s.Blocked, window)
 		}
 	}
 }
@@ -191,17 +151,17 @@ func TestTimed_StrictUnmapUnderDMA(t *testing.T) {
 		s.Timer(tag)
 	}
 	for i := range 100 {
-		s.since = 0
+		s.Since = 0
 		require.NoError(t, a.Map(0x10000, target+emu.PA(i)<<12, 0x1000, emu.RW))
 		cpu.Compute(3000)
 		_, err := a.Unmap(0x10000, 0x1000)
 		require.NoError(t, err)
-		s.since, s.after = cpu.Now(), map[emu.PA]int{}
+		s.Since, s.After = cpu.Now(), map[emu.PA]int{}
 		cpu.Compute(3000)
-		require.Empty(t, s.after)
+		require.Empty(t, s.After)
 	}
-	require.Len(t, s.pages, 100)
-	require.NotZero(t, s.blocked)
+	require.Len(t, s.Pages, 100)
+	require.NotZero(t, s.Blocked)
 }
 
 // Commands that take time are polled, and a limit that is too short is an error.
@@ -213,7 +173,7 @@ func TestTimed_Timeout(t *testing.T) {
 	m := timing.New(p.Params, mem.New())
 	m.AddUnit(u, 64)
 	cpu := m.AddCPU(1)
-	f, err := host.NewFrames(cpu, ramBase, ramSize)
+	f, err := host.NewFrames(cpu, drivertest.RAMBase, drivertest.RAMSize)
 	require.NoError(t, err)
 	_, err = New(cpu, f, Options{Timeout: 1})
 	require.ErrorIs(t, err, host.ErrTimeout)
@@ -227,13 +187,13 @@ func TestTimed_TakeOverUnderDMA(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a, m, cpu, kept := timed(t, "default", c.unit)
 			moved, lost := newStream(m, 0x280), newStream(m, 0x300)
-			streams := []*stream{kept, moved, lost}
+			streams := []*drivertest.Stream{kept, moved, lost}
 			var doms []host.Domain
 			for i, s := range streams {
 				d, err := a.NewDomain(host.DomainSpec{Stage: c.stage})
 				require.NoError(t, err)
 				require.NoError(t, d.Map(0x10000, target+emu.PA(i)<<12, 0x1000, emu.RW))
-				require.NoError(t, a.Attach(s.sid, emu.NoPASID, d))
+				require.NoError(t, a.Attach(s.SID, emu.NoPASID, d))
 				doms = append(doms, d)
 				for tag := range uint32(4) {
 					s.Timer(tag)
@@ -241,7 +201,7 @@ func TestTimed_TakeOverUnderDMA(t *testing.T) {
 			}
 			cpu.Compute(5000)
 
-			frames, err := host.NewFrames(cpu, ramBase+4*ramSize, ramSize)
+			frames, err := host.NewFrames(cpu, drivertest.RAMBase+4*drivertest.RAMSize, drivertest.RAMSize)
 			require.NoError(t, err)
 			b, err := New(cpu, frames, Options{HAW: a.opt.HAW, TakeOver: true})
 			require.NoError(t, err)
@@ -253,27 +213,27 @@ func TestTimed_TakeOverUnderDMA(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, fresh.Map(0x10000, target+0x8000, 0x1000, emu.RW))
 			for i, want := range []entry.Verdict{entry.VerdictNop, entry.VerdictHitless} {
-				require.NoError(t, b.Probe(streams[i].sid, host.DeviceSpec{}))
-				rep, err := b.Replace(streams[i].sid, emu.NoPASID, []host.Domain{same, fresh}[i], entry.Hitless)
+				require.NoError(t, b.Probe(streams[i].SID, host.DeviceSpec{}))
+				rep, err := b.Replace(streams[i].SID, emu.NoPASID, []host.Domain{same, fresh}[i], entry.Hitless)
 				require.NoError(t, err)
 				require.Equal(t, want, rep.Verdict, rep.Reason)
 			}
-			moved.settle(cpu.Now())
+			moved.Settle(cpu.Now())
 			cpu.Compute(3000)
-			require.Zero(t, lost.blocked)
+			require.Zero(t, lost.Blocked)
 			require.NoError(t, b.Finish())
-			lost.settle(cpu.Now())
+			lost.Settle(cpu.Now())
 			cpu.Compute(3000)
 
-			require.Zero(t, kept.blocked)
-			require.Len(t, kept.pages, 1)
-			require.Greater(t, kept.pages[target], 100)
-			require.Zero(t, moved.blocked)
-			require.Len(t, moved.pages, 2)
-			require.Equal(t, []emu.PA{target + 0x8000}, slices.Collect(maps.Keys(moved.after)), "nothing stale")
-			require.Empty(t, lost.after)
-			require.NotZero(t, lost.blocked)
-			t.Logf("%d, %d, %d reads", kept.pages[target], moved.pages[target+0x1000]+moved.pages[target+0x8000], lost.pages[target+0x2000])
+			require.Zero(t, kept.Blocked)
+			require.Len(t, kept.Pages, 1)
+			require.Greater(t, kept.Pages[target], 100)
+			require.Zero(t, moved.Blocked)
+			require.Len(t, moved.Pages, 2)
+			require.Equal(t, []emu.PA{target + 0x8000}, slices.Collect(maps.Keys(moved.After)), "nothing stale")
+			require.Empty(t, lost.After)
+			require.NotZero(t, lost.Blocked)
+			t.Logf("%d, %d, %d reads", kept.Pages[target], moved.Pages[target+0x1000]+moved.Pages[target+0x8000], lost.Pages[target+0x2000])
 		})
 	}
 }

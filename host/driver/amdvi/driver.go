@@ -1,0 +1,164 @@
+package amdvi
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// Driver drives one unit. It implements host.Driver.
+type Driver struct {
+	driver.Driver
+	k     *driver.Core
+	opt   Options
+	caps  caps
+	count Stats // of its own; the rest is in k
+
+	ctl     uint64 // Control
+	running bool   // IommuEn
+	ring    *ring
+	events  *eventLog
+	table   []emu.PA                 // device table, by segment
+	names   map[emu.SourceID]*device // by requester id, aliases too
+
+	formatDTE, formatGCR3 *entry.Format
+}
+
+var _ host.Driver = (*Driver)(nil)
+
+// New brings a unit up: everything but IommuEn, which Enable sets once devices are attached. A unit that
+// firmware or an earlier system left running is taken down first.
+//
+// Errors: ErrNoUnit, host.ErrUnsupported, host.ErrNoFrames, host.ErrTimeout.
+func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
+	opt.setDefaults()
+	d := &Driver{opt: opt, names: make(map[emu.SourceID]*device)}
+	d.Driver, d.k = driver.New(arch{d}, cpu, frames, opt.settings())
+	if err := d.readCaps(); err != nil {
+		return nil, err
+	}
+	v := entry.AMDVi{EFR: d.caps.efr, HAW: opt.HAW}
+	d.formatDTE, d.formatGCR3 = v.DTE(), v.GCR3()
+	d.k.IDs = driver.NewIDs("amdvi", firstID, maxID+1)
+	if err := d.bringUp(); err != nil {
+		return nil, err
+	}
+	d.k.Omit = opt.Omit
+	return d, nil
+}
+
+// bringUp follows the order of Linux 7.3: a unit that runs is turned off; device table, command buffer,
+// features, event log, interrupts.
+func (d *Driver) bringUp() error {
+	d.ctl = d.k.Read(spec.OffControl, 8)
+	if err := d.turnOff(); err != nil {
+		return err
+	}
+	for _, make := range []func() error{d.makeTable, d.makeRing, d.makeEventLog} {
+		if err := make(); err != nil {
+			return err
+		}
+	}
+	d.control(spec.CtlCoherent, 1)
+	d.control(spec.CtlInvTimeOut, invTimeOut)
+	d.control(spec.CtlEPHEn, spec.EfrEPHSup.Of(d.caps.efr))
+	d.installTable()
+	d.startRing()
+	d.control(spec.CtlGTEn, spec.EfrGTSup.Of(d.caps.efr))
+	d.startEvents()
+	return nil
+}
+
+// invTimeOut is how long a device has for an invalidation: 1 s (3.4).
+const invTimeOut = 4
+
+// control sets a field of Control.
+func (d *Driver) control(b reg.Bits, v uint64) {
+	d.ctl = d.ctl&^b.Mask() | b.Put(v)
+	d.k.Write(spec.OffControl, 8, d.ctl)
+}
+
+// startRing gives the buffer to the unit. It runs once IommuEn is set as well.
+func (d *Driver) startRing() {
+	d.k.Write(spec.OffCmdBufBase, 8, uint64(d.ring.base)|spec.RingLen.Put(ringLen))
+	d.k.Write(spec.OffCmdHead, 4, 0)
+	d.k.Write(spec.OffCmdTail, 4, 0)
+	d.ring.tail = 0
+	d.control(spec.CtlCmdBufEn, 1)
+}
+
+// turnOff takes down what runs, in the order of Linux 7.3, and waits for the rings to stop.
+func (d *Driver) turnOff() error {
+	for _, b := range []reg.Bits{
+		spec.CtlCmdBufEn, spec.CtlEventIntEn, spec.CtlEventLogEn, spec.CtlGALogEn, spec.CtlGAIntEn, spec.CtlPPRLogEn, spec.CtlPprIntEn,
+		spec.CtlPPREn, spec.CtlIommuEn, spec.CtlIRTCacheDis,
+	} {
+		if b.On(d.ctl) {
+			d.control(b, 0)
+		}
+	}
+	d.running = false
+	run := spec.StsCmdBufRun.Mask() | spec.StsEventLogRun.Mask() | spec.StsPPRLogRun.Mask() | spec.StsGALogRun.Mask()
+	return d.k.Poll("rings to stop", func() bool { return d.k.Read(spec.OffStatus, 8)&run == 0 })
+}
+
+// Enable sets IommuEn and makes the unit forget everything: turning it off has not done that.
+func (d *Driver) Enable() error {
+	defer d.k.Enter().Leave()
+	if d.running {
+		return nil
+	}
+	d.k.CPU.Fence()
+	d.control(spec.CtlIommuEn, 1)
+	d.running = true
+	return d.invalidateAll()
+}
+
+// invalidateAll empties all caches: at once, or, without INVALIDATE_IOMMU_ALL, device by device and
+// domain by domain.
+func (d *Driver) invalidateAll() error {
+	if d.caps.invalidateIA {
+		return d.invalidate(entry.OneWait, everything())
+	}
+	var ops []op
+	for sid := range d.opt.LastDevice + 1 {
+		ops = append(ops, devtab(sid), interruptTable(sid))
+	}
+	for id := range uint32(maxID + 1) {
+		ops = append(ops, allPages(id, emu.NoPASID))
+	}
+	return d.invalidate(entry.OneWait, ops...)
+}
+
+// Shutdown turns the unit off.
+func (d *Driver) Shutdown() error {
+	defer d.k.Enter().Leave()
+	if err := d.FlushLazy(); err != nil {
+		return err
+	}
+	return d.turnOff()
+}
+
+// Stats returns the counters.
+func (d *Driver) Stats() Stats {
+	s := d.count
+	s.Stats = d.k.Count
+	return s
+}
+
+// EntryFormat describes device table entries, and of a device with PASIDs the entries of its GCR3 table.
+func (d *Driver) EntryFormat(gcr3 bool) *entry.Format {
+	if gcr3 {
+		return d.formatGCR3
+	}
+	return d.formatDTE
+}
+
+// DeviceTable returns where the segments of the device table lie.
+func (d *Driver) DeviceTable() []emu.PA { return d.table }
+
+// CommandBuffer returns where the command buffer lies and how many commands it holds.
+func (d *Driver) CommandBuffer() (base emu.PA, n int) { return d.ring.base, ringEntries }
