@@ -43,7 +43,7 @@ type Arch interface {
 	Forget(changes []Change) error
 	// Present does what is due when entries became present.
 	Present(m *Domain, first, last emu.IOVA) error
-	// Rest does what an interrupt has left to do.
+	// Rest does what interrupts have left to do for the time when nobody waits.
 	Rest()
 
 	// IDOf is the id under which translations of an entry of x, that an earlier system has left, are.

@@ -15,7 +15,6 @@ import (
 func (d *Driver) Attach(sid emu.SourceID, pasid emu.PASID, dom host.Domain) error {
 	c := d.c
 	defer c.Enter().Leave()
-	defer c.arch.Rest()
 	m, err := c.Own(dom)
 	if err != nil {
 		return err
@@ -67,7 +66,6 @@ func (d *Driver) Detach(sid emu.SourceID, pasid emu.PASID) error {
 func (d *Driver) Replace(sid emu.SourceID, pasid emu.PASID, dom host.Domain, w entry.Writer) (entry.Report, error) {
 	c := d.c
 	defer c.Enter().Leave()
-	defer c.arch.Rest()
 	m, err := c.Own(dom)
 	if err != nil {
 		return entry.Report{}, err

@@ -80,8 +80,11 @@ func (c *Core) Enter() *Core {
 	return c
 }
 
-// Leave ends the method: page requests that came meanwhile are handed on.
+// Leave ends the method: what interrupts have left is done, page requests that came meanwhile are handed on.
 func (c *Core) Leave() {
+	if c.busy == 1 {
+		c.arch.Rest()
+	}
 	if c.busy--; c.busy == 0 {
 		c.Serve()
 	}

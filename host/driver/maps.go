@@ -12,7 +12,6 @@ import (
 func (m *Domain) Map(iova emu.IOVA, pa emu.PA, n uint64, perm emu.Access) error {
 	c := m.c
 	defer c.Enter().Leave()
-	c.arch.Rest()
 	if err := m.usable("map"); err != nil {
 		return err
 	}
@@ -53,7 +52,6 @@ func (m *Domain) Map(iova emu.IOVA, pa emu.PA, n uint64, perm emu.Access) error 
 // Unmap removes what is mapped from iova on.
 func (m *Domain) Unmap(iova emu.IOVA, n uint64) (uint64, error) {
 	defer m.c.Enter().Leave()
-	m.c.arch.Rest()
 	if err := m.usable("unmap"); err != nil {
 		return 0, err
 	}

@@ -42,7 +42,7 @@ func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
 	}
 	v := entry.AMDVi{EFR: d.caps.efr, HAW: opt.HAW}
 	d.formatDTE, d.formatGCR3 = v.DTE(), v.GCR3()
-	d.k.IDs = driver.NewIDs("amdvi", firstID, maxID+1)
+	d.k.IDs = driver.NewIDs("amdvi", firstID, d.ids())
 	if err := d.bringUp(); err != nil {
 		return nil, err
 	}
@@ -127,10 +127,19 @@ func (d *Driver) invalidateAll() error {
 	for sid := range d.opt.LastDevice + 1 {
 		ops = append(ops, devtab(sid), interruptTable(sid))
 	}
-	for id := range uint32(maxID + 1) {
+	for id := range d.ids() {
 		ops = append(ops, allPages(id, emu.NoPASID))
 	}
 	return d.invalidate(entry.OneWait, ops...)
+}
+
+// ids is the number of domain ids in use. Without INVALIDATE_IOMMU_ALL all of them are flushed one by one, and
+// there are as many as devices.
+func (d *Driver) ids() uint32 {
+	if d.caps.invalidateIA {
+		return maxDevice + 1
+	}
+	return max(uint32(d.opt.LastDevice)+1, firstID+1)
 }
 
 // Shutdown turns the unit off.

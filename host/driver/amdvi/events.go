@@ -11,14 +11,15 @@ type eventLog struct {
 	base   emu.PA
 	head   uint64
 	taking bool // takeEvents is running
-	again  bool // the interrupt came while it was
+	left   bool // there may be something: the end of an operation takes it
 }
 
 // The event log has 512 entries, as that of Linux 7.3.
 const (
-	eventLen   = 9 // spec.RingLen
-	eventBytes = spec.EventSize << eventLen
-	eventLg2   = 13
+	eventLen     = 9 // spec.RingLen
+	eventEntries = 1 << eventLen
+	eventBytes   = spec.EventSize * eventEntries
+	eventLg2     = 13
 )
 
 // makeEventLog allocates the log.
@@ -60,43 +61,49 @@ func (d *Driver) startInterrupts(addr emu.PA, data uint32) {
 	}
 }
 
-// interrupt is the handler of all the unit's interrupts.
-func (d *Driver) interrupt() { d.takeEvents() }
+// interrupt is the handler of all the unit's interrupts. Who is in the middle of an operation is not held
+// up: the conditions stand until it has ended, and as long the unit does not interrupt again.
+func (d *Driver) interrupt() {
+	if !d.k.Idle() {
+		d.events.left = true
+		return
+	}
+	d.takeEvents()
+}
 
-// Rest looks at the log of a unit that cannot interrupt.
+// Rest takes what an interrupt has left, and looks at the log of a unit that cannot interrupt.
 func (d arch) Rest() {
-	if d.running && !d.caps.wide && !d.caps.has(spec.EfrMsiCapMmioSup) {
+	if d.events.left || d.running && !d.caps.wide && !d.caps.has(spec.EfrMsiCapMmioSup) {
 		d.takeEvents()
 	}
 }
 
-// takeEvents reads the log empty. The conditions are taken back first, so that an event that comes after
-// the tail was read interrupts again. A log that has overflowed is restarted behind its last entry. Devices
-// may fault faster than a processor reads: it goes around once for each time that it was called.
+// takeEvents reads the log up to its tail. The conditions are taken back first, so that an event that comes
+// after the tail was read interrupts again; the interrupt may come while it runs. Devices may fault faster
+// than a processor reads: it goes through the log once, and what is left waits for the next operation. As long
+// as its condition stands the unit does not interrupt again. A log that has overflowed is restarted behind
+// its last entry.
 func (d *Driver) takeEvents() {
 	l := d.events
 	if l.taking {
-		l.again = true
+		l.left = true
 		return
 	}
-	l.taking = true
+	l.taking, l.left = true, false
 	defer func() { l.taking = false }()
-	for l.again = true; l.again; {
-		l.again = false
-		status := d.k.Read(spec.OffStatus, 8)
-		d.k.Write(spec.OffStatus, 8, status&(spec.StsEventLogInt.Mask()|spec.StsEventOverflow.Mask()))
-		tail := d.k.Read(spec.OffEventTail, 4) & spec.RingPtr.Mask() % eventBytes
-		for ; l.head != tail; l.head = (l.head + spec.EventSize) % eventBytes {
-			at := l.base + emu.PA(l.head)
-			e := [2]uint64{d.k.CPU.Load64(at), d.k.CPU.Load64(at + 8)}
-			d.k.CPU.Store128(at, 0, 0)
-			d.takeEvent(e)
-		}
-		d.k.Write(spec.OffEventHead, 4, l.head)
-		if spec.StsEventOverflow.On(status) {
-			d.k.Count.LostFaults++
-			d.restartEvents()
-		}
+	status := d.k.Read(spec.OffStatus, 8)
+	d.k.Write(spec.OffStatus, 8, status&(spec.StsEventLogInt.Mask()|spec.StsEventOverflow.Mask()))
+	tail := d.k.Read(spec.OffEventTail, 4) & spec.RingPtr.Mask() % eventBytes
+	for ; l.head != tail; l.head = (l.head + spec.EventSize) % eventBytes {
+		at := l.base + emu.PA(l.head)
+		e := [2]uint64{d.k.CPU.Load64(at), d.k.CPU.Load64(at + 8)}
+		d.k.CPU.Store128(at, 0, 0)
+		d.takeEvent(e)
+	}
+	d.k.Write(spec.OffEventHead, 4, l.head)
+	if spec.StsEventOverflow.On(status) {
+		d.k.Count.LostFaults++
+		d.restartEvents()
 	}
 }
 

@@ -29,6 +29,9 @@ const (
 	ringLg2     = 13 // log2 of bytes
 )
 
+// patience is how many cycles of the processor a wait goes on before the event log is looked at.
+const patience = 50_000
+
 // maxBatch is how many invalidations go in one submission.
 const maxBatch = 64
 
@@ -170,7 +173,11 @@ func (r *ring) complete(first, n int) error {
 	d := r.d
 	var refused *CommandError
 	for {
-		err := d.k.Poll("COMPLETION_WAIT", func() bool { return r.done() || r.halted })
+		ended := func() bool { return r.done() || r.halted }
+		if !d.k.CPU.Poll(ended, patience) {
+			d.takeEvents() // what an interrupt has left may tell of this buffer
+		}
+		err := d.k.Poll("COMPLETION_WAIT", ended)
 		if err != nil && errors.Is(err, host.ErrTimeout) {
 			d.takeEvents()
 			if !r.halted && spec.StsCmdBufRun.On(d.k.Read(spec.OffStatus, 8)) {

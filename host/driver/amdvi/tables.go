@@ -14,17 +14,16 @@ import (
 const (
 	identityID = 1
 	firstID    = 2
-	maxID      = 0xffff
 )
 
-// guest is what a domain with guest tables has: a GCR3 table for devices without PASIDs, of which entry 0
+// guestTables is what a domain with guest tables has: a GCR3 table for devices without PASIDs, of which entry 0
 // leads to the tables.
-type guest struct {
+type guestTables struct {
 	gcr3   emu.PA
 	levels uint8 // of the guest tables
 }
 
-func guestOf(m *driver.Domain) *guest { return m.Arch.(*guest) }
+func guestOf(m *driver.Domain) *guestTables { return m.Arch.(*guestTables) }
 
 // Domain checks what is asked of a domain.
 func (d arch) Domain(m *driver.Domain) (build func() error, err error) {
@@ -100,7 +99,7 @@ func (d *Driver) checkNested(m *driver.Domain) (build func() error, err error) {
 
 // makeGuest makes the GCR3 table of a domain.
 func (d *Driver) makeGuest(m *driver.Domain, cr3 emu.PA, levels uint8) error {
-	g := &guest{levels: levels}
+	g := &guestTables{levels: levels}
 	m.Arch = g
 	var err error
 	if g.gcr3, err = m.Pages().Alloc(emu.PageShift); err == nil {
