@@ -17,6 +17,8 @@ type Spec struct {
 	Large bool
 	// Dirty leaves accessed and dirty flags to hardware; otherwise they are set beforehand.
 	Dirty bool
+	// Absence: what is not present may be cached as such (AMD-Vi NpCache), so that Map invalidates too.
+	Absence bool
 	// ID asks for this domain id on the host; 0 takes any free one.
 	ID uint32
 }
@@ -104,6 +106,9 @@ func (d *Domain) Map(iova emu.IOVA, gpa emu.PA, n uint64, perm emu.Access) error
 			return ferr
 		}
 		return fmt.Errorf("%w; %w", err, ferr)
+	}
+	if err == nil && d.spec.Absence {
+		err = d.Invalidate(iova, n, true)
 	}
 	return err
 }

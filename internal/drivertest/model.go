@@ -22,6 +22,8 @@ type ModelSpec struct {
 	// Refuses reports whether the driver may refuse to give (sid, pasid) a domain as things are, by
 	// host.ErrBusy or host.ErrUnsupported.
 	Refuses bool
+	// Absence: what is not present may be cached as such, even in guests' tables.
+	Absence bool
 	// DirtyReads: what a device-TLB has a translation of may count as written.
 	DirtyReads bool
 }
@@ -216,7 +218,7 @@ func (m *model) newNested() {
 		require.NoError(m.T, err)
 		m.guest.Frames.SetPoison(true)
 	}
-	d := m.add(m.guest.Domain(guest.Spec{}), host.DomainSpec{Kind: host.DomainNested})
+	d := m.add(m.guest.Domain(guest.Spec{Absence: m.spec.Absence}), host.DomainSpec{Kind: host.DomainNested})
 	d.parent = m.guest.Parent.(*modelDomain)
 }
 

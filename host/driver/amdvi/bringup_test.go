@@ -31,7 +31,8 @@ var variants = []variant{
 	{"minimal", []func(*hw.Config){minimal}, Options{LastDevice: 0x7ff}},
 	{"segments", nil, Options{Segments: 3}},
 	{"without ATS", []func(*hw.Config){noATS}, Options{}},
-	{"NpCache", nil, Options{NpCache: true}},
+	{"NpCache", []func(*hw.Config){func(c *hw.Config) { c.NpCache = true }}, Options{}},
+	{"NpCache said, not there", nil, Options{NpCache: true}},
 	{"8-bit destinations", nil, Options{XAPIC: true}},
 	{"no interrupts", []func(*hw.Config){func(c *hw.Config) { c.XTSup, c.MsiCapMmioSup = false, false }}, Options{}},
 }
@@ -89,7 +90,7 @@ func TestDriver_AgainstModel(t *testing.T) {
 				}
 				c := &r.d.caps
 				s := drivertest.ModelSpec{
-					Nested: c.guestLevels != 0, PASIDs: c.pasids != 0, Refuses: true, DirtyReads: r.d.caps.ats,
+					Nested: c.guestLevels != 0, PASIDs: c.pasids != 0, Refuses: true, DirtyReads: r.d.caps.ats, Absence: r.d.opt.NpCache,
 					Track: func(d host.Domain) bool { return arch{r.d}.CanTrack(d.(*driver.Domain)) },
 				}
 				if c.guestLevels != 0 {

@@ -93,6 +93,7 @@ func (d arch) Probe(dev *driver.Device) error {
 		}
 	}
 	dev.ATS = s.ATS && d.caps.ats
+	dev.PRI = s.PRI && dev.ATS && d.pages != nil
 	v.at = d.dteAt(dev.SID)
 	for _, sid := range v.names[1:] {
 		v.copies = append(v.copies, d.dteAt(sid))

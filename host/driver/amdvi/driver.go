@@ -21,13 +21,17 @@ type Driver struct {
 	running bool   // IommuEn
 	ring    *ring
 	events  *eventLog
+	pages   *pageLog                 // nil: no page requests
 	table   []emu.PA                 // device table, by segment
 	names   map[emu.SourceID]*device // by requester id, aliases too
 
 	formatDTE, formatGCR3 *entry.Format
 }
 
-var _ host.Driver = (*Driver)(nil)
+var (
+	_ host.Driver        = (*Driver)(nil)
+	_ host.PageRequester = (*Driver)(nil)
+)
 
 // New brings a unit up: everything but IommuEn, which Enable sets once devices are attached. A unit that
 // firmware or an earlier system left running is taken down first.
@@ -69,7 +73,7 @@ func (d *Driver) bringUp() error {
 	d.startRing()
 	d.control(spec.CtlGTEn, spec.EfrGTSup.Of(d.caps.efr))
 	d.startEvents()
-	return nil
+	return d.startPages()
 }
 
 // invTimeOut is how long a device has for an invalidation: 1 s (3.4).

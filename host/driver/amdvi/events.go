@@ -3,6 +3,7 @@ package amdvi
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/host"
 )
 
@@ -10,28 +11,27 @@ import (
 type eventLog struct {
 	base   emu.PA
 	head   uint64
-	taking bool // takeEvents is running
+	taking bool // attend is running
 	left   bool // there may be something: the end of an operation takes it
 }
 
-// The event log has 512 entries, as that of Linux 7.3.
+// The logs have 512 entries, as those of Linux 7.3.
 const (
-	eventLen     = 9 // spec.RingLen
-	eventEntries = 1 << eventLen
-	eventBytes   = spec.EventSize * eventEntries
-	eventLg2     = 13
+	logLen   = 9 // spec.RingLen
+	logBytes = spec.EventSize << logLen
+	logLg2   = 13
 )
 
 // makeEventLog allocates the log.
 func (d *Driver) makeEventLog() (err error) {
 	d.events = &eventLog{}
-	d.events.base, err = d.k.Alloc(eventLg2)
+	d.events.base, err = d.k.Alloc(logLg2)
 	return err
 }
 
 // startEvents gives the log to the unit and lets it interrupt.
 func (d *Driver) startEvents() {
-	d.k.Write(spec.OffEventLogBase, 8, uint64(d.events.base)|spec.RingLen.Put(eventLen))
+	d.k.Write(spec.OffEventLogBase, 8, uint64(d.events.base)|spec.RingLen.Put(logLen))
 	d.k.Write(spec.OffEventHead, 4, 0)
 	d.k.Write(spec.OffEventTail, 4, 0)
 	d.control(spec.CtlEventLogEn, 1)
@@ -68,22 +68,21 @@ func (d *Driver) interrupt() {
 		d.events.left = true
 		return
 	}
-	d.takeEvents()
+	d.attend()
+	d.k.Serve()
 }
 
-// Rest takes what an interrupt has left, and looks at the log of a unit that cannot interrupt.
+// Rest attends to what an interrupt has left, and looks after a unit that cannot interrupt.
 func (d arch) Rest() {
 	if d.events.left || d.running && !d.caps.wide && !d.caps.has(spec.EfrMsiCapMmioSup) {
-		d.takeEvents()
+		d.attend()
 	}
 }
 
-// takeEvents reads the log up to its tail. The conditions are taken back first, so that an event that comes
-// after the tail was read interrupts again; the interrupt may come while it runs. Devices may fault faster
-// than a processor reads: it goes through the log once, and what is left waits for the next operation. As long
-// as its condition stands the unit does not interrupt again. A log that has overflowed is restarted behind
-// its last entry.
-func (d *Driver) takeEvents() {
+// attend sees to the conditions that the unit has reported. They are taken back first, so that what comes
+// after the tail of a log was read is reported again; the interrupt may come while it runs. Devices may
+// fault faster than a processor reads: each log is gone through once.
+func (d *Driver) attend() {
 	l := d.events
 	if l.taking {
 		l.left = true
@@ -92,31 +91,58 @@ func (d *Driver) takeEvents() {
 	l.taking, l.left = true, false
 	defer func() { l.taking = false }()
 	status := d.k.Read(spec.OffStatus, 8)
-	d.k.Write(spec.OffStatus, 8, status&(spec.StsEventLogInt.Mask()|spec.StsEventOverflow.Mask()))
-	tail := d.k.Read(spec.OffEventTail, 4) & spec.RingPtr.Mask() % eventBytes
-	for ; l.head != tail; l.head = (l.head + spec.EventSize) % eventBytes {
-		at := l.base + emu.PA(l.head)
-		e := [2]uint64{d.k.CPU.Load64(at), d.k.CPU.Load64(at + 8)}
-		d.k.CPU.Store128(at, 0, 0)
-		d.takeEvent(e)
+	events := status & (spec.StsEventLogInt.Mask() | spec.StsEventOverflow.Mask())
+	pages := status & (spec.StsPprInt.Mask() | spec.StsPprOverflow.Mask())
+	if events|pages == 0 {
+		return
 	}
-	d.k.Write(spec.OffEventHead, 4, l.head)
-	if spec.StsEventOverflow.On(status) {
+	d.k.Write(spec.OffStatus, 8, events|pages)
+	if events != 0 {
+		d.takeEvents()
+	}
+	if spec.StsEventOverflow.On(events) {
 		d.k.Count.LostFaults++
-		d.restartEvents()
+		d.restartLog(spec.StsEventLogRun, spec.StsEventOverflow, spec.CtlEventLogEn, spec.CtlEventIntEn)
+	}
+	if pages != 0 {
+		d.takePages()
+	}
+	if spec.StsPprOverflow.On(pages) {
+		// Groups that have begun may have lost their last request, which hardware has answered: the device
+		// asks for all of them anew.
+		d.k.Count.PageOverflows++
+		d.k.Groups.Lost()
+		d.restartLog(spec.StsPPRLogRun, spec.StsPprOverflow, spec.CtlPPRLogEn, spec.CtlPprIntEn)
 	}
 }
 
-// restartEvents lets a log that has overflowed go on, in the order of Linux 7.3.
-func (d *Driver) restartEvents() {
-	if spec.StsEventLogRun.On(d.k.Read(spec.OffStatus, 8)) {
+// takeEvents reads the event log up to its tail.
+func (d *Driver) takeEvents() {
+	l := d.events
+	tail := d.k.Read(spec.OffEventTail, 4) & spec.RingPtr.Mask() % logBytes
+	for ; l.head != tail; l.head = (l.head + spec.EventSize) % logBytes {
+		d.takeEvent(d.takeEntry(l.base + emu.PA(l.head)))
+	}
+	d.k.Write(spec.OffEventHead, 4, l.head)
+}
+
+// takeEntry reads an entry of a log and clears it.
+func (d *Driver) takeEntry(at emu.PA) [2]uint64 {
+	e := [2]uint64{d.k.CPU.Load64(at), d.k.CPU.Load64(at + 8)}
+	d.k.CPU.Store128(at, 0, 0)
+	return e
+}
+
+// restartLog lets a log that has overflowed go on behind its last entry, in the order of Linux 7.3.
+func (d *Driver) restartLog(run, overflow, on, intOn reg.Bits) {
+	if run.On(d.k.Read(spec.OffStatus, 8)) {
 		return
 	}
-	d.control(spec.CtlEventLogEn, 0)
-	d.control(spec.CtlEventIntEn, 0)
-	d.k.Write(spec.OffStatus, 8, spec.StsEventOverflow.Mask())
-	d.control(spec.CtlEventIntEn, 1)
-	d.control(spec.CtlEventLogEn, 1)
+	d.control(on, 0)
+	d.control(intOn, 0)
+	d.k.Write(spec.OffStatus, 8, overflow.Mask())
+	d.control(intOn, 1)
+	d.control(on, 1)
 }
 
 // takeEvent gives an event to whom it concerns.
@@ -154,8 +180,8 @@ func faultRecord(e [2]uint64) host.FaultRecord {
 	if spec.EvtI.On(w) && code != spec.EventInvalidRequest {
 		return host.FaultRecord{Reason: f.Reason, Source: f.Source, PASID: emu.NoPASID, Interrupt: true}
 	}
-	if spec.EvtGN.On(w) && code != spec.EventDevTabHW {
-		f.PASID = emu.PASID(spec.EvtDomainID.Of(w) | spec.EvtPASIDHi.Of(w)<<16)
+	if p := emu.PASID(spec.EvtDomainID.Of(w) | spec.EvtPASIDHi.Of(w)<<16); p != 0 && spec.EvtGN.On(w) && code != spec.EventDevTabHW {
+		f.PASID = p // requests without use PASID 0 of the tables
 	}
 	if spec.EvtTR.On(w) {
 		f.Type = emu.TranslationReq

@@ -41,7 +41,7 @@ func (r *rig) up(o Options) *rig {
 	if o.HAW == 0 {
 		o.HAW = c.PAsize
 	}
-	o.NoATS = o.NoATS || !c.IotlbSup
+	o.NoATS, o.NpCache = o.NoATS || !c.IotlbSup, o.NpCache || c.NpCache // the PCI capability
 	if o.LastDevice == 0 {
 		o.LastDevice = 0x1fff
 	}

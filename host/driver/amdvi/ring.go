@@ -122,7 +122,7 @@ func (r *ring) submit(list []command, devices bool) error {
 	for try := 1; ; try++ {
 		err := r.once(list, wait)
 		if err == nil && devices && wait {
-			d.takeEvents() // a time-out is in the log before the wait ends
+			d.attend() // a time-out is in the log before the wait ends
 			if len(r.expired) > 0 {
 				err = errAgain
 			}
@@ -175,11 +175,11 @@ func (r *ring) complete(first, n int) error {
 	for {
 		ended := func() bool { return r.done() || r.halted }
 		if !d.k.CPU.Poll(ended, patience) {
-			d.takeEvents() // what an interrupt has left may tell of this buffer
+			d.attend() // what an interrupt has left may tell of this buffer
 		}
 		err := d.k.Poll("COMPLETION_WAIT", ended)
 		if err != nil && errors.Is(err, host.ErrTimeout) {
-			d.takeEvents()
+			d.attend()
 			if !r.halted && spec.StsCmdBufRun.On(d.k.Read(spec.OffStatus, 8)) {
 				return err
 			}

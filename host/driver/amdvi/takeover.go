@@ -10,5 +10,3 @@ func (d arch) IDOf(_ *driver.Inherited, raw []uint64) uint32                    
 func (d arch) SameTables(*driver.Inherited, emu.PASID, []uint64, *driver.Domain) bool { return false }
 func (d arch) Block([]emu.SourceID) error                                             { return host.ErrUnsupported }
 func (d arch) BlockInterrupts() error                                                 { return nil }
-func (d arch) Answer(driver.GroupKey, host.PageResponse) error                        { return host.ErrUnsupported }
-func (d arch) Drain(*driver.Device, emu.PASID, *driver.Domain) error                  { return nil }

@@ -51,49 +51,15 @@ func TestPages_SetUpOnlyWithAllThatItNeeds(t *testing.T) {
 	}
 }
 
-// pager is a machine with a device that asks for pages, and what the host was asked for.
+// pager is a machine with a device that asks for pages.
 type pager struct {
 	*rig
-	bus  *hwdev.Direct
-	dev  *drivertest.Endpoint
-	dom  host.Domain
-	got  []host.PageGroup
-	back map[emu.IOVA]emu.PA // what is mapped when it is asked for
+	*drivertest.Pager
 }
 
-// paging starts with a device that has one domain for its own requests and for PASID 5.
 func newPager(t testing.TB, change ...func(*hwdev.EndpointConfig)) *pager {
-	p := &pager{rig: start(t, withPRI), back: map[emu.IOVA]emu.PA{}}
-	p.bus = p.NewBus()
-	p.dev = p.Endpoint(p.bus, dev, change...)
-	p.dom = p.Domain(host.DomainSpec{})
-	require.NoError(t, p.d.Probe(dev, host.DeviceSpec{ATS: true, PRI: true, PASIDs: 64}))
-	require.NoError(t, p.d.Attach(dev, emu.NoPASID, p.dom))
-	require.NoError(t, p.d.Attach(dev, 5, p.dom))
-	require.NoError(t, p.d.Probe(0x310, host.DeviceSpec{ATS: true, PRI: true}))
-	require.NoError(t, p.d.Attach(0x310, emu.NoPASID, p.Domain(host.DomainSpec{})))
-	p.Endpoint(p.bus, 0x310)
-	p.d.OnPageRequest(p.serve)
-	return p
-}
-
-// serve maps what back has.
-func (p *pager) serve(g host.PageGroup) {
-	p.got = append(p.got, g)
-	r := host.PageSuccess
-	for _, q := range g.Requests {
-		if _, ok := p.dom.Lookup(q.Addr); ok {
-			continue
-		}
-		pa, ok := p.back[q.Addr]
-		if !ok {
-			r = host.PageInvalid
-			continue
-		}
-		require.NoError(p.t, p.dom.Map(q.Addr, pa, 0x1000, emu.RW))
-	}
-	require.NoError(p.t, p.d.Respond(g, r))
-	require.ErrorIs(p.t, p.d.Respond(g, r), host.ErrPageGroup, "once")
+	r := start(t, withPRI)
+	return &pager{r, r.Pager(dev, 0x310, host.DomainSpec{}, change...)}
 }
 
 func (p *pager) prs() uint64 { return p.cpu.Functional.ReadReg(0, spec.OffPRS, 4) }
@@ -101,44 +67,44 @@ func (p *pager) prs() uint64 { return p.cpu.Functional.ReadReg(0, spec.OffPRS, 4
 func TestPages_DeviceFaultsItsPagesIn(t *testing.T) {
 	p := newPager(t)
 	for i := range emu.IOVA(8) {
-		p.back[0x10000+i<<12] = target + emu.PA(i)<<13
+		p.Back[0x10000+i<<12] = target + emu.PA(i)<<13
 	}
 	for _, pasid := range []emu.PASID{emu.NoPASID, 5} {
 		for i := range emu.IOVA(8) {
-			p.dev.Reaches(pasid, 0x10008+i<<12, target+emu.PA(i)<<13+8)
+			p.Dev.Reaches(pasid, 0x10008+i<<12, target+emu.PA(i)<<13+8)
 		}
 	}
-	require.Len(t, p.got, 8, "the domain is the same")
+	require.Len(t, p.Got, 8, "the domain is the same")
 	require.Equal(t, host.PageGroup{
 		Source: dev, PASID: emu.NoPASID, Requests: []host.PageRequest{{Addr: 0x10000, Access: emu.Read}},
-	}, p.got[0])
+	}, p.Got[0])
 	s := p.d.Stats()
 	require.EqualValues(t, []uint64{8, 8, 0}, []uint64{s.PageRequests, s.PageGroups, s.PageOverflows})
 	require.Empty(t, p.Faults)
 	require.Zero(t, p.prs())
-	n := p.dev.Stats().Translations
-	p.dev.Reaches(5, 0x10000, target)
-	require.Equal(t, n, p.dev.Stats().Translations, "kept")
+	n := p.Dev.Stats().Translations
+	p.Dev.Reaches(5, 0x10000, target)
+	require.Equal(t, n, p.Dev.Stats().Translations, "kept")
 }
 
 func TestPages_RequestsAreHandedOnAsTheyAre(t *testing.T) {
 	p := newPager(t, func(c *hwdev.EndpointConfig) { c.Gather = 100 })
 	for i := range emu.IOVA(4) {
-		p.back[0x10000+i<<12] = target
+		p.Back[0x10000+i<<12] = target
 	}
-	p.dev.Put(5, 0x10000, emu.Read)
-	p.dev.Put(5, 0x11000, emu.Write)
-	p.dev.Put(emu.NoPASID, 0x12000, emu.Atomic)
-	p.dev.Put(5, 0x13000, emu.Read)
-	p.bus.Run(1000)
+	p.Dev.Put(5, 0x10000, emu.Read)
+	p.Dev.Put(5, 0x11000, emu.Write)
+	p.Dev.Put(emu.NoPASID, 0x12000, emu.Atomic)
+	p.Dev.Put(5, 0x13000, emu.Read)
+	p.Bus.Run(1000)
 	require.Equal(t, []host.PageGroup{
 		{Source: dev, PASID: 5, Index: 0, Requests: []host.PageRequest{
 			{Addr: 0x10000, Access: emu.Read}, {Addr: 0x11000, Access: emu.Write}, {Addr: 0x13000, Access: emu.Read},
 		}},
 		{Source: dev, PASID: emu.NoPASID, Index: 1, Requests: []host.PageRequest{{Addr: 0x12000, Access: emu.RW}}},
-	}, p.got)
-	require.Equal(t, 4, p.dev.Ended)
-	require.True(t, p.dev.Idle())
+	}, p.Got)
+	require.Equal(t, 4, p.Dev.Ended)
+	require.True(t, p.Dev.Idle())
 }
 
 func TestPages_Answers(t *testing.T) {
@@ -151,34 +117,26 @@ func TestPages_Answers(t *testing.T) {
 		"failure": {func(p *pager) {
 			p.d.OnPageRequest(func(g host.PageGroup) { _ = p.d.Respond(g, host.PageFailure) })
 		}, hwdev.EndPageFailure},
-		"nothing mapped":   {func(p *pager) { p.d.OnPageRequest(func(g host.PageGroup) { p.retry(g) }) }, hwdev.EndOK},
+		"nothing mapped":   {func(p *pager) { p.d.OnPageRequest(func(g host.PageGroup) { p.Retry(g) }) }, hwdev.EndOK},
 		"entry is gone":    {func(p *pager) { p.put64(5, 0) }, hwdev.EndInvalid},
-		"answered at last": {func(p *pager) { p.d.OnPageRequest(func(g host.PageGroup) { p.got = append(p.got, g) }) }, hwdev.EndOK},
+		"answered at last": {func(p *pager) { p.d.OnPageRequest(func(g host.PageGroup) { p.Got = append(p.Got, g) }) }, hwdev.EndOK},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPager(t)
 			c.set(p)
-			p.dev.Put(5, 0x10000, emu.Read)
-			p.bus.Run(200)
-			if p.dev.Ended == 0 {
-				require.Len(t, p.got, 1)
-				require.NoError(t, p.dom.Map(0x10000, target, 0x1000, emu.RW))
-				require.NoError(t, p.d.Respond(p.got[0], host.PageSuccess))
-				p.bus.Run(200)
+			p.Dev.Put(5, 0x10000, emu.Read)
+			p.Bus.Run(200)
+			if p.Dev.Ended == 0 {
+				require.Len(t, p.Got, 1)
+				require.NoError(t, p.Dom.Map(0x10000, target, 0x1000, emu.RW))
+				require.NoError(t, p.d.Respond(p.Got[0], host.PageSuccess))
+				p.Bus.Run(200)
 			}
-			require.Equal(t, 1, p.dev.Ended)
-			require.Equal(t, c.want, p.dev.End)
-			require.Equal(t, c.want == hwdev.EndPageFailure, p.dev.PagesStopped())
+			require.Equal(t, 1, p.Dev.Ended)
+			require.Equal(t, c.want, p.Dev.End)
+			require.Equal(t, c.want == hwdev.EndPageFailure, p.Dev.PagesStopped())
 		})
 	}
-}
-
-// retry answers a group twice before it maps the page.
-func (p *pager) retry(g host.PageGroup) {
-	if p.got = append(p.got, g); len(p.got) == 3 {
-		require.NoError(p.t, p.dom.Map(g.Requests[0].Addr, target, 0x1000, emu.RW))
-	}
-	require.NoError(p.t, p.d.Respond(g, host.PageSuccess))
 }
 
 // put64 stores behind the driver's back.
@@ -190,25 +148,25 @@ func (p *pager) put64(pasid emu.PASID, v uint64) {
 // A domain that is gone, though the entry is still there as far as the device can tell.
 func TestPages_ForNobodyAreRefused(t *testing.T) {
 	p := newPager(t)
-	other := p.Endpoint(p.bus, 0x300)
+	other := p.Endpoint(p.Bus, 0x300)
 	require.NoError(t, p.d.Probe(0x300, host.DeviceSpec{ATS: true, PRI: true}))
-	require.NoError(t, p.d.Attach(0x300, emu.NoPASID, p.dom))
+	require.NoError(t, p.d.Attach(0x300, emu.NoPASID, p.Dom))
 	delete(p.d.k.Devices, 0x300)
 	_, end := other.Access(emu.NoPASID, 0x10000, emu.Read)
 	require.Equal(t, hwdev.EndInvalid, end)
-	require.Empty(t, p.got)
+	require.Empty(t, p.Got)
 }
 
 func TestPages_StopMarkersAndUnknownEntriesAreSkipped(t *testing.T) {
 	p := newPager(t)
-	p.back[0x10000] = target
+	p.Back[0x10000] = target
 	var res emu.Result
 	p.cpu.Translate(&emu.Request{Addr: 0x1000, Source: dev, PASID: 5, Type: emu.PageRequest, Data: emu.MakePRG(0, true)}, &res)
 	require.Equal(t, emu.OK, res.Status)
 	p.d.takePage([4]uint64{2 | uint64(dev)<<16, 4})
 	require.Zero(t, p.d.k.Groups.Pending())
-	p.dev.Reaches(5, 0x10000, target)
-	require.Len(t, p.got, 1)
+	p.Dev.Reaches(5, 0x10000, target)
+	require.Len(t, p.Got, 1)
 }
 
 func TestPages_WhatIsNeverEndedIsBounded(t *testing.T) {
@@ -229,10 +187,10 @@ func TestPages_WhatIsNeverEndedIsBounded(t *testing.T) {
 // An interrupt in the middle of an operation: nobody is told before it has ended.
 func TestPages_NobodyIsToldInTheMiddleOfAnOperation(t *testing.T) {
 	ops := map[string]func(p *pager){
-		"map":    func(p *pager) { require.NoError(p.t, p.dom.Map(0x40_0000, target, 0x1000, emu.RW)) },
-		"unmap":  func(p *pager) { _, _ = p.dom.Unmap(0x20000, 0x1000) },
-		"flush":  func(p *pager) { require.NoError(p.t, p.dom.Flush()) },
-		"attach": func(p *pager) { require.NoError(p.t, p.d.Attach(dev, 6, p.dom)) },
+		"map":    func(p *pager) { require.NoError(p.t, p.Dom.Map(0x40_0000, target, 0x1000, emu.RW)) },
+		"unmap":  func(p *pager) { _, _ = p.Dom.Unmap(0x20000, 0x1000) },
+		"flush":  func(p *pager) { require.NoError(p.t, p.Dom.Flush()) },
+		"attach": func(p *pager) { require.NoError(p.t, p.d.Attach(dev, 6, p.Dom)) },
 		"detach": func(p *pager) { require.NoError(p.t, p.d.Detach(dev, 5)) },
 		"replace": func(p *pager) {
 			_, err := p.d.Replace(dev, 5, p.Mapped(0x30000, target), entry.Hitless)
@@ -244,29 +202,29 @@ func TestPages_NobodyIsToldInTheMiddleOfAnOperation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPager(t)
 			p.d.caps.rwbf = true // so that every operation touches a register
-			p.back[0x10000] = target
-			require.NoError(t, p.dom.Map(0x20000, target, 0x1000, emu.RW))
+			p.Back[0x10000] = target
+			require.NoError(t, p.Dom.Map(0x20000, target, 0x1000, emu.RW))
 			require.NoError(t, p.d.Probe(0x300, host.DeviceSpec{}))
-			require.NoError(t, p.d.Attach(0x300, emu.NoPASID, p.dom))
+			require.NoError(t, p.d.Attach(0x300, emu.NoPASID, p.Dom))
 			require.NoError(t, p.d.Detach(0x300, emu.NoPASID))
 			inside := 0
-			serve := p.serve
+			serve := p.Serve
 			p.d.OnPageRequest(func(g host.PageGroup) {
 				require.True(t, p.d.k.Idle())
 				serve(g)
 			})
 			p.cpu.Hook = func(uint32) {
 				p.cpu.Hook = nil
-				p.dev.Put(emu.NoPASID, 0x10000, emu.Read)
-				p.bus.Run(10)
-				require.Empty(t, p.got)
+				p.Dev.Put(emu.NoPASID, 0x10000, emu.Read)
+				p.Bus.Run(10)
+				require.Empty(t, p.Got)
 				inside++
 			}
 			op(p)
 			require.Equal(t, 1, inside)
-			require.Len(t, p.got, 1)
-			p.bus.Run(100)
-			require.Equal(t, hwdev.EndOK, p.dev.End)
+			require.Len(t, p.Got, 1)
+			p.Bus.Run(100)
+			require.Equal(t, hwdev.EndOK, p.Dev.End)
 		})
 	}
 }
@@ -290,16 +248,16 @@ func (p *pager) unmask() { p.cpu.Functional.WriteReg(0, spec.OffPECTL, 4, 0) }
 
 func TestPages_OverflowIsOvercome(t *testing.T) {
 	p := newPager(t)
-	p.back[0x10000] = target
+	p.Back[0x10000] = target
 	p.full()
-	p.dev.Put(emu.NoPASID, 0x10000, emu.Read)
-	p.bus.Run(100)
-	require.Zero(t, p.dev.Ended)
-	require.Greater(t, p.dev.Stats().Responses, uint64(10), "hardware has it try again and again")
+	p.Dev.Put(emu.NoPASID, 0x10000, emu.Read)
+	p.Bus.Run(100)
+	require.Zero(t, p.Dev.Ended)
+	require.Greater(t, p.Dev.Stats().Responses, uint64(10), "hardware has it try again and again")
 	require.Equal(t, spec.PrsPRO.Mask()|spec.PrsPPR.Mask(), p.prs())
 	p.unmask()
-	p.bus.Run(100)
-	require.Equal(t, hwdev.EndOK, p.dev.End)
+	p.Bus.Run(100)
+	require.Equal(t, hwdev.EndOK, p.Dev.End)
 	require.EqualValues(t, 1, p.d.Stats().PageOverflows)
 	require.Zero(t, p.prs())
 	require.Zero(t, p.d.k.Groups.Pending().Begun, "what had begun is forgotten: its last may have been dropped")
@@ -308,7 +266,7 @@ func TestPages_OverflowIsOvercome(t *testing.T) {
 // What the handler does, and what happens if something comes in between.
 func TestVTDQuirk56_PPRIsTakenBackFirstAndPROLast(t *testing.T) {
 	p := newPager(t)
-	p.back[0x10000], p.back[0x11000] = target, target
+	p.Back[0x10000], p.Back[0x11000] = target, target
 	var log []string
 	names := map[uint32]string{spec.OffPRS: "PRS", spec.OffPQT: "PQT", spec.OffPQH: "PQH"}
 	p.cpu.Fake = func(off uint32, v uint64) uint64 {
@@ -316,8 +274,8 @@ func TestVTDQuirk56_PPRIsTakenBackFirstAndPROLast(t *testing.T) {
 			log = append(log, "read "+n)
 			if n == "PQT" && len(log) == 2 {
 				// A request after the tail was read: it raises the event anew.
-				p.dev.Put(emu.NoPASID, 0x11000, emu.Read)
-				p.bus.Run(2)
+				p.Dev.Put(emu.NoPASID, 0x11000, emu.Read)
+				p.Bus.Run(2)
 			}
 		}
 		return v
@@ -327,12 +285,12 @@ func TestVTDQuirk56_PPRIsTakenBackFirstAndPROLast(t *testing.T) {
 			log = append(log, "write "+n)
 		}
 	}
-	p.dev.Put(emu.NoPASID, 0x10000, emu.Read)
-	p.bus.Run(2)
+	p.Dev.Put(emu.NoPASID, 0x10000, emu.Read)
+	p.Bus.Run(2)
 	require.Equal(t, []string{"write PRS", "read PQT", "read PQH", "write PQH", "read PRS"}, log[:5])
-	p.bus.Run(100)
-	require.Len(t, p.got, 2)
-	require.Equal(t, 2, p.dev.Ended)
+	p.Bus.Run(100)
+	require.Len(t, p.Got, 2)
+	require.Equal(t, 2, p.Dev.Ended)
 
 	log = nil
 	p.full()
@@ -342,11 +300,11 @@ func TestVTDQuirk56_PPRIsTakenBackFirstAndPROLast(t *testing.T) {
 
 func TestPages_DetachDrains(t *testing.T) {
 	p := newPager(t)
-	p.d.OnPageRequest(func(g host.PageGroup) { p.got = append(p.got, g) })
-	p.dev.Put(5, 0x10000, emu.Read)
-	p.dev.Put(emu.NoPASID, 0x11000, emu.Read)
-	p.bus.Run(100)
-	require.Len(t, p.got, 2)
+	p.d.OnPageRequest(func(g host.PageGroup) { p.Got = append(p.Got, g) })
+	p.Dev.Put(5, 0x10000, emu.Read)
+	p.Dev.Put(emu.NoPASID, 0x11000, emu.Read)
+	p.Bus.Run(100)
+	require.Len(t, p.Got, 2)
 	got := p.during(func() { require.NoError(t, p.d.Detach(dev, 5)) })
 	all := "pdevtlb sid 108 pasid 5 0x7ffffffffffff800"
 	require.Equal(t, []string{
@@ -354,14 +312,14 @@ func TestPages_DetachDrains(t *testing.T) {
 		"response sid 108 pasid 5 index 0 code 1", "wait",
 		"fence", "iotlb g2 did 2", all, "wait for page requests",
 	}, got)
-	p.bus.Run(100)
-	require.Equal(t, hwdev.EndInvalid, p.dev.End)
-	require.Equal(t, 1, p.dev.Ended)
-	require.ErrorIs(t, p.d.Respond(p.got[0], host.PageSuccess), host.ErrPageGroup)
-	require.NoError(t, p.dom.Map(0x11000, target, 0x1000, emu.RW))
-	require.NoError(t, p.d.Respond(p.got[1], host.PageSuccess), "not of the PASID")
-	p.bus.Run(100)
-	require.Equal(t, 2, p.dev.Ended)
+	p.Bus.Run(100)
+	require.Equal(t, hwdev.EndInvalid, p.Dev.End)
+	require.Equal(t, 1, p.Dev.Ended)
+	require.ErrorIs(t, p.d.Respond(p.Got[0], host.PageSuccess), host.ErrPageGroup)
+	require.NoError(t, p.Dom.Map(0x11000, target, 0x1000, emu.RW))
+	require.NoError(t, p.d.Respond(p.Got[1], host.PageSuccess), "not of the PASID")
+	p.Bus.Run(100)
+	require.Equal(t, 2, p.Dev.Ended)
 }
 
 // Page requests that are in the queue, unread, while their domain is taken away.
@@ -369,15 +327,15 @@ func TestPages_DetachAnswersWhatIsInTheQueue(t *testing.T) {
 	p := newPager(t, func(c *hwdev.EndpointConfig) { c.Outstanding = 16 })
 	p.cpu.Functional.WriteReg(0, spec.OffPECTL, 4, spec.EventIM.Mask())
 	for i := range emu.IOVA(6) {
-		p.dev.Put(5, 0x10000+i<<12, emu.Read)
+		p.Dev.Put(5, 0x10000+i<<12, emu.Read)
 	}
-	p.bus.Run(100)
+	p.Bus.Run(100)
 	require.NoError(t, p.d.Detach(dev, 5))
-	p.bus.Run(100)
-	require.Equal(t, 6, p.dev.Ended)
-	require.Equal(t, hwdev.EndInvalid, p.dev.End)
-	require.Empty(t, p.got)
-	require.True(t, p.dev.Idle())
+	p.Bus.Run(100)
+	require.Equal(t, 6, p.Dev.Ended)
+	require.Equal(t, hwdev.EndInvalid, p.Dev.End)
+	require.Empty(t, p.Got)
+	require.True(t, p.Dev.Idle())
 }
 
 // The queue overflows while a drain runs: it is drained again.
@@ -408,57 +366,57 @@ func TestPages_AnswersAreNotRepeated(t *testing.T) {
 	answers := 0
 	tell := p.cpu.OnPRGResponse
 	p.cpu.OnPRGResponse = func(x *emu.Txn) { answers++; tell(x) }
-	p.back[0x10000], p.back[0x11000] = target, target
-	p.dev.Reaches(5, 0x10000, target)
+	p.Back[0x10000], p.Back[0x11000] = target, target
+	p.Dev.Reaches(5, 0x10000, target)
 	p.d.SetOmit(entry.OmitWait)
-	p.dev.Mute(true)
-	_, err := p.dom.Unmap(0x10000, 0x1000)
+	p.Dev.Mute(true)
+	_, err := p.Dom.Unmap(0x10000, 0x1000)
 	require.NoError(t, err)
 	p.d.SetOmit(0)
-	p.dev.Mute(false)
+	p.Dev.Mute(false)
 	require.NotZero(t, p.cpu.Functional.ReadReg(0, spec.OffFSTS, 4)&spec.FstsITE.Mask())
-	p.dev.Reaches(5, 0x11000, target)
+	p.Dev.Reaches(5, 0x11000, target)
 	require.Equal(t, 2, answers)
-	require.Zero(t, p.dev.Stats().Unexpected)
+	require.Zero(t, p.Dev.Stats().Unexpected)
 }
 
 func TestDeviceTLB_StaleWhereItsInvalidationIsLeftOut(t *testing.T) {
 	for _, pasid := range []emu.PASID{emu.NoPASID, 5} {
 		for _, omit := range []bool{false, true} {
 			p := newPager(t)
-			p.back[0x10000] = target
-			p.dev.Reaches(pasid, 0x10000, target)
+			p.Back[0x10000] = target
+			p.Dev.Reaches(pasid, 0x10000, target)
 			if omit {
 				p.d.SetOmit(entry.OmitDeviceTLB)
 			}
-			_, err := p.dom.Unmap(0x10000, 0x1000)
+			_, err := p.Dom.Unmap(0x10000, 0x1000)
 			require.NoError(t, err)
-			p.back[0x10000] = target + 0x7000
+			p.Back[0x10000] = target + 0x7000
 			if omit {
-				p.dev.Reaches(pasid, 0x10000, target)
+				p.Dev.Reaches(pasid, 0x10000, target)
 				continue
 			}
-			p.dev.Reaches(pasid, 0x10000, target+0x7000)
-			require.Len(t, p.got, 2)
+			p.Dev.Reaches(pasid, 0x10000, target+0x7000)
+			require.Len(t, p.Got, 2)
 		}
 	}
 }
 
 func TestDeviceTLB_MutedDeviceTimesOut(t *testing.T) {
 	p := newPager(t)
-	p.back[0x10000] = target
-	p.dev.Reaches(5, 0x10000, target)
-	p.dev.Mute(true)
-	_, err := p.dom.Unmap(0x10000, 0x1000)
+	p.Back[0x10000] = target
+	p.Dev.Reaches(5, 0x10000, target)
+	p.Dev.Mute(true)
+	_, err := p.Dom.Unmap(0x10000, 0x1000)
 	require.ErrorIs(t, err, ErrDeviceTLB)
-	p.dev.Reaches(5, 0x10000, target)
-	p.dev.Mute(false)
-	require.NoError(t, p.dom.Flush())
-	require.Zero(t, p.dev.TLB().Len())
-	_, err = p.dom.Unmap(0x10000, 0x1000)
+	p.Dev.Reaches(5, 0x10000, target)
+	p.Dev.Mute(false)
+	require.NoError(t, p.Dom.Flush())
+	require.Zero(t, p.Dev.TLB().Len())
+	_, err = p.Dom.Unmap(0x10000, 0x1000)
 	require.NoError(t, err)
-	p.back[0x10000] = target + 0x3000
-	p.dev.Reaches(5, 0x10000, target+0x3000)
+	p.Back[0x10000] = target + 0x3000
+	p.Dev.Reaches(5, 0x10000, target+0x3000)
 }
 
 // Reads that use a translation are on their way when it is invalidated: they go first.
@@ -466,17 +424,17 @@ func TestDeviceTLB_InvalidationWaitsForWhatIsOnItsWay(t *testing.T) {
 	p := newPager(t)
 	// An invalidation without PASID would mean all PASIDs.
 	require.NoError(t, p.d.Detach(dev, emu.NoPASID))
-	require.NoError(t, p.dom.Map(0x10000, target, 0x4000, emu.RW))
+	require.NoError(t, p.Dom.Map(0x10000, target, 0x4000, emu.RW))
 	for i := range emu.IOVA(4) {
-		p.dev.Reaches(5, 0x10000+i<<12, target+emu.PA(i)<<12)
+		p.Dev.Reaches(5, 0x10000+i<<12, target+emu.PA(i)<<12)
 	}
-	n := p.dev.Ended
+	n := p.Dev.Ended
 	for i := range emu.IOVA(4) {
-		p.dev.Put(5, 0x10000+i<<12, emu.Read)
+		p.Dev.Put(5, 0x10000+i<<12, emu.Read)
 	}
-	require.Equal(t, 4, p.bus.InFlight())
-	_, err := p.dom.Unmap(0x11000, 0x1000)
+	require.Equal(t, 4, p.Bus.InFlight())
+	_, err := p.Dom.Unmap(0x11000, 0x1000)
 	require.NoError(t, err)
-	require.Equal(t, n+2, p.dev.Ended, "the second of four")
-	require.EqualValues(t, 1, p.dev.Stats().Held)
+	require.Equal(t, n+2, p.Dev.Ended, "the second of four")
+	require.EqualValues(t, 1, p.Dev.Stats().Held)
 }
