@@ -111,6 +111,20 @@ type Cache interface {
 	Stats() CacheStats
 }
 
+// Overlapping is a Cache that can tell that more than one entry covers a key.
+type Overlapping interface {
+	// Overlaps reports whether an entry of more than 2^lg2 bytes covers key. It counts nothing.
+	Overlaps(key *Key, lg2 uint8) bool
+}
+
+// OverlapAnswer answers the OpOverlap in a from c, which may be nil.
+func OverlapAnswer(c Cache, a *Act) Answer {
+	if o, ok := c.(Overlapping); ok && o.Overlaps(&a.Key, a.Lg2) {
+		return AnsOK
+	}
+	return AnsMiss
+}
+
 // CacheStats counts what a cache did.
 type CacheStats struct {
 	Lookups     uint64

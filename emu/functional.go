@@ -228,6 +228,8 @@ func (f *Functional) answer(t *Txn) Answer {
 		f.send(t)
 	case OpResume:
 		f.resume(a)
+	case OpOverlap:
+		return OverlapAnswer(f.cache[a.Cache&7], a)
 	}
 	return AnsOK
 }

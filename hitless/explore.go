@@ -392,7 +392,7 @@ func (w *walk) note(format string, args ...any) {
 // opNames are the operations that are not explored, for people.
 var opNames = map[emu.Op]string{
 	emu.OpNone: "no operation", emu.OpStore: "store", emu.OpCAS: "compare and swap", emu.OpAtomicOr: "atomic or",
-	emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpPark: "park", emu.OpSend: "send", emu.OpHold: "hold", emu.OpResume: "resume",
+	emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpPark: "park", emu.OpSend: "send", emu.OpHold: "hold", emu.OpResume: "resume", emu.OpOverlap: "overlap",
 }
 
 func opName(op emu.Op) string {

@@ -91,6 +91,13 @@ func (c *Cache) FindAt(handle int32, key *emu.Key) *[4]uint64 {
 	return &e.val
 }
 
+// Overlaps implements emu.Overlapping.
+func (c *Cache) Overlaps(key *emu.Key, lg2 uint8) bool {
+	larger := c.sizes[uint64(key.Tag)>>56&(numClasses-1)] &^ (2<<(lg2&63) - 1)
+	e, _ := c.search(key, larger)
+	return e != nil
+}
+
 // search is find among the sizes of a bit map.
 func (c *Cache) search(key *emu.Key, sizes uint64) (*entry, int32) {
 	tag := uint64(key.Tag)

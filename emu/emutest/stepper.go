@@ -74,6 +74,8 @@ func (r *Rig) step(t *emu.Txn) {
 		if c := r.Unit.Cache(a.Cache); c != nil && !t.Marked {
 			c.Fill(&a.Key, a.Lg2, a.Attr, &a.Data)
 		}
+	case emu.OpOverlap:
+		t.Ans = emu.OverlapAnswer(r.Unit.Cache(a.Cache), a)
 	case emu.OpInvalidate:
 		for id := range emu.NumCaches {
 			if c := r.Unit.Cache(id); c != nil && a.Sel.Caches.Has(id) {

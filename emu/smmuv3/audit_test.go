@@ -17,7 +17,6 @@ var (
 		spec.EvCFGConflict: "STE.CONT is not used: no two cached structures overlap",
 		spec.EvPageRequest: "a hint that an implementation need not give",
 		spec.EvVMSFetch:    "MPAM is not modelled",
-		spec.EvTLBConflict: "conflicts are not modelled yet",
 	})
 )
 

@@ -52,6 +52,7 @@ const (
 	FaultS1Permission   = 0x0113
 	FaultS2Permission   = 0x0213
 	FaultS2Device       = 0x0313 // S2PTW: structure in device memory
+	FaultTLBConflict    = 0x0120 // two cached translations of different size
 )
 
 // faultNames says what was found.
@@ -74,6 +75,7 @@ var faultNames = map[uint16]string{
 	FaultS2Translation: "stage 2 descriptor invalid", FaultS2Range: "address beyond S2T0SZ",
 	FaultS1AddrSize: "stage 1 output beyond IPS", FaultInput: "input beyond the address size", FaultS2AddrSize: "stage 2 output beyond S2PS",
 	FaultS1Access: "stage 1 access flag", FaultS2Access: "stage 2 access flag",
+	FaultTLBConflict:  "translations of different size",
 	FaultS1Permission: "stage 1", FaultS2Permission: "stage 2", FaultS2Device: "structure in device memory (S2PTW)",
 }
 

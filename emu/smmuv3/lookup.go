@@ -100,6 +100,9 @@ func (u *Unit) lookupTLB(q *emu.Request, tag emu.Tag, in uint64, n emu.Access) (
 	}
 	key := emu.Key{Tag: tag, Addr: in}
 	at, ok = u.cache.IOTLB.Peek(&key, &v)
+	if ok && u.mayConflict(uint8(tlbLg2.Of(v[0]))) {
+		return at, v, false
+	}
 	return at, v, ok && n&^emu.Access(tlbPerm.Of(v[0])) == 0 && !(tlbClean.On(v[1]) && writes(q))
 }
 

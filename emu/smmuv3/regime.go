@@ -23,7 +23,7 @@ func (r regime) granule() spec.Granule { return granules[r&3] }
 // out returns the output address bits.
 func (r regime) out() uint8 { return spec.OASBits(regOut.Of(uint64(r))) }
 
-// ds reports whether descriptors of 4K and 16K granules have addresses of 52 bits.
+// ds reports whether descriptors have addresses of 52 bits.
 func (r regime) ds() bool { return regDS.On(uint64(r)) }
 
 // order brings a descriptor from memory's byte order to ours, or back.
@@ -34,10 +34,11 @@ func (r regime) order(e uint64) uint64 {
 	return e
 }
 
-func makeRegime(g spec.Granule, ds, be bool, out uint64) regime {
+// makeRegime packs a regime. With 64K granules descriptors have 52 bits of address if the unit has.
+func (u *Unit) makeRegime(g spec.Granule, ds, be bool, out uint64) regime {
 	code, _ := g.TLBI()
 	if g == spec.Granule64K {
-		ds = false
+		ds = u.cfg.OAS == spec.OAS52
 	}
 	return regime(regGranule.Put(code) | regDS.PutBool(ds) | regBE.PutBool(be) | regOut.Put(out))
 }
@@ -49,13 +50,13 @@ func (u *Unit) s1Regime(cd *[3]uint64, upper bool) regime {
 		g = spec.GranuleTG1(spec.CdTG1.Of(cd[0]))
 	}
 	out := min(spec.CdIPS.Of(cd[0]), uint64(u.cfg.OAS))
-	return makeRegime(g, u.cfg.DS && spec.CdDS.On(cd[2]), spec.CdENDI.On(cd[0]), out)
+	return u.makeRegime(g, u.cfg.DS && spec.CdDS.On(cd[2]), spec.CdENDI.On(cd[0]), out)
 }
 
 // s2Regime returns the regime of stage 2, from the third and fourth word of an STE.
 func (u *Unit) s2Regime(w2, w3 uint64) regime {
 	out := min(spec.SteS2PS.Of(w2), uint64(u.cfg.OAS))
-	return makeRegime(spec.GranuleTG0(spec.SteS2TG.Of(w2)), u.cfg.DS && spec.SteS2DS.On(w3), spec.SteS2ENDI.On(w2), out)
+	return u.makeRegime(spec.GranuleTG0(spec.SteS2TG.Of(w2)), u.cfg.DS && spec.SteS2DS.On(w3), spec.SteS2ENDI.On(w2), out)
 }
 
 // has reports whether the unit has the granule of r.
@@ -66,7 +67,7 @@ func (r regime) fits(table uint64) bool {
 	if table>>r.out() != 0 {
 		return false
 	}
-	return table>>48 == 0 || r.granule() == spec.Granule64K || r.ds()
+	return table>>48 == 0 || r.ds()
 }
 
 // largestTSZ returns the largest TxSZ or S2T0SZ of a granule.
@@ -108,7 +109,7 @@ func (u *Unit) s2Geometry(w2, w3 uint64, r regime) (in uint8, level int8, ok boo
 		return 0, 0, false
 	}
 	sl0 := spec.SteS2SL0.Of(w2)
-	if r.ds() && spec.SteS2SL02.On(w3) {
+	if g != spec.Granule64K && r.ds() && spec.SteS2SL02.On(w3) {
 		sl0 |= 4
 	}
 	level, ok = spec.S2StartLevel(g, sl0)

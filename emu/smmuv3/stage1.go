@@ -116,7 +116,7 @@ func (u *Unit) s1Read(t *emu.Txn) {
 func (u *Unit) s1Entry(t *emu.Txn, e uint64) {
 	f, r := &t.Frame[0], reg1(t)
 	f.Entry = e
-	if !u.validDescriptor(r, e, f.Level) {
+	if !r.valid(e, f.Level) {
 		u.fault(t, FaultS1Translation, StepS1Table, f.At)
 		return
 	}

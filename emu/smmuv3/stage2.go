@@ -96,7 +96,7 @@ func (u *Unit) s2Read(t *emu.Txn) {
 func (u *Unit) s2Entry(t *emu.Txn, e uint64) {
 	f, r, w2 := s2Frame(t), reg2(t), t.Entry[2]
 	f.Entry = e
-	if !u.validDescriptor(r, e, f.Level) {
+	if !r.valid(e, f.Level) {
 		u.fault2(t, FaultS2Translation, StepS2Table, f.At)
 		return
 	}

@@ -25,6 +25,7 @@ const (
 	stL1CDFilled
 	stCDReady
 	stTLBProbed
+	stTLBOverlap
 	stMissSlot
 	stMissWalker
 	stS1WalkProbed
@@ -116,6 +117,7 @@ func init() { // in a function: the methods that go on by themselves use the tab
 		stL1CDFilled:     (*Unit).l1cdFilled,
 		stCDReady:        (*Unit).cdReady,
 		stTLBProbed:      (*Unit).tlbProbed,
+		stTLBOverlap:     (*Unit).tlbOverlap,
 		stMissSlot:       (*Unit).missSlot,
 		stMissWalker:     (*Unit).walkBegin,
 		stS1WalkProbed:   (*Unit).s1WalkProbed,

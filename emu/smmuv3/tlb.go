@@ -20,6 +20,33 @@ func (u *Unit) probeTLB(t *emu.Txn) {
 
 // tlbProbed uses a translation of the ASID, or looks for a global one if there ever was one.
 func (u *Unit) tlbProbed(t *emu.Txn) {
+	if lg2 := uint8(tlbLg2.Of(t.In[0])); t.Ans == emu.AnsOK && u.mayConflict(lg2) {
+		a := &t.Act // of the probe, with its key
+		a.Op, a.Lg2, a.Step = emu.OpOverlap, lg2, StepIOTLB
+		t.State = stTLBOverlap
+		return
+	}
+	u.tlbLookedUp(t)
+}
+
+// mayConflict reports whether an entry of another size may cover what one of 2^lg2 bytes covers, so that
+// hardware without BBML 2 sees a conflict: such sizes have been filled.
+func (u *Unit) mayConflict(lg2 uint8) bool { return u.s.Sizes>>(lg2&63) > 1 }
+
+// tlbOverlap ends a transaction for which the IOTLB has two answers: software has changed the size of a
+// block without making the tables invalid in between (3.20, 3.21.1).
+func (u *Unit) tlbOverlap(t *emu.Txn) {
+	if t.Ans == emu.AnsOK {
+		setFlag(t, auxFault2, !flag(t, auxS1))
+		u.fault(t, FaultTLBConflict, StepIOTLB, emu.PA(t.In[3]))
+		return
+	}
+	t.Ans = emu.AnsOK
+	u.tlbLookedUp(t)
+}
+
+// tlbLookedUp uses what the IOTLB has answered, if anything.
+func (u *Unit) tlbLookedUp(t *emu.Txn) {
 	if t.Ans == emu.AnsOK && u.tlbHit(t) {
 		return
 	}
@@ -121,6 +148,9 @@ func (u *Unit) translated(t *emu.Txn, tag emu.Tag, page uint64, lg2 uint8, perm 
 		return
 	}
 	u.s.Global = u.s.Global || tag != t.Tag
+	if u.cfg.BBML < spec.MaxBBML {
+		u.s.Sizes |= 1 << (lg2 & 63)
+	}
 	t.Fill(emu.CacheIOTLB, emu.Key{Tag: tag, Addr: in}, lg2, 0, StepIOTLBFill, stTLBFilled)
 }
 

@@ -25,9 +25,9 @@ func Descriptor(t *emu.Txn) (e uint64, table bool) {
 // isTable reports whether a valid descriptor of a level points to a table.
 func isTable(e uint64, level int8) bool { return level != spec.LevelPage && spec.TtdTable.On(e) }
 
-// validDescriptor reports whether e is one that a level may have: not invalid, and a block only where
+// valid reports whether e is one that a level may have: not invalid, and a block only where
 // there are blocks.
-func (u *Unit) validDescriptor(r regime, e uint64, level int8) bool {
+func (r regime) valid(e uint64, level int8) bool {
 	if !spec.TtdValid.On(e) {
 		return false
 	}
@@ -40,7 +40,7 @@ func (u *Unit) validDescriptor(r regime, e uint64, level int8) bool {
 	case spec.Granule16K:
 		return level == 1 || level == 2 && r.ds()
 	default:
-		return level == 1 || level == 2 && u.cfg.OAS == spec.OAS52
+		return level == 1 || level == 2 && r.ds()
 	}
 }
 
@@ -48,12 +48,12 @@ func (u *Unit) validDescriptor(r regime, e uint64, level int8) bool {
 func (r regime) address(e uint64, lg2 uint8) uint64 {
 	var a uint64
 	switch {
-	case r.granule() == spec.Granule64K && r.out() > 48:
-		a = e&spec.TtdAddr.Mask()&^0xffff | spec.TtdOAHi64.Of(e)<<48
-	case r.ds():
-		a = e&spec.TtdAddrDS.Mask() | spec.TtdOAHiDS.Of(e)<<50
-	default:
+	case !r.ds():
 		a = e & spec.TtdAddr.Mask()
+	case r.granule() == spec.Granule64K:
+		a = e&spec.TtdAddr.Mask()&^0xffff | spec.TtdOAHi64.Of(e)<<48
+	default:
+		a = e&spec.TtdAddrDS.Mask() | spec.TtdOAHiDS.Of(e)<<50
 	}
 	return a &^ ones(lg2)
 }

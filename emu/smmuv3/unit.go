@@ -47,6 +47,7 @@ type state struct {
 	ControlWaits bool   // an update waits for the command engine to stop
 	TimedOut     bool   // a device has not answered an invalidation in time
 	Global       bool   // there may be global translations
+	Sizes        uint64 // bit lg2: a translation of that size was cached, on a unit that sees conflicts
 	Waiting      bool   // stalled transactions wait for room
 	Messages     uint8  // interrupts to be sent, by msg...
 	ITags        [emu.MaxITags]itag

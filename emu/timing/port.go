@@ -216,6 +216,8 @@ func (p *port) answer(i int32) bool {
 	case emu.OpResume:
 		p.letGo(a)
 		t.Ans = emu.AnsOK
+	case emu.OpOverlap:
+		t.Ans = emu.OverlapAnswer(p.cache[a.Cache], a)
 	case emu.OpFetch, emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
 		t.Ans = emu.MemoryAnswer(m.mem, t)
 	case emu.OpProbe:

@@ -137,7 +137,7 @@ type explainer struct {
 var (
 	opNames = map[emu.Op]string{
 		emu.OpFetch: "fetch", emu.OpStore: "store", emu.OpCAS: "cas", emu.OpAtomicOr: "or", emu.OpProbe: "probe",
-		emu.OpFill: "fill", emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpSend: "send", emu.OpHold: "hold", emu.OpResume: "resume",
+		emu.OpFill: "fill", emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpSend: "send", emu.OpHold: "hold", emu.OpResume: "resume", emu.OpOverlap: "overlap",
 	}
 	cacheNames = [emu.NumCaches]string{
 		"device entries", "PASID entries", "IOTLB", "paging structures", "paging structures, second stage",
