@@ -57,6 +57,7 @@ func (u *Unit) passTranslated(t *emu.Txn) {
 		u.fault(t, FaultTranslated, StepATS, 0)
 		return
 	}
+	u.counts(spec.PmcgATSTransPassed, t)
 	pass(&t.Req, &t.Res)
 	t.Done(StepATS)
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // ids are the ID registers that say what a unit can do.
-type ids struct{ IDR0, IDR1, IDR3, IDR5, AIDR, IIDR uint64 }
+type ids struct{ IDR0, IDR1, IDR3, IDR5, AIDR, IIDR, CFGR uint64 }
 
 // ids composes the ID registers. A unit that stalls no transactions has no STALL_MAX.
 func (c *Config) ids() ids {
@@ -31,6 +31,7 @@ func (c *Config) ids() ids {
 			spec.Idr5GRAN64K.PutBool(c.GRAN64K) | spec.Idr5DS.PutBool(c.DS) | spec.Idr5VAX.Put(uint64(c.VAX)) | spec.Idr5StallMax.Put(stalls),
 		AIDR: spec.AidrMinor.Put(uint64(c.Minor)),
 		IIDR: uint64(c.IIDR),
+		CFGR: c.cfgr(),
 	}
 }
 
@@ -66,6 +67,7 @@ func (c *Config) adopt(r *ids) {
 	if c.StallModel != spec.StallNever {
 		c.StallMax = max(c.StallMax, 1)
 	}
+	c.adoptCounters(r.CFGR)
 	c.Minor, c.IIDR = uint8(min(spec.AidrMinor.Of(r.AIDR), spec.MaxMinor)), uint32(r.IIDR)
 }
 

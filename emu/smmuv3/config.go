@@ -62,6 +62,11 @@ type Config struct {
 	Minor uint8  // SMMUv3.n
 	IIDR  uint32 // spec.Iidr...
 
+	// Counter group, 10.4
+	Counters      uint8 // 0: no such group; its page is at spec.OffPMCG
+	CounterBits   uint8
+	CounterFilter bool // one StreamID filter for all counters
+
 	// Left to the implementation.
 	FetchSize uint8          // bytes of an STE or CD that are read at once: 8 or 16
 	CacheL1   bool           // level 1 descriptors are cached, in the cache of what they lead to
@@ -96,6 +101,7 @@ func DefaultConfig() Config {
 		VMID16: true, CD2L: true, TTENDIAN: spec.TTEndianMixed, ATSRECERR: true, STLevel: spec.STLevel2,
 		SIDSIZE: 32, SSIDSIZE: 16, CMDQS: 19, EVENTQS: 19, PRIQS: 19, AttrPermsOvr: true,
 		HAD: true, XNX: true, PPS: true, FWB: true, STT: true, RIL: true, BBML: 2,
+		Counters: 8, CounterBits: 48,
 		OAS: 5, GRAN4K: true, GRAN16K: true, GRAN64K: true, StallMax: 16,
 		Minor:     2,
 		FetchSize: 8, CacheL1: true,
@@ -156,6 +162,10 @@ func (c *Config) Check() error {
 		return bad("PASIDTT", "needs SubstreamIDs")
 	case c.StallModel != spec.StallNever && (c.StallMax == 0 || c.StallMax > MaxStalls):
 		return bad("StallMax", "%d: want 1 to %d", c.StallMax, MaxStalls)
+	case c.Counters > spec.MaxCounters:
+		return bad("Counters", "%d is above %d", c.Counters, spec.MaxCounters)
+	case c.Counters != 0 && (c.CounterBits < 32 || c.CounterBits > 64):
+		return bad("CounterBits", "%d: want 32 to 64", c.CounterBits)
 	case c.FetchSize != 8 && c.FetchSize != 16:
 		return bad("FetchSize", "%d: want 8 or 16", c.FetchSize)
 	}

@@ -68,6 +68,9 @@ func (u *Unit) contextTable(w0 uint64) uint64 {
 // fetchContext begins with the level 1 descriptor of a two-level CD table, or the CD of a linear one.
 func (u *Unit) fetchContext(t *emu.Txn) {
 	w0, index := t.Entry[0], cdIndex(t)
+	if t.At == 0 { // else the STE was missing too
+		u.counts(spec.PmcgConfigCacheMiss, t)
+	}
 	table := u.contextTable(w0)
 	split := u.cdSplit(w0)
 	if split == 0 {
@@ -151,6 +154,7 @@ func (u *Unit) fetchL1CDAt(t *emu.Txn, at emu.PA) {
 		u.fault(t, FaultL1CDFetch, StepL1CD, at)
 		return
 	}
+	u.counts(spec.PmcgConfigStruct, t)
 	t.Fetch(at, spec.DescSize, StepL1CD, stL1CD)
 }
 
@@ -161,6 +165,7 @@ func (u *Unit) fetchCDAt(t *emu.Txn, at emu.PA) {
 		u.fault(t, FaultCDFetch, StepCD, at)
 		return
 	}
+	u.counts(spec.PmcgConfigStruct, t)
 	t.Fetch(at, u.cfg.FetchSize, StepCD, stCDWord)
 }
 

@@ -107,6 +107,8 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 		u.writeQueue(c, &priq, spec.Cr0PRIQEN, spec.QOverflow.Mask())
 	case effPriqCons:
 		u.writeIndex(rPriqCons, &priq, spec.QOverflow.Mask())
+	case effPm, effPmBits, effPmCapture, effPmIrq:
+		return u.pmEffect(c)
 	}
 	return 0
 }

@@ -12,10 +12,10 @@ import (
 var ErrImage = errors.New("smmuv3: register image")
 
 // Load implements emu.Unit. The unit takes the capabilities of the image as far as it models them (see
-// Unmodelled) and all registers as they are. IDR3, IIDR and AIDR count as 0 if the image lacks them. The
+// Unmodelled) and all registers as they are. IDR3, IIDR, AIDR and the CFGR of a counter group count as 0 if the image lacks them. The
 // caches are emptied. Errors wrap ErrImage and name the offset or the register.
 func (u *Unit) Load(img emu.RegImage) error {
-	m, err := img.Words(spec.Window)
+	m, err := img.Words(spec.WindowPM)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrImage, err)
 	}
@@ -28,6 +28,7 @@ func (u *Unit) Load(img emu.RegImage) error {
 	}{
 		{"IDR0", spec.OffIDR0, &id.IDR0, true}, {"IDR1", spec.OffIDR1, &id.IDR1, true}, {"IDR3", spec.OffIDR3, &id.IDR3, false},
 		{"IDR5", spec.OffIDR5, &id.IDR5, true}, {"IIDR", spec.OffIIDR, &id.IIDR, false}, {"AIDR", spec.OffAIDR, &id.AIDR, false},
+		{"CFGR", spec.OffPMCG + spec.PmcgOffCFGR, &id.CFGR, false},
 	} {
 		v, ok := m.Get(r.off, 4)
 		if !ok && r.must {
@@ -40,7 +41,7 @@ func (u *Unit) Load(img emu.RegImage) error {
 	}
 	for i := range u.reg.Len() {
 		r := u.reg.Reg(i)
-		if i <= rAIDR || r.WO {
+		if i <= rAIDR || i == rPmCFGR || r.WO {
 			continue
 		}
 		if v, ok := m.Get(r.Off, r.Size); ok {

@@ -14,6 +14,7 @@ const (
 	msgGERROR uint8 = 1 << iota
 	msgEVENTQ
 	msgPRIQ
+	msgPMCG // counters; has an enable of its own
 )
 
 // source is the configuration of one interrupt.
@@ -28,13 +29,15 @@ var sources = [...]source{
 	{msgGERROR, spec.IrqGERROR, rGerrorIrq0, rGerrorIrq1, spec.GerrMSIGERROR},
 	{msgEVENTQ, spec.IrqEVENTQ, rEventqIrq0, rEventqIrq1, spec.GerrMSIEVENTQ},
 	{msgPRIQ, spec.IrqPRIQ, rPriqIrq0, rPriqIrq1, spec.GerrMSIPRIQ},
+	{msg: msgPMCG, addr: rPmIrq0, data: rPmIrq1},
 }
 
 // enabledMessages returns the interrupts that IRQ_CTRL enables.
 func enabledMessages(irqCtrl uint64) (m uint8) {
+	m = msgPMCG
 	for i := range sources {
-		if sources[i].enable.On(irqCtrl) {
-			m |= sources[i].msg
+		if s := &sources[i]; s.msg != msgPMCG && s.enable.On(irqCtrl) {
+			m |= s.msg
 		}
 	}
 	return m
@@ -82,7 +85,11 @@ func (u *Unit) send(t *emu.Txn, addr emu.PA, data uint32, step emu.Step, next ui
 // messageSent goes on after the write. One that was aborted is a global error.
 func (u *Unit) messageSent(t *emu.Txn) {
 	if t.Ans == emu.AnsError {
-		t.Wake |= u.globalError(sources[t.Aux[0]%uint64(len(sources))].abt)
+		if s := &sources[t.Aux[0]%uint64(len(sources))]; s.msg == msgPMCG {
+			u.reg.SetBits(rPmIrqStatus, spec.PmcgIrqAbt.Mask())
+		} else {
+			t.Wake |= u.globalError(s.abt)
+		}
 	}
 	u.messageNext(t)
 }

@@ -91,6 +91,7 @@ func (u *Unit) resolved(t *emu.Txn) {
 		u.fetchCDAt(t, at)
 	case retTable:
 		t.Frame[0].At = at
+		u.counts(spec.PmcgTransTableWalk, t)
 		t.Fetch(at, spec.DescSize, StepS1Table, stS1Entry)
 	case retMark:
 		u.s1Mark(t)

@@ -73,7 +73,7 @@ func qemu() Config {
 	c.HTTU, c.HYP, c.ATS, c.MSI, c.SEV, c.PRI, c.VMW, c.CD2L, c.ATSRECERR = spec.HTTUNone, false, false, false, false, false, false, false, false
 	c.StallModel, c.TermModel, c.TTENDIAN = spec.StallNever, true, spec.TTEndianLE
 	c.SIDSIZE, c.SSIDSIZE, c.PRIQS, c.AttrPermsOvr = 16, 0, 0, false
-	c.PPS, c.FWB, c.STT, c.OAS, c.Minor = false, false, false, 4, 1
+	c.PPS, c.FWB, c.STT, c.OAS, c.Minor, c.Counters = false, false, false, 4, 1, 0
 	return c
 }
 

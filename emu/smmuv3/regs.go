@@ -67,6 +67,10 @@ const (
 	effEventqCons
 	effPriqCfg
 	effPriqCons
+	effPm        // counter group: what is counted
+	effPmBits    // its registers that set or clear bits
+	effPmCapture // CAPR
+	effPmIrq     // its message
 )
 
 // cr0Mask returns the bits of CR0 that this unit has.
@@ -190,7 +194,7 @@ func (u *Unit) registers() []reg.Reg {
 		drop(t, rGerrorIrq0, rGerrorIrq1, rGerrorIrq2, rEventqIrq0, rEventqIrq1, rEventqIrq2, rPriqIrq0, rPriqIrq1)
 		t[rPriqIrq2].RW &= spec.IrqCfg2LO.Mask()
 	}
-	return t
+	return append(t, c.pmRegisters()...)
 }
 
 // drop makes registers ones that read 0 and take nothing. Hardware may keep something in them.

@@ -46,6 +46,9 @@ func (u *Unit) Restore(d *emu.Decoder) error {
 		return d.Err()
 	}
 	u.s = s
+	if u.cfg.Counters == 0 {
+		u.s.Messages &^= msgPMCG
+	}
 	if d.Struct(u.stalls); d.Err() != nil {
 		return d.Err()
 	}

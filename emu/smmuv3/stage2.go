@@ -79,6 +79,7 @@ func (u *Unit) s2Top(t *emu.Txn) {
 func (u *Unit) s2Fetch(t *emu.Txn, bits uint8) {
 	f := s2Frame(t)
 	f.At = emu.PA(entryAddress(f, reg2(t).granule(), bits))
+	u.counts(spec.PmcgTransTableWalk, t)
 	t.Fetch(f.At, spec.DescSize, StepS2Table, stS2Entry)
 }
 

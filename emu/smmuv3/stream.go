@@ -80,6 +80,7 @@ func (u *Unit) steCached(t *emu.Txn) {
 // fetchStream begins with the level 1 descriptor of a two-level table, or the STE of a linear one.
 func (u *Unit) fetchStream(t *emu.Txn) {
 	s := &u.streams
+	u.counts(spec.PmcgConfigCacheMiss, t)
 	switch {
 	case s.split == 0:
 		u.fetchSTE(t, s.base+emu.PA(t.Req.Source)*spec.STESize)
@@ -110,6 +111,7 @@ func (u *Unit) fetchL1STD(t *emu.Txn) {
 		u.fault(t, FaultL1STDFetch, StepL1STD, t.At)
 		return
 	}
+	u.counts(spec.PmcgConfigStruct, t)
 	t.Fetch(t.At, spec.DescSize, StepL1STD, stL1STD)
 }
 
@@ -158,6 +160,7 @@ func (u *Unit) fetchSTE(t *emu.Txn, at emu.PA) {
 		u.fault(t, FaultSTEFetch, StepSTE, at)
 		return
 	}
+	u.counts(spec.PmcgConfigStruct, t)
 	t.Fetch(at, u.cfg.FetchSize, StepSTE, stSTEWord)
 }
 

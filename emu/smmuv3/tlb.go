@@ -86,6 +86,7 @@ func (u *Unit) askWalker(t *emu.Txn) {
 }
 
 func (u *Unit) walkBegin(t *emu.Txn) {
+	u.counts(spec.PmcgTLBMiss, t)
 	if flag(t, auxS1) {
 		u.s1Begin(t)
 		return

@@ -56,6 +56,9 @@ func cdOf(t *emu.Txn) *[3]uint64 { return (*[3]uint64)(t.Entry[4:7]) }
 
 // frontEnd decides what kind of transaction this is, 3.3.
 func (u *Unit) frontEnd(t *emu.Txn) {
+	if u.pm.on {
+		u.countsArrival(t)
+	}
 	if !u.on {
 		u.off(t)
 		return

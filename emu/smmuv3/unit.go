@@ -35,6 +35,7 @@ type Unit struct {
 	streams streamTable
 
 	s      state
+	pm     counting
 	stalls []stalled // by STAG
 	cmd    [spec.NumCmdOpcodes]command
 }
@@ -47,6 +48,7 @@ type state struct {
 	ControlWaits bool   // an update waits for the command engine to stop
 	TimedOut     bool   // a device has not answered an invalidation in time
 	Global       bool   // there may be global translations
+	Ticked       uint64 // cycle up to which cycles have been counted
 	Sizes        uint64 // bit lg2: a translation of that size was cached, on a unit that sees conflicts
 	Waiting      bool   // stalled transactions wait for room
 	Messages     uint8  // interrupts to be sent, by msg...
@@ -94,7 +96,7 @@ func (u *Unit) build() error {
 	u.id = u.cfg.ids()
 	u.setLimits()
 	u.setCommands()
-	f, err := reg.NewFile(spec.Window, u.registers())
+	f, err := reg.NewFile(u.cfg.window(), u.registers())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -112,6 +114,7 @@ func (u *Unit) restart() {
 	}
 	u.latch(u.reg.Get(rCR0ACK))
 	u.setStreamTable()
+	u.setCounting()
 }
 
 // Reset implements emu.Unit. No register survives a warm reset. After reset the caches of an SMMU are
@@ -130,7 +133,12 @@ func (u *Unit) Observe(o emu.Observer) { u.obs = o }
 
 // ReadReg implements emu.Unit. Accesses are 4 or 8 bytes wide and naturally aligned (6.2); others, and
 // offsets where no register is, read 0.
-func (u *Unit) ReadReg(off uint32, size uint8) uint64 { return u.reg.Read(off, size) }
+func (u *Unit) ReadReg(off uint32, size uint8) uint64 {
+	if off >= spec.OffPMCG {
+		u.tick()
+	}
+	return u.reg.Read(off, size)
+}
 
 // WriteReg implements emu.Unit. Accesses that ReadReg answers with 0 are dropped.
 func (u *Unit) WriteReg(off uint32, size uint8, v uint64) emu.Wake {

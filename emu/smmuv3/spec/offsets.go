@@ -52,5 +52,10 @@ const (
 	OffPRIQCons   = Page1 + 0x0cc
 )
 
-// Window is the size of both register pages.
-const Window = 0x2_0000
+// Window is the size of both register pages. A unit with counters has its counter group behind them, at
+// OffPMCG; where such a group is the specification leaves to the implementation.
+const (
+	Window   = 0x2_0000
+	OffPMCG  = Window
+	WindowPM = OffPMCG + PmcgWindow
+)

@@ -26,6 +26,7 @@ const (
 	PmcgOffIRQCfg0   = 0xe58
 	PmcgOffIRQCfg1   = 0xe60
 	PmcgOffIRQCfg2   = 0xe64
+	PmcgOffIRQStatus = 0xe68
 	PmcgWindow       = 0x1000
 )
 
@@ -44,6 +45,9 @@ const (
 	CfgrSIDFilter  reg.Bits = 23_023 // one filter for all counters
 	PmcgCrE        reg.Bits = 0_000
 	PmcgIrqEn      reg.Bits = 0_000
+	PmcgIrqAbt     reg.Bits = 0_000 // IRQ_STATUS
+
+	MaxCounters = 64
 )
 
 // Events that counters count, 10.3.
