@@ -30,3 +30,10 @@ func eventNumbers() (all []uint64) {
 // TestMain runs the tests and then asks whether they raised every fault that the unit knows, and logged
 // every event.
 func TestMain(m *testing.M) { emutest.Main(m, faults, logged) }
+
+// Points that implementers get wrong are numbered. Each has a test here or in spec, where the rule is one
+// for hardware, or in a package of the host, where it is one for drivers, or a line in docs/smmuv3.md that
+// says why not.
+func TestEveryQuirkHasATestOrAReason(t *testing.T) {
+	emutest.RequirePoints(t, "../../docs/smmuv3.md", "SMMUQuirk", 65, ".", "spec", "../../host/driver/smmuv3", "../../host/entry")
+}
