@@ -102,8 +102,7 @@ func (f *amdStory) execute(op uint64, w []uint64) {
 			f.dev(amdNoTimeOut)
 		}
 		f.forget(func(k amdKey, _ amdTLB) bool {
-			// With S=1 QEMU compares a field that is never set: only requester 0 would be found.
-			return !spec.CmdS.On(w[1]) && uint64(f.c.prog.Devices[k.device]) == spec.CmdDeviceID.Of(w[0]) && k.page == w[1]>>12
+			return uint64(f.c.prog.Devices[k.device]) == spec.CmdDeviceID.Of(w[0]) && (spec.CmdS.On(w[1]) || k.page == w[1]>>12)
 		})
 	case spec.CmdInvalidateAll:
 		f.forget(func(amdKey, amdTLB) bool { return true })

@@ -191,7 +191,7 @@ func amdTable(rows []amdRow) []*Deviation {
 var amdUnseen = []*Deviation{
 	{
 		ID: "coarse-invalidation", Right: Either, Clause: "2.4.3",
-		What:   "INVALIDATE_IOMMU_PAGES drops all translations of the domain; INVALIDATE_IOTLB_PAGES one page of a device, or with S=1 nothing",
+		What:   "INVALIDATE_IOMMU_PAGES drops all translations of the domain; INVALIDATE_IOTLB_PAGES drops what the unit itself keeps for the device: one page, or with S=1 everything",
 		Unseen: "dropping more than asked is allowed; device IOTLBs there are none",
 	},
 	{

@@ -25,13 +25,15 @@ var modes = [...]struct {
 	name string
 	arg  string
 	set  [][]string // properties to turn on, under the names they had
+	// since is the first release that does it as it is described; none: any that has the properties.
+	since qtest.Version
 }{
-	Legacy:      {&vtd, "legacy", vtdArg, nil},
-	SecondStage: {&vtd, "scalable-second-stage", vtdArg, [][]string{{"scalable-mode", "x-scalable-mode"}}},
-	FirstStage:  {&vtd, "scalable-first-stage", vtdArg, [][]string{{"scalable-mode", "x-scalable-mode"}, {"fsts", "x-flts"}}},
-	HostTables:  {&amdvi, "host-tables", amdviArg, [][]string{{"dma-remap"}}},
-	X2APIC:      {&amdvi, "host-tables-x2apic", amdviArg, [][]string{{"dma-remap"}, {"xtsup"}}},
-	BothStages:  {&smmuv3, "both-stages", "", nil},
+	Legacy:      {&vtd, "legacy", vtdArg, nil, qtest.Version{}},
+	SecondStage: {&vtd, "scalable-second-stage", vtdArg, [][]string{{"scalable-mode", "x-scalable-mode"}}, qtest.Version{}},
+	FirstStage:  {&vtd, "scalable-first-stage", vtdArg, [][]string{{"scalable-mode", "x-scalable-mode"}, {"fsts", "x-flts"}}, qtest.Version{}},
+	HostTables:  {&amdvi, "host-tables", amdviArg, [][]string{{"dma-remap"}}, qtest.Version{Major: 11}},
+	X2APIC:      {&amdvi, "host-tables-x2apic", amdviArg, [][]string{{"dma-remap"}, {"xtsup"}}, qtest.Version{Major: 11}},
+	BothStages:  {&smmuv3, "both-stages", "", nil, qtest.Version{Major: 11}},
 }
 
 const (
@@ -83,6 +85,9 @@ func ParseMode(iommu, name string) (Mode, error) {
 // Errors: qtest.ErrUnsupported for a QEMU without the mode.
 func (m Mode) args(b *qtest.Binary, extra []string) ([]string, error) {
 	u := m.unit()
+	if b.Version.Less(modes[m].since) {
+		return nil, &qtest.Error{Op: "mode " + m.String(), Err: qtest.ErrUnsupported, Detail: b.Version.String()}
+	}
 	arg := modes[m].arg
 	if arg == "" { // the unit belongs to the machine
 		return nil, nil
