@@ -125,6 +125,9 @@ func (q *queue) once(list []command, wait bool) error {
 		}
 		q.put(s.sync, s.wait)
 	}
+	outer := q.busy
+	q.busy = wait || outer
+	defer func() { q.busy = outer }()
 	q.prod = (q.prod + n) & q.mask()
 	d.c.CPU.Fence()
 	d.c.Write(spec.OffCMDQProd, 4, uint64(q.prod))
@@ -132,9 +135,6 @@ func (q *queue) once(list []command, wait bool) error {
 		return nil
 	}
 	d.c.Count.Waits++
-	outer := q.busy
-	q.busy = true
-	defer func() { q.busy = outer }()
 	return s.complete()
 }
 
