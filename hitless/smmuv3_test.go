@@ -13,6 +13,7 @@ import (
 	"github.com/iommulab/iommulab/host"
 	smmudriver "github.com/iommulab/iommulab/host/driver/smmuv3"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/host/guest"
 	"github.com/iommulab/iommulab/iotlb"
 )
 
@@ -26,24 +27,81 @@ type smmuMove struct {
 
 	formats entry.SMMUv3
 	format  *entry.Format
+	live    []host.Domain
+}
+
+// smmuHost makes the domains of a move: those of the host, and of one guest.
+type smmuHost struct {
+	t      *testing.T
+	d      *smmudriver.Driver
+	cpu    host.CPU
+	parent host.Domain
+	guest  *guest.CPU
+	frames *host.Frames
+	asid   uint16
 }
 
 // smmuEnd is a domain at one end of a move: it maps iova to pa, but for identity.
-type smmuEnd func(t *testing.T, d *smmudriver.Driver, pa emu.PA) host.Domain
+type smmuEnd func(h *smmuHost, pa emu.PA) host.Domain
 
 func smmuStage(s host.Stage) smmuEnd {
-	return func(t *testing.T, d *smmudriver.Driver, pa emu.PA) host.Domain {
-		dom, err := d.NewDomain(host.DomainSpec{Stage: s, Width: 40})
-		require.NoError(t, err)
-		require.NoError(t, dom.Map(iova, pa, 4096, emu.RW))
+	return func(h *smmuHost, pa emu.PA) host.Domain {
+		dom, err := h.d.NewDomain(host.DomainSpec{Stage: s, Width: 40})
+		require.NoError(h.t, err)
+		require.NoError(h.t, dom.Map(iova, pa, 4096, emu.RW))
 		return dom
 	}
 }
 
-func smmuIdentity(t *testing.T, d *smmudriver.Driver, _ emu.PA) host.Domain {
-	dom, err := d.NewDomain(host.DomainSpec{Kind: host.DomainIdentity})
-	require.NoError(t, err)
+func smmuIdentity(h *smmuHost, _ emu.PA) host.Domain {
+	dom, err := h.d.NewDomain(host.DomainSpec{Kind: host.DomainIdentity})
+	require.NoError(h.t, err)
 	return dom
+}
+
+// Where a guest has its tables, and the pages that it maps.
+const (
+	smmuGuestTables = emu.PA(0x100_0000)
+	smmuGuestPages  = emu.PA(0x200_0000)
+	smmuGuestRAM    = emu.PA(0x3000_0000)
+)
+
+// newParent maps the guest's memory, and iova to a page for requests that the guest lets pass.
+func (h *smmuHost) newParent(pa emu.PA) host.Domain {
+	p := smmuS2(h, pa)
+	require.NoError(h.t, p.Map(emu.IOVA(smmuGuestTables), smmuGuestRAM, 1<<20, emu.RW))
+	require.NoError(h.t, p.Map(emu.IOVA(smmuGuestPages), 0, 4<<20, emu.RW))
+	h.parent, h.guest = p, guest.NewCPU(h.cpu, p)
+	if h.frames == nil {
+		var err error
+		h.frames, err = host.NewFrames(h.guest, smmuGuestTables, 1<<20)
+		require.NoError(h.t, err)
+	}
+	return p
+}
+
+// smmuParent is the parent of the nested domain at the other end.
+func smmuParent(h *smmuHost, pa emu.PA) host.Domain {
+	if h.parent == nil {
+		return h.newParent(pa)
+	}
+	require.NoError(h.t, func() error { _, err := h.parent.Unmap(iova, 4096); return err }())
+	require.NoError(h.t, h.parent.Map(iova, pa, 4096, emu.RW))
+	return h.parent
+}
+
+// smmuNested is a guest's domain, over the parent of the other end or over another that maps the same.
+func smmuNested(another bool) smmuEnd {
+	return func(h *smmuHost, pa emu.PA) host.Domain {
+		if h.parent == nil || another {
+			h.newParent(3 << 20)
+		}
+		h.asid++
+		dom, err := guest.New(h.d, h.guest, h.frames, guest.Spec{Kind: guest.Arm{ASID: h.asid}})
+		require.NoError(h.t, err)
+		require.NoError(h.t, dom.Map(iova, smmuGuestPages+pa, 4096, emu.RW))
+		return dom
+	}
 }
 
 var smmuS1, smmuS2 = smmuStage(host.StageFirst), smmuStage(host.StageSecond)
@@ -51,8 +109,9 @@ var smmuS1, smmuS2 = smmuStage(host.StageFirst), smmuStage(host.StageSecond)
 func smmuConfig(cached bool) smmuv3.Config {
 	c := smmuv3.DefaultConfig()
 	c.HTTU = 0 // flags are set beforehand
+	none := iotlb.Geometry{}
+	c.Walk2, c.Stage2 = nil, none // see TestSMMUNested_WithCachesOfStage2
 	if !cached {
-		none := iotlb.Geometry{}
 		c.STECache, c.CDCache, c.IOTLB, c.Stage2, c.Walk, c.Walk2 = none, none, none, none, nil, nil
 	}
 	return c
@@ -140,13 +199,14 @@ func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
 	base, n := d.Queue()
 	cpu.aside = func(pa emu.PA) bool { return pa >= base && pa < base+emu.PA(n*spec.CommandSize) }
 	require.NoError(t, d.Enable())
-	old, new := s.from(t, d, 1<<20), s.to(t, d, 2<<20)
+	h := &smmuHost{t: t, d: d, cpu: cpu}
+	old, new := s.from(h, 1<<20), s.to(h, 2<<20)
 	if s.shared {
 		require.NoError(t, d.Attach(sid+1, emu.NoPASID, old))
 		require.NoError(t, d.Attach(sid+2, emu.NoPASID, new))
 	}
 	require.NoError(t, d.Attach(sid, emu.NoPASID, old))
-	x := &smmuMove{d: d}
+	x := &smmuMove{d: d, live: []host.Domain{old, new}}
 	x.Program = cpu.record(func() {
 		x.report, err = d.Replace(sid, emu.NoPASID, new, s.by)
 		require.NoError(t, err)
@@ -200,7 +260,11 @@ func (x *smmuMove) left(t *testing.T) []copyOf {
 		return f.Same(append(a[:], 0, 0, 0, 0), append(b[:], 0, 0, 0, 0))
 	})
 	require.NoError(t, err)
-	return list
+	// Stage 2 under the VMID of a domain that goes on is not the device's alone.
+	return slices.DeleteFunc(list, func(c copyOf) bool {
+		id := c.key.Tag.Domain()
+		return (c.cache == emu.CacheWalk2 || c.cache == emu.CacheStage2) && slices.ContainsFunc(x.live, func(d host.Domain) bool { return d.ID() == id })
+	})
 }
 
 // wrong returns the ways that a hitless rewrite does not have: faults, and pages of neither domain.
@@ -211,175 +275,4 @@ func (x *smmuMove) wrong(rep *Report) []Seen {
 			return s.Status == o.Status && s.PA == o.PA && s.Prov.Leaf == o.Prov.Leaf
 		})
 	})
-}
-
-var smmuMoves = []struct {
-	name string
-	smmuSpec
-	waits int
-}{
-	{"stage 1, fresh table", smmuSpec{from: smmuS1, to: smmuS1}, 1},
-	{"stage 1, fresh table, shared", smmuSpec{from: smmuS1, to: smmuS1, shared: true}, 1},
-	{"stage 1, temporary ASID", smmuSpec{from: smmuS1, to: smmuS1, move: smmudriver.MoveASID, shared: true}, 3},
-	{"stage 1, ASIDs alone", smmuSpec{from: smmuS1, to: smmuS1, move: smmudriver.MoveASID}, 2},
-	{"stage 1, 16 bytes", smmuSpec{from: smmuS1, to: smmuS1, move: smmudriver.MoveASID, shared: true, wide: true}, 1},
-	{"stage 2, temporary VMID", smmuSpec{from: smmuS2, to: smmuS2, shared: true}, 3},
-	{"stage 2, VMIDs alone", smmuSpec{from: smmuS2, to: smmuS2}, 2},
-	{"stage 2, 16 bytes", smmuSpec{from: smmuS2, to: smmuS2, shared: true, wide: true}, 1},
-	{"stage 1 to 2", smmuSpec{from: smmuS1, to: smmuS2}, 2},
-	{"stage 2 to 1", smmuSpec{from: smmuS2, to: smmuS1}, 3},
-	{"stage 1 to 2, shared", smmuSpec{from: smmuS1, to: smmuS2, shared: true}, 3},
-	{"bypass to stage 1", smmuSpec{from: smmuIdentity, to: smmuS1}, 2},
-	{"bypass to stage 2", smmuSpec{from: smmuIdentity, to: smmuS2}, 2},
-	{"stage 1 to bypass", smmuSpec{from: smmuS1, to: smmuIdentity}, 1},
-	{"stage 2 to bypass", smmuSpec{from: smmuS2, to: smmuIdentity}, 1},
-}
-
-// In every order of the stores, with every copy that a cache may hold: a request sees the old translation or
-// the new one, an entry that was declared, and after the rewrite only the new.
-func TestSMMUPlanned_IsHitless(t *testing.T) {
-	for _, m := range smmuMoves {
-		for _, cached := range []bool{true, false} {
-			t.Run(m.name, func(t *testing.T) {
-				m.by = entry.Hitless
-				x := newSMMUMove(t, smmuConfig(cached), m.smmuSpec)
-				require.Equal(t, entry.VerdictHitless, x.report.Verdict, x.report.Reason)
-				require.Equal(t, m.waits, x.report.Waits)
-				rep, err := Explore(&x.Scenario)
-				require.NoError(t, err)
-				require.Len(t, rep.Old, 1)
-				require.Len(t, rep.New, 1)
-				require.NotEqual(t, rep.Old[0].PA, rep.New[0].PA)
-				require.Empty(t, x.torn(rep))
-				require.Empty(t, x.left(t))
-				require.Empty(t, rep.Stale())
-				for _, s := range x.wrong(rep) {
-					t.Errorf("status %d, pa %#x\n%s", s.Status, uint64(s.PA), Timeline(&x.Scenario, &s))
-				}
-			})
-		}
-	}
-}
-
-// Each invalidation that is left out has a victim: a request that sees what it should not, or whoever finds
-// what is left in a cache. So has each wait: without it, a unit that reads the words in the one order or
-// in the other reads an entry that was never declared.
-func TestSMMUPlanned_EachInvalidationIsNeeded(t *testing.T) {
-	for _, m := range smmuMoves {
-		m.by = entry.Hitless
-		victims := map[int]int{}
-		var lefts []*emu.Selector
-		for _, reverse := range []bool{false, true} {
-			for _, cached := range []bool{true, false} {
-				m.reverse = reverse
-				whole := newSMMUMove(t, smmuConfig(cached), m.smmuSpec)
-				whole.Weak = false // of a fresh CD table there are many orders
-				for n := 0; ; n++ {
-					x := *whole
-					var left *emu.Selector
-					if x.Program, left = without(whole.Program, n); left == nil {
-						break
-					}
-					if n == len(lefts) {
-						lefts = append(lefts, left)
-					}
-					rep, err := Explore(&x.Scenario)
-					require.NoError(t, err)
-					victims[n] += len(x.torn(rep)) + len(x.wrong(rep)) + len(rep.Stale()) + len(x.left(t))
-				}
-			}
-		}
-		for n, left := range lefts {
-			require.NotZero(t, victims[n], "%s: number %d, %+v", m.name, n, *left)
-		}
-	}
-}
-
-// Who makes the entry invalid first lets requests fault, and does nothing else to them. Where one word
-// decides, Linux does not fault either.
-func TestSMMUBlockedFirst_OnlyFaults(t *testing.T) {
-	for _, by := range []entry.Writer{entry.Linux, entry.BreakMake} {
-		for _, m := range smmuMoves {
-			for _, cached := range []bool{true, false} {
-				m.by = by
-				x := newSMMUMove(t, smmuConfig(cached), m.smmuSpec)
-				x.Weak = len(x.Program) < 12 // a fresh CD table has many orders
-				rep, err := Explore(&x.Scenario)
-				require.NoError(t, err)
-				require.Empty(t, rep.Stale())
-				require.Empty(t, x.torn(rep))
-				require.Empty(t, x.left(t))
-				out := x.wrong(rep)
-				require.Equal(t, x.report.Verdict == entry.VerdictDisruptive, len(out) > 0, "%s, %s", by.Name(), m.name)
-				require.True(t, by != entry.BreakMake || len(out) > 0)
-				for _, s := range out {
-					require.Equal(t, emu.Blocked, s.Status, Timeline(&x.Scenario, &s))
-					require.Contains(t, []uint16{smmuv3.FaultSTEInvalid, smmuv3.FaultCDInvalid}, s.Code)
-				}
-			}
-		}
-	}
-}
-
-// What Linux makes hitless, and what not: between two stage 1 domains it rewrites the CD, between two of
-// stage 2 the STE, with V=0 in between.
-func TestSMMULinux_Verdicts(t *testing.T) {
-	want := map[string]entry.Verdict{
-		"stage 1, fresh table": entry.VerdictHitless, "stage 1, fresh table, shared": entry.VerdictHitless,
-		"bypass to stage 1": entry.VerdictHitless, "bypass to stage 2": entry.VerdictHitless,
-		"stage 1 to bypass": entry.VerdictHitless, "stage 2 to bypass": entry.VerdictHitless,
-		"stage 1, 16 bytes": entry.VerdictHitless, "stage 2, 16 bytes": entry.VerdictHitless,
-	}
-	for _, m := range smmuMoves {
-		m.by = entry.Linux
-		x := newSMMUMove(t, smmuConfig(true), m.smmuSpec)
-		v, ok := want[m.name]
-		if !ok {
-			v = entry.VerdictDisruptive
-		}
-		require.Equal(t, v, x.report.Verdict, m.name)
-	}
-}
-
-// Plain stores, and one invalidation of what was there before, are torn: the new table under the old id, or
-// the reverse, and what comes of it outlives the rewrite.
-func TestSMMUNaive_IsTorn(t *testing.T) {
-	for _, m := range []smmuSpec{
-		{from: smmuS1, to: smmuS1, move: smmudriver.MoveASID, shared: true}, {from: smmuS2, to: smmuS2, shared: true},
-		{from: smmuS1, to: smmuS2, shared: true}, {from: smmuS2, to: smmuS1, shared: true},
-	} {
-		for _, cached := range []bool{true, false} {
-			torn := 0
-			for _, reverse := range []bool{false, true} {
-				m.by, m.reverse = entry.Naive, reverse
-				x := newSMMUMove(t, smmuConfig(cached), m)
-				x.Weak = false // all eight words are stored
-				require.Equal(t, entry.VerdictDisruptive, x.report.Verdict)
-				rep, err := Explore(&x.Scenario)
-				require.NoError(t, err)
-				torn += len(x.torn(rep))
-			}
-			require.NotZero(t, torn)
-		}
-	}
-}
-
-// The CD has to be there when the STE leads to it: on a weakly ordered processor that takes the fence.
-func TestSMMUFreshTable_NeedsTheFence(t *testing.T) {
-	x := newSMMUMove(t, smmuConfig(true), smmuSpec{from: smmuS1, to: smmuS1, by: entry.Hitless})
-	fences := 0
-	for i := range x.Program {
-		if x.Program[i].Fence && x.Program[i].Addr == x.at {
-			x.Program[i].Fence = false
-			fences++
-		}
-	}
-	require.Equal(t, 1, fences)
-	for _, weak := range []bool{false, true} {
-		x.Weak = weak
-		rep, err := Explore(&x.Scenario)
-		require.NoError(t, err)
-		require.Equal(t, weak, len(x.wrong(rep)) > 0)
-		require.Empty(t, rep.Stale())
-	}
 }

@@ -9,9 +9,11 @@ import (
 	"github.com/iommulab/iommulab/pagetable"
 )
 
-// Spec describes a guest's domain. The zero value has four levels, with flags set beforehand.
+// Spec describes a guest's domain. The zero value has x86 tables of four levels, with flags set beforehand.
 type Spec struct {
-	// Levels of the tables: 4, or 5 where the unit has them (CAP.FS5LP). 0 is 4.
+	// Kind is what the tables look like; nil is those of x86.
+	Kind Kind
+	// Levels of x86 tables: 4, or 5 where the unit has them (CAP.FS5LP). 0 is 4.
 	Levels uint8
 	// Large allows leaves of 1 GiB, where the unit has them (CAP.FS1GP).
 	Large bool
@@ -21,6 +23,37 @@ type Spec struct {
 	Absence bool
 	// ID asks for this domain id on the host; 0 takes any free one.
 	ID uint32
+}
+
+// Kind is an architecture's first stage as a guest has it.
+type Kind interface {
+	// Format is what entries look like whose addresses have haw bits; dirty: hardware keeps the flags.
+	Format(haw uint8, dirty bool) pagetable.Format
+	// Config is the shape of the tables.
+	Config() pagetable.Config
+	// Place makes what the host's entry points to, in memory of the guest, and puts it into s.
+	Place(cpu *CPU, pages *host.OwnedFrames, t *pagetable.Table, s *host.DomainSpec) error
+}
+
+// x86 has the tables themselves below the host's entry.
+type x86 struct {
+	levels uint8
+	large  bool
+}
+
+func (k x86) Format(haw uint8, dirty bool) pagetable.Format {
+	f := pagetable.X86{HAW: haw, Preset: !dirty, Dirty: dirty}
+	if !k.large {
+		f.Without = 1 << 30
+	}
+	return f
+}
+
+func (k x86) Config() pagetable.Config { return pagetable.Config{Levels: k.levels} }
+
+func (k x86) Place(_ *CPU, _ *host.OwnedFrames, t *pagetable.Table, s *host.DomainSpec) error {
+	s.Root, s.Levels = t.Root()
+	return nil
 }
 
 // Domain is a guest's domain: first-stage tables in the guest's memory, on top of the parent. It
@@ -46,20 +79,23 @@ func New(driver host.Driver, cpu *CPU, frames *host.Frames, s Spec) (*Domain, er
 	if s.Levels == 0 {
 		s.Levels = 4
 	}
+	if s.Kind == nil {
+		s.Kind = x86{s.Levels, s.Large}
+	}
 	d := &Domain{cpu: cpu, spec: s, dirty: s.Dirty, pages: frames.For(0)}
 	tables := cpu.Parent().Tables()
 	if tables == nil {
 		return nil, fmt.Errorf("guest: parent of kind %v has no tables: %w", cpu.Parent().Kind(), host.ErrUnsupported)
 	}
 	var err error
-	d.table, err = pagetable.New(d.format(), cpu, d.pages, pagetable.Config{Levels: s.Levels})
+	d.table, err = pagetable.New(d.format(), cpu, d.pages, s.Kind.Config())
 	if err != nil {
 		return nil, err
 	}
-	root, levels := d.table.Root()
-	d.Domain, err = driver.NewDomain(host.DomainSpec{
-		Kind: host.DomainNested, Parent: cpu.Parent(), Root: root, Levels: levels, ID: s.ID,
-	})
+	spec := host.DomainSpec{Kind: host.DomainNested, Parent: cpu.Parent(), ID: s.ID}
+	if err = s.Kind.Place(cpu, d.pages, d.table, &spec); err == nil {
+		d.Domain, err = driver.NewDomain(spec)
+	}
 	if err != nil {
 		d.pages.FreeAll()
 		return nil, err
@@ -68,14 +104,8 @@ func New(driver host.Driver, cpu *CPU, frames *host.Frames, s Spec) (*Domain, er
 }
 
 // format is what entries look like: their addresses are the parent's.
-func (d *Domain) format() pagetable.X86 {
-	f := pagetable.X86{
-		HAW: uint8(bits.Len64(uint64(d.cpu.Parent().Tables().Info().Last))), Preset: !d.dirty, Dirty: d.dirty,
-	}
-	if !d.spec.Large {
-		f.Without = 1 << 30
-	}
-	return f
+func (d *Domain) format() pagetable.Format {
+	return d.spec.Kind.Format(uint8(bits.Len64(uint64(d.cpu.Parent().Tables().Info().Last))), d.dirty)
 }
 
 // Behind returns the nested domain.
@@ -107,6 +137,7 @@ func (d *Domain) Map(iova emu.IOVA, gpa emu.PA, n uint64, perm emu.Access) error
 		}
 		return fmt.Errorf("%w; %w", err, ferr)
 	}
+	d.cpu.Fence() // who is told of the mapping finds it
 	if err == nil && d.spec.Absence {
 		err = d.Invalidate(iova, n, true)
 	}
@@ -159,9 +190,9 @@ func (d *Domain) Lookup(iova emu.IOVA) (pagetable.Translation, bool) {
 func (d *Domain) SetDirty(on bool) error {
 	fresh := on && !d.dirty
 	d.dirty = on
-	root, levels := d.table.Root()
+	root, _ := d.table.Root()
 	var err error
-	if d.table, err = pagetable.Open(d.format(), d.cpu, d.pages, root, pagetable.Config{Levels: levels}); err != nil {
+	if d.table, err = pagetable.Open(d.format(), d.cpu, d.pages, root, d.spec.Kind.Config()); err != nil {
 		return err
 	}
 	if fresh {

@@ -17,6 +17,9 @@ type words struct {
 	flushed []emu.PA
 }
 
+// Fence does nothing: stores are visible at once.
+func (w *words) Fence() {}
+
 func (w *words) Load64(pa emu.PA) uint64           { return w.m[pa] }
 func (w *words) Store64(pa emu.PA, v uint64)       { w.m[pa] = v }
 func (w *words) Store128(pa emu.PA, lo, hi uint64) { w.m[pa], w.m[pa+8] = lo, hi }

@@ -3,6 +3,7 @@ package smmuv3
 import (
 	"fmt"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 	"github.com/iommulab/iommulab/host"
@@ -81,7 +82,7 @@ func (d *Driver) guestWords(w []uint64, s *stream, m *driver.Domain) {
 // host's; what a guest cannot have is refused.
 //
 // Errors: host.ErrUnsupported; those of the queue.
-func (d *Driver) GuestCommand(dom host.Domain, sid uint32, c [2]uint64) error {
+func (d *Driver) GuestCommand(dom host.Domain, sid emu.SourceID, c [2]uint64) error {
 	defer d.c.Enter().Leave()
 	m, err := d.c.Own(dom)
 	if err != nil {
