@@ -16,6 +16,8 @@ import (
 type ModelSpec struct {
 	Stages []host.Stage // of paging domains
 	Nested bool
+	// Guest is what guests' domains are, one after the other; nil: x86 tables.
+	Guest  func() guest.Spec
 	PASIDs bool
 	// Track reports whether a domain can be tracked; nil: none.
 	Track func(host.Domain) bool
@@ -218,7 +220,12 @@ func (m *model) newNested() {
 		require.NoError(m.T, err)
 		m.guest.Frames.SetPoison(true)
 	}
-	d := m.add(m.guest.Domain(guest.Spec{Absence: m.spec.Absence}), host.DomainSpec{Kind: host.DomainNested})
+	s := guest.Spec{}
+	if m.spec.Guest != nil {
+		s = m.spec.Guest()
+	}
+	s.Absence = m.spec.Absence
+	d := m.add(m.guest.Domain(s), host.DomainSpec{Kind: host.DomainNested})
 	d.parent = m.guest.Parent.(*modelDomain)
 }
 

@@ -62,7 +62,7 @@ func (s *Spy) Zero(pa emu.PA, n int) {
 
 // CAS64 is that of the processor.
 func (s *Spy) CAS64(pa emu.PA, old, v uint64) bool {
-	if old^v != 1<<52 { // software's own bit, which no walker looks at
+	if old^v != 1<<52 && old^v != 1<<55 { // software's own bit, which no walker looks at
 		s.Dirty[pa&^63] = true
 	}
 	return s.Functional.CAS64(pa, old, v)

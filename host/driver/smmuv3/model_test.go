@@ -11,6 +11,7 @@ import (
 	hw "github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/driver"
+	"github.com/iommulab/iommulab/host/guest"
 	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
@@ -50,6 +51,12 @@ func TestDriver_AgainstModel(t *testing.T) {
 				}}
 				if c.S1P && c.S2P {
 					s.Stages = []host.Stage{host.StageAny, host.StageFirst, host.StageSecond}
+					s.Nested = true
+					asid := uint16(0)
+					s.Guest = func() guest.Spec {
+						asid++
+						return guest.Spec{Kind: guest.Arm{ASID: asid, Flags: r.d.caps.flags}}
+					}
 				}
 				for _, sid := range drivertest.ModelDevices {
 					p := host.DeviceSpec{ATS: sid == first}

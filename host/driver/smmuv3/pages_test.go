@@ -11,118 +11,82 @@ import (
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
-// pager is a machine whose devices ask for pages, and what the host was asked for.
-type pager struct {
-	*rig
-	bus  *hwdev.Direct
-	dom  host.Domain
-	got  []host.PageGroup
-	back map[emu.IOVA]emu.PA // what is mapped when it is asked for
+// newPager is a machine with a device that asks for pages, in a domain of stage 1.
+func newPager(t testing.TB, change ...func(*hw.Config)) (*rig, *drivertest.Pager) {
+	r := start(t, change...)
+	return r, r.Pager(dev, 0x320, host.DomainSpec{Stage: host.StageFirst})
 }
-
-// newPager starts with one domain, stage 1, for a device's own requests and for PASID 5.
-func newPager(t testing.TB, s host.DeviceSpec, change ...func(*hw.Config)) *pager {
-	p := &pager{rig: start(t, change...), back: map[emu.IOVA]emu.PA{}}
-	p.bus = p.NewBus()
-	p.dom = p.Domain(host.DomainSpec{Stage: host.StageFirst})
-	s.PASIDs = 64
-	require.NoError(t, p.d.Probe(dev, s))
-	require.NoError(t, p.d.Attach(dev, emu.NoPASID, p.dom))
-	require.NoError(t, p.d.Attach(dev, 5, p.dom))
-	p.d.OnPageRequest(p.serve)
-	return p
-}
-
-// serve maps what back has.
-func (p *pager) serve(g host.PageGroup) {
-	p.got = append(p.got, g)
-	r := host.PageSuccess
-	for _, q := range g.Requests {
-		if _, ok := p.dom.Lookup(q.Addr); ok {
-			continue
-		}
-		pa, ok := p.back[q.Addr]
-		if !ok {
-			r = host.PageInvalid
-			continue
-		}
-		require.NoError(p.T, p.dom.Map(q.Addr, pa, 0x1000, emu.RW))
-	}
-	require.NoError(p.T, p.d.Respond(g, r))
-	require.ErrorIs(p.T, p.d.Respond(g, r), host.ErrPageGroup, "once")
-}
-
-var pri = host.DeviceSpec{ATS: true, PRI: true}
 
 func TestPages_DeviceFaultsItsPagesIn(t *testing.T) {
-	p := newPager(t, pri)
-	e := p.Endpoint(p.bus, dev)
+	r, p := newPager(t)
+	e := p.Dev
 	for i := range emu.IOVA(8) {
-		p.back[iova+i<<12] = target + emu.PA(i)<<13
+		p.Back[iova+i<<12] = target + emu.PA(i)<<13
 	}
 	for _, pasid := range []emu.PASID{emu.NoPASID, 5} {
 		for i := range emu.IOVA(8) {
 			e.Reaches(pasid, iova+8+i<<12, target+emu.PA(i)<<13+8)
 		}
 	}
-	require.Len(t, p.got, 8, "the domain is the same")
+	require.Len(t, p.Got, 8, "the domain is the same")
 	require.Equal(t, host.PageGroup{
 		Source: dev, PASID: emu.NoPASID, Requests: []host.PageRequest{{Addr: iova, Access: emu.Read}},
-	}, p.got[0])
-	s := p.d.Stats()
+	}, p.Got[0])
+	s := r.d.Stats()
 	require.EqualValues(t, []uint64{8, 8, 0}, []uint64{s.PageRequests, s.PageGroups, s.PageOverflows})
-	require.Empty(t, p.Faults)
+	require.Empty(t, r.Faults)
 }
 
 func TestPages_RefusedAndUnknown(t *testing.T) {
-	p := newPager(t, pri)
-	e := p.Endpoint(p.bus, dev)
+	r, p := newPager(t)
+	e := p.Dev
 	_, end := e.Access(5, 0x70_0000, emu.Read)
 	require.NotEqual(t, hwdev.EndOK, end, "nobody has the page")
-	require.Len(t, p.got, 1)
-	p.d.OnPageRequest(nil)
+	require.Len(t, p.Got, 1)
+	r.d.OnPageRequest(nil)
 	_, end = e.Access(5, 0x71_0000, emu.Read)
 	require.NotEqual(t, hwdev.EndOK, end)
-	require.Len(t, p.got, 1)
+	require.Len(t, p.Got, 1)
 }
 
 // Detach answers what waits, and nothing of it is left to be answered later.
 func TestPages_DetachAnswersWhatIsLeft(t *testing.T) {
-	p := newPager(t, pri)
-	e := p.Endpoint(p.bus, dev)
+	r, p := newPager(t)
+	e := p.Dev
 	var kept []host.PageGroup
-	p.d.OnPageRequest(func(g host.PageGroup) { kept = append(kept, g) })
+	r.d.OnPageRequest(func(g host.PageGroup) { kept = append(kept, g) })
 	e.Put(5, iova, emu.Read)
-	p.bus.Run(100)
+	p.Bus.Run(100)
 	require.Len(t, kept, 1)
 	require.Zero(t, e.Ended)
-	require.NoError(t, p.d.Detach(dev, 5))
-	p.bus.Run(100)
+	require.NoError(t, r.d.Detach(dev, 5))
+	p.Bus.Run(100)
 	require.Equal(t, 1, e.Ended)
 	require.NotEqual(t, hwdev.EndOK, e.End)
-	require.ErrorIs(t, p.d.Respond(kept[0], host.PageSuccess), host.ErrPageGroup)
+	require.ErrorIs(t, r.d.Respond(kept[0], host.PageSuccess), host.ErrPageGroup)
 }
 
 // A queue that overflows is answered by the unit itself; devices ask again and get their pages.
 func TestPages_Overflow(t *testing.T) {
-	p := newPager(t, pri, func(c *hw.Config) { c.PRIQS = 1 })
-	e := p.Endpoint(p.bus, dev)
+	r, p := newPager(t, func(c *hw.Config) { c.PRIQS = 1 })
+	e := p.Dev
 	for i := range emu.IOVA(16) {
-		p.back[iova+i<<12] = target + emu.PA(i)<<12
+		p.Back[iova+i<<12] = target + emu.PA(i)<<12
 	}
-	p.d.pages.taking = true // as if the handler had no time
+	r.d.pages.taking = true // as if the handler had no time
 	for i := range emu.IOVA(8) {
 		e.Put(emu.NoPASID, iova+i<<12, emu.Read)
 	}
 	for range 40 {
-		p.bus.Run(1)
+		p.Bus.Run(1)
 	}
-	p.d.pages.taking = false
-	p.d.pageInterrupt()
-	p.bus.Run(1000)
-	require.NotZero(t, p.d.Stats().PageOverflows)
+	r.d.pages.taking = false
+	r.d.pageInterrupt()
+	p.Bus.Run(1000)
+	require.NotZero(t, r.d.Stats().PageOverflows)
 	require.Equal(t, 8, e.Ended)
 	for i := range emu.IOVA(8) {
 		e.Reaches(emu.NoPASID, iova+i<<12, target+emu.PA(i)<<12)
@@ -204,16 +168,15 @@ func TestATS_OnlyWhereBothHaveIt(t *testing.T) {
 func TestStall_HeldUntilThePagesAreThere(t *testing.T) {
 	for _, stage := range []host.Stage{host.StageFirst, host.StageSecond} {
 		r := start(t, stalls)
-		p := &pager{rig: r, back: map[emu.IOVA]emu.PA{iova: target}}
-		p.dom = r.Domain(host.DomainSpec{Stage: stage})
+		p := &drivertest.Pager{Rig: r.Rig, Back: map[emu.IOVA]emu.PA{iova: target}, Dom: r.Domain(host.DomainSpec{Stage: stage})}
 		require.NoError(t, r.d.Probe(dev, host.DeviceSpec{Stall: true}))
-		require.NoError(t, r.d.Attach(dev, emu.NoPASID, p.dom))
-		r.d.OnPageRequest(p.serve)
+		require.NoError(t, r.d.Attach(dev, emu.NoPASID, p.Dom))
+		r.d.OnPageRequest(p.Serve)
 		r.Reaches(dev, emu.NoPASID, iova+8, target+8)
-		require.Len(t, p.got, 1)
-		require.Equal(t, []host.PageRequest{{Addr: iova, Access: emu.Read}}, p.got[0].Requests)
+		require.Len(t, p.Got, 1)
+		require.Equal(t, []host.PageRequest{{Addr: iova, Access: emu.Read}}, p.Got[0].Requests)
 		r.Blocked(dev, emu.NoPASID, 0x70_0000)
-		require.Len(t, p.got, 2)
+		require.Len(t, p.Got, 2)
 		require.EqualValues(t, 2, r.d.Stats().Stalls)
 		require.Empty(t, r.Faults, "somebody was asked")
 
