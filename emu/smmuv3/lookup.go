@@ -22,11 +22,13 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	case u.cache.Entry == nil || uint64(q.Source) >= u.streams.streams:
 		return false
 	}
-	var ste [4]uint64
 	key := steKey(q.Source)
-	h, ok := u.cache.Entry.Peek(&key, &ste)
+	ste, h := u.cache.Entry.Find(&key)
+	if ste == nil {
+		return false
+	}
 	w0, w1 := ste[0], ste[1]
-	if !ok || !spec.SteV.On(w0) || steIllegal.On(w1) || spec.SteConfig.Of(w0)&4 == 0 {
+	if !spec.SteV.On(w0) || steIllegal.On(w1) || spec.SteConfig.Of(w0)&4 == 0 {
 		return false
 	}
 	index, s1, c := u.substream(q, w0, w1)
@@ -36,7 +38,7 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	case c != 0:
 		return false
 	case s1:
-		return u.lookupS1(q, r, h, &ste, index, n, isPriv)
+		return u.lookupS1(q, r, h, ste, index, n, isPriv)
 	case addr>>u.lim.oas != 0:
 		return false
 	case spec.SteConfig.Of(w0)&2 == 0:
@@ -48,12 +50,12 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassS2, u.vmid(ste[2]), emu.NoPASID)
-	at, v, ok := u.lookupTLB(q, tag, addr, n)
-	if !ok {
+	v, at := u.lookupTLB(q, tag, addr, n)
+	if v == nil {
 		return false
 	}
 	u.cache.Entry.Touch(h)
-	hit(q, r, &v, addr, isPriv)
+	hit(q, r, v, addr, isPriv)
 	r.Touched, r.Prov.Entry = 1<<emu.CacheEntry|1<<emu.CacheIOTLB, s1Version(ste[:], nil)+s2Version(ste[:])
 	u.cache.IOTLB.Touch(at)
 	return true
@@ -64,10 +66,9 @@ func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, 
 	if u.cache.PASID == nil {
 		return false
 	}
-	var e [4]uint64
 	key := cdKey(q.Source, index)
-	hc, ok := u.cache.PASID.Peek(&key, &e)
-	if !ok || !spec.CdV.On(e[0]) || cdIllegal.On(e[3]) || spec.CdS.On(e[0]) && spec.SteS1STALLD.On(ste[1]) {
+	e, hc := u.cache.PASID.Find(&key)
+	if e == nil || !spec.CdV.On(e[0]) || cdIllegal.On(e[3]) || spec.CdS.On(e[0]) && spec.SteS1STALLD.On(ste[1]) {
 		return false
 	}
 	cd := (*[3]uint64)(e[:3])
@@ -76,14 +77,14 @@ func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, 
 	if !ok || u.e0pd(cd, w, upper, isPriv) {
 		return false
 	}
-	at, v, ok := u.lookupTLB(q, u.s1Tag(w, ste[2], e[0]), in, n)
-	if !ok {
+	v, at := u.lookupTLB(q, u.s1Tag(w, ste[2], e[0]), in, n)
+	if v == nil {
 		return false
 	}
 	u.cache.Entry.Touch(h)
 	u.cache.PASID.Touch(hc)
 	u.cache.IOTLB.Touch(at)
-	hit(q, r, &v, in, isPriv)
+	hit(q, r, v, in, isPriv)
 	r.Touched = 1<<emu.CacheEntry | 1<<emu.CachePASID | 1<<emu.CacheIOTLB
 	r.Prov.Entry = s1Version(ste[:], e[:3])
 	if spec.SteConfig.Of(ste[0])&2 != 0 {
@@ -94,16 +95,16 @@ func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, 
 
 // lookupTLB finds a translation that grants rights n and needs no marking. A global one is left to Step, which
 // counts both look-ups.
-func (u *Unit) lookupTLB(q *emu.Request, tag emu.Tag, in uint64, n emu.Access) (at int32, v [4]uint64, ok bool) {
+func (u *Unit) lookupTLB(q *emu.Request, tag emu.Tag, in uint64, n emu.Access) (v *[4]uint64, at int32) {
 	if u.cache.IOTLB == nil {
-		return 0, v, false
+		return nil, 0
 	}
 	key := emu.Key{Tag: tag, Addr: in}
-	at, ok = u.cache.IOTLB.Peek(&key, &v)
-	if ok && u.mayConflict(uint8(tlbLg2.Of(v[0]))) {
-		return at, v, false
+	v, at = u.cache.IOTLB.Find(&key)
+	if v == nil || n&^emu.Access(tlbPerm.Of(v[0])) != 0 || tlbClean.On(v[1]) && writes(q) || u.mayConflict(uint8(tlbLg2.Of(v[0]))) {
+		return nil, 0
 	}
-	return at, v, ok && n&^emu.Access(tlbPerm.Of(v[0])) == 0 && !(tlbClean.On(v[1]) && writes(q))
+	return v, at
 }
 
 // hit sets the result of a translation with IOTLB value v, but for what the entries say.
