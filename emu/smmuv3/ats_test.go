@@ -273,6 +273,9 @@ func TestSMMUQuirk55_TranslatedTransactions(t *testing.T) {
 	q = translated(0x5000, emu.Write)
 	q.PASID = 9
 	r.RequireFault(r.Do(q), smmuv3.FaultSubstreamNone)
+	r.ats(spec.EATSOff)
+	e = r.requireEvent(q, smmuv3.FaultForbidden)
+	require.Equal(t, spec.Event{uint64(dev)<<32 | 9<<12 | 1<<11 | spec.EvTranslForbidden, 0, 0x5000}, e)
 }
 
 func TestSMMUQuirk47_ATCInvalidations(t *testing.T) {

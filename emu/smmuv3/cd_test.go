@@ -222,3 +222,30 @@ func TestVersions(t *testing.T) {
 		}
 	}
 }
+
+// The observer sees all of a CD, in order, with what changed while it was read.
+func TestTornCD(t *testing.T) {
+	r := newRig(t).enable()
+	cd, root := r.attach(dev)
+	r.mapPage(root, iova, 0x5000, s1RW)
+	next := r.Page()
+	r.mapPage(next, iova, 0x6000, s1RW)
+	for i := range emu.PA(5) {
+		r.Put(cd+24+8*i, 0x1111*uint64(i+1))
+	}
+	var seen []uint64
+	r.u.Observe(emutest.Observer(func(kind emu.StructKind, at emu.PA, w []uint64) {
+		if kind == emu.StructPASID {
+			require.Equal(t, cd, at)
+			seen = append([]uint64(nil), w...)
+		}
+	}))
+	w0 := r.Get(cd)
+	s := r.Begin(dma(emu.Read))
+	s.UntilFetch(cd)
+	r.set(cd, field{spec.CdASID, asid + 1}, field{spec.CdTTB0, uint64(next) >> 4})
+	res := s.End()
+	require.Equal(t, []uint64{w0, uint64(next), 0, 0x1111, 0x2222, 0x3333, 0x4444, 0x5555}, seen, "the old ASID, the new table")
+	r.RequireOK(res, 0x6000)
+	require.Equal(t, smmuv3.Version(r.wordsAt(r.ste(dev)), seen), res.Prov.Entry)
+}

@@ -42,7 +42,7 @@ func (u *Unit) raise(t *emu.Txn) {
 		u.faultEnds(t)
 		return
 	}
-	e := eventRecord(t)
+	e := u.eventRecord(t)
 	copy(t.Entry[4:], e[:])
 	u.writeRecord(t, ringEvents, stFaultRecorded)
 }
@@ -98,11 +98,11 @@ func (u *Unit) modelOf(t *emu.Txn) faultModel {
 }
 
 // eventRecord composes the event of the fault in t.Res, 7.3.
-func eventRecord(t *emu.Txn) spec.Event {
+func (u *Unit) eventRecord(t *emu.Txn) spec.Event {
 	q, f := &t.Req, &t.Res.Fault
 	n := eventOf(f.Code)
 	e := spec.Event{spec.EvtNumber.Put(n) | spec.EvtSID.Put(uint64(q.Source))}
-	if q.PASID != emu.NoPASID && hasSubstream(n) {
+	if q.PASID != emu.NoPASID && u.hasSubstream(n) {
 		e[0] |= spec.EvtSSV.Mask() | spec.EvtSSID.Put(uint64(q.PASID))
 	}
 	fetched := uint64(f.At) & spec.EvtFetchAddr.Mask()
@@ -139,9 +139,10 @@ func eventRecord(t *emu.Txn) spec.Event {
 	return e
 }
 
-// hasSubstream reports whether the records of an event have a SubstreamID.
-func hasSubstream(event uint64) bool {
-	return event != spec.EvStreamDisabled && event != spec.EvTranslForbidden
+// hasSubstream reports whether the records of an event have a SubstreamID. Translated transactions have one
+// with PASIDTT only.
+func (u *Unit) hasSubstream(event uint64) bool {
+	return event != spec.EvStreamDisabled && (event != spec.EvTranslForbidden || u.cfg.PASIDTT)
 }
 
 // stageOf returns S2 and CLASS of the event of t's fault. A descriptor of stage 1 that cannot be read is

@@ -42,7 +42,7 @@ func (u *Unit) stall(t *emu.Txn) {
 		return
 	}
 	u.stalls[tag] = stalled{Used: true, SID: uint32(t.Req.Source)}
-	e := eventRecord(t)
+	e := u.eventRecord(t)
 	e[1] |= spec.EvtStall.Mask() | spec.EvtSTAG.Put(uint64(tag))
 	copy(t.Entry[4:], e[:])
 	setAux(t, auxSTAG, uint64(tag))
