@@ -64,7 +64,7 @@ func randomRequest(rng *rand.Rand, q *emu.Request) {
 func TestLookupAnswersAsStepDoes(t *testing.T) {
 	for seed := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		r := fullRig(t, func(c *amdvi.Config) { c.HtRangeIgnore = seed&1 != 0 })
+		r := fullRig(t, func(c *amdvi.Config) { c.HtRangeIgnore, c.NpCache = seed&1 != 0, seed&2 != 0 })
 		crowd(r, rng)
 		r.W64(spec.OffExclLimit, 0x2000)
 		if seed&2 != 0 {
