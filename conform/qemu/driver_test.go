@@ -11,6 +11,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/driver"
+	"github.com/iommulab/iommulab/host/driver/amdvi"
 	"github.com/iommulab/iommulab/host/driver/smmuv3"
 	"github.com/iommulab/iommulab/host/driver/vtd"
 	"github.com/iommulab/iommulab/host/entry"
@@ -49,11 +50,13 @@ type driverMode struct {
 	noQueue                    bool
 	// told, if set, is what the driver is told of a fault in QEMU's own words.
 	told func(host.FaultRecord) host.FaultRecord
+	// unnamed: QEMU lets a device pass until an invalidation names it, whatever its entry says.
+	unnamed bool
 }
 
 // VT-d (7.1.3): scalable mode reports the second stage with the codes of legacy mode, and in a PASID-table
 // entry of zeros QEMU minds the type (5bh), not P (59h). SMMUv3 (7.3): what is detached aborts without an
-// event.
+// event. AMD-Vi (2.5.3): so does QEMU's; what it says of a fault is of little use.
 var driverModes = []driverMode{
 	{
 		name: "vtd/legacy", peer: qemu.Options{Mode: qemu.Legacy}, open: onVTD(vtd.Options{HAW: 48}),
@@ -92,6 +95,23 @@ var driverModes = []driverMode{
 		name: "smmuv3/stage 2", peer: qemu.Options{Mode: qemu.BothStages}, open: onSMMUv3(smmuv3.Options{}),
 		spec: host.DomainSpec{Stage: host.StageSecond}, absent: 0x10, readOnly: 0x13,
 	},
+	{
+		name: "amdvi/host tables", peer: qemu.Options{Mode: qemu.HostTables}, open: onAMDVi(amdvi.Options{LastDevice: 0x1ff}),
+		absent: 2, readOnly: 2, told: amdTold, unnamed: true,
+	},
+	{
+		name: "amdvi/host tables, x2APIC", peer: qemu.Options{Mode: qemu.X2APIC}, open: onAMDVi(amdvi.Options{LastDevice: 0x1ff}),
+		absent: 2, readOnly: 2, told: amdTold, unnamed: true,
+	},
+}
+
+// amdTold is an IO_PAGE_FAULT of QEMU: I=1, the kind of access in GN and NX, no address, a device without
+// its bus.
+func amdTold(f host.FaultRecord) host.FaultRecord {
+	f.Reason |= 8<<4 | uint16(f.Access)<<4
+	f.Source &= 0xff
+	f.Addr, f.Access, f.Interrupt = 0, 0, true
+	return f
 }
 
 func onVTD(o vtd.Options) func(*system) error {
@@ -110,6 +130,14 @@ func onSMMUv3(o smmuv3.Options) func(*system) error {
 	}
 }
 
+func onAMDVi(o amdvi.Options) func(*system) error {
+	return func(s *system) error {
+		d, err := amdvi.New(s.cpu, s.frames, o)
+		s.d, s.stats = d, func() (driver.Stats, uint64) { st := d.Stats(); return st.Stats, st.CommandErrors }
+		return err
+	}
+}
+
 const iova = emu.IOVA(0x7e_1234_5000)
 
 func (m *driverMode) boot(t *testing.T) *system {
@@ -120,6 +148,14 @@ func (m *driverMode) boot(t *testing.T) *system {
 		t.Skipf("skipped: QEMU %v refuses a wait that neither writes nor interrupts, which VT-d 6.5.2.9 allows", v)
 	}
 	s.up()
+	if m.unnamed {
+		d := s.domain()
+		for _, v := range s.m.Devices {
+			require.NoError(s, s.d.Attach(v.Source, emu.NoPASID, d))
+			require.NoError(s, s.d.Detach(v.Source, emu.NoPASID))
+		}
+		require.NoError(s, d.Free())
+	}
 	return s
 }
 
