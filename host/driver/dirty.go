@@ -72,7 +72,10 @@ func (c *Core) refresh(u User, m *Domain) (stored bool, err error) {
 	if err != nil && rep.Stores > 0 {
 		c.suspect(u.Device, u.PASID, t, nil, &rep)
 	}
-	return rep.Stores > 0, err
+	if err != nil {
+		return rep.Stores > 0, err
+	}
+	return true, c.arch.Settle(u.Device, u.PASID, m)
 }
 
 // ReadDirty reports the dirty leaves of a range.

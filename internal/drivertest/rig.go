@@ -95,3 +95,19 @@ func (r *Rig) Blocked(sid emu.SourceID, pasid emu.PASID, iova emu.IOVA) emu.Resu
 	require.Equal(r.T, emu.Blocked, res.Status, "goes to %#x", uint64(res.PA))
 	return res
 }
+
+// Send lets a device send an interrupt message.
+func (r *Rig) Send(sid emu.SourceID, m host.Message) emu.Result {
+	var res emu.Result
+	r.CPU.Translate(&emu.Request{
+		Addr: emu.IOVA(m.Addr), Source: sid, PASID: emu.NoPASID, Len: 4, Access: emu.Write, Data: m.Data,
+	}, &res)
+	return res
+}
+
+// Handler registers a handler that counts.
+func (r *Rig) Handler() (host.Message, *int) {
+	n := new(int)
+	addr, data := r.CPU.OnIRQ(func() { *n++ })
+	return host.Message{Addr: addr, Data: data}, n
+}

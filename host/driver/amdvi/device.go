@@ -17,7 +17,7 @@ type device struct {
 	at     emu.PA         // its device table entry
 	names  []emu.SourceID // its requester id and its aliases
 	copies []emu.PA       // the entries of the aliases
-	fixed  spec.DTE       // what firmware has asked for
+	fixed  *spec.DTE      // what no domain changes
 
 	// With PASIDs:
 	glx    uint8             // levels of the GCR3 table less one
@@ -47,6 +47,9 @@ func (d *Driver) makeTable() error {
 		}
 		for at := pa; at < pa+emu.PA(bytes); at += spec.DTESize {
 			d.k.CPU.Store64(at, spec.DteV.Mask())
+			if d.irqs != nil {
+				d.k.CPU.Store64(at+16, spec.DteIV.Mask())
+			}
 		}
 		d.table = append(d.table, pa)
 	}
@@ -83,7 +86,7 @@ func (d arch) Probe(dev *driver.Device) error {
 		return fmt.Errorf("amdvi: %#04x: %d PASIDs, the unit has %d: %w", uint32(dev.SID), s.PASIDs, d.caps.pasids, host.ErrUnsupported)
 	}
 	fw := d.opt.Firmware[dev.SID]
-	v := &device{Device: dev, names: append([]emu.SourceID{dev.SID}, fw.Aliases...), fixed: fw.entry()}
+	v := &device{Device: dev, names: append([]emu.SourceID{dev.SID}, fw.Aliases...), fixed: d.fixedOf(dev.SID)}
 	for _, sid := range v.names {
 		switch other := d.names[sid]; {
 		case sid > d.opt.LastDevice:
@@ -121,7 +124,7 @@ func (f *Firmware) entry() (e spec.DTE) {
 	return e
 }
 
-// fix puts what firmware asks for into the entries of a device that blocks.
+// fix puts what no domain changes into the entries of a device that blocks.
 func (d *Driver) fix(v *device) error {
 	t := d.dteTarget(v)
 	words := d.dteWords(v, shape{})
@@ -136,13 +139,9 @@ func (d *Driver) fix(v *device) error {
 	return t.Inv.SyncEntry(nil)
 }
 
-// Release makes the entries of a device those of an unknown one, and takes back its GCR3 table.
+// Release takes back the GCR3 table of a device, whose entries block.
 func (d arch) Release(dev *driver.Device) error {
 	v := of(dev)
-	v.fixed = spec.DTE{spec.DteV.Mask()}
-	if err := d.fix(v); err != nil {
-		return err
-	}
 	for _, sid := range v.names {
 		delete(d.names, sid)
 	}

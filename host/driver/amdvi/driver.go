@@ -22,8 +22,14 @@ type Driver struct {
 	ring    *ring
 	events  *eventLog
 	pages   *pageLog                 // nil: no page requests
+	irqs    *irqs                    // nil: interrupts pass
+	ga      *gaLog                   // nil: no interrupts are posted
 	table   []emu.PA                 // device table, by segment
 	names   map[emu.SourceID]*device // by requester id, aliases too
+
+	fixed map[emu.SourceID]*spec.DTE // what no domain changes of device table entries
+
+	onGuestIRQ func(tag uint32, source emu.SourceID)
 
 	formatDTE, formatGCR3 *entry.Format
 }
@@ -39,7 +45,7 @@ var (
 // Errors: ErrNoUnit, host.ErrUnsupported, host.ErrNoFrames, host.ErrTimeout.
 func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
 	opt.setDefaults()
-	d := &Driver{opt: opt, names: make(map[emu.SourceID]*device)}
+	d := &Driver{opt: opt, names: make(map[emu.SourceID]*device), fixed: make(map[emu.SourceID]*spec.DTE)}
 	d.Driver, d.k = driver.New(arch{d}, cpu, frames, opt.settings())
 	if err := d.readCaps(); err != nil {
 		return nil, err
@@ -61,7 +67,7 @@ func (d *Driver) bringUp() error {
 	if err := d.turnOff(); err != nil {
 		return err
 	}
-	for _, make := range []func() error{d.makeTable, d.makeRing, d.makeEventLog} {
+	for _, make := range []func() error{d.makeIRQs, d.makeTable, d.makeRing, d.makeEventLog} {
 		if err := make(); err != nil {
 			return err
 		}
@@ -72,8 +78,12 @@ func (d *Driver) bringUp() error {
 	d.installTable()
 	d.startRing()
 	d.control(spec.CtlGTEn, spec.EfrGTSup.Of(d.caps.efr))
+	d.startIRQs()
 	d.startEvents()
-	return d.startPages()
+	if err := d.startPages(); err != nil {
+		return err
+	}
+	return d.startGuestIRQs()
 }
 
 // invTimeOut is how long a device has for an invalidation: 1 s (3.4).
@@ -118,6 +128,12 @@ func (d *Driver) Enable() error {
 	d.k.CPU.Fence()
 	d.control(spec.CtlIommuEn, 1)
 	d.running = true
+	if d.ga != nil {
+		run := func() bool { return spec.StsGALogRun.On(d.k.Read(spec.OffStatus, 8)) }
+		if err := d.k.Poll("guest APIC log to run", run); err != nil {
+			return err
+		}
+	}
 	return d.invalidateAll()
 }
 

@@ -46,7 +46,7 @@ func shapeOf(v *device) shape { return shapeWith(v, emu.NoPASID, v.Domains[emu.N
 
 // dteWords makes a device table entry (2.2.2.1).
 func (d *Driver) dteWords(v *device, s shape) []uint64 {
-	e := v.fixed
+	e := *v.fixed
 	if s.rid == nil && !s.own {
 		return e[:]
 	}

@@ -93,10 +93,11 @@ func (d *Driver) attend() {
 	status := d.k.Read(spec.OffStatus, 8)
 	events := status & (spec.StsEventLogInt.Mask() | spec.StsEventOverflow.Mask())
 	pages := status & (spec.StsPprInt.Mask() | spec.StsPprOverflow.Mask())
-	if events|pages == 0 {
+	guests := status & (spec.StsGAInt.Mask() | spec.StsGALOverflow.Mask())
+	if events|pages|guests == 0 {
 		return
 	}
-	d.k.Write(spec.OffStatus, 8, events|pages)
+	d.k.Write(spec.OffStatus, 8, events|pages|guests)
 	if events != 0 {
 		d.takeEvents()
 	}
@@ -113,6 +114,13 @@ func (d *Driver) attend() {
 		d.k.Count.PageOverflows++
 		d.k.Groups.Lost()
 		d.restartLog(spec.StsPPRLogRun, spec.StsPprOverflow, spec.CtlPPRLogEn, spec.CtlPprIntEn)
+	}
+	if guests != 0 {
+		d.takeGuestIRQs()
+	}
+	if spec.StsGALOverflow.On(guests) {
+		d.count.LostGuestIRQs++
+		d.restartLog(spec.StsGALogRun, spec.StsGALOverflow, spec.CtlGALogEn, spec.CtlGAIntEn)
 	}
 }
 

@@ -36,6 +36,13 @@ type Options struct {
 	// Owner marks the pages of the driver in host.Frames; those of a domain's tables are marked
 	// Owner plus the domain's id. 0 is (Unit+1)<<24.
 	Owner uint32
+	// IRQ turns interrupt remapping on. Without it interrupts pass as they are.
+	IRQ bool
+	// IRQEntries is the size of the interrupt tables, one for each device: a power of two from 2 to 512, or to
+	// 2048 where the unit has as many (EFR2.NumIntRemapSup); 0 is 512.
+	IRQEntries int
+	// GuestAPIC sets up the guest virtual APIC, for PostIRQ.
+	GuestAPIC bool
 	// XAPIC keeps interrupt destinations to 8 bits although the unit has 32-bit ones (EFR.XTSup).
 	XAPIC bool
 	// Omit leaves out invalidations once the unit is up. Fault injection.
@@ -54,6 +61,7 @@ func (o *Options) setDefaults() {
 	driver.SetDefault(&o.HAW, 52)
 	driver.SetDefault(&o.LastDevice, maxDevice)
 	driver.SetDefault(&o.Retries, 3)
+	driver.SetDefault(&o.IRQEntries, 512)
 }
 
 // maxDevice is the highest DeviceID that there can be.
@@ -111,4 +119,5 @@ type Stats struct {
 	CommandErrors uint64 // commands that hardware refused
 	DeviceRetries uint64 // submissions repeated after a device IOTLB time-out
 	Events        uint64 // of the log, those of requests among them (Faults)
+	LostGuestIRQs uint64 // times that the guest APIC log has overflowed
 }

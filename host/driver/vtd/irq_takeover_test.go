@@ -29,7 +29,7 @@ func TestTakeOver_InterruptsGoOn(t *testing.T) {
 			opt := c.opt
 			opt.IRQ, opt.IRQEntries = true, 64
 			a := machine(t, c.unit).up(opt)
-			to, n := a.handler()
+			to, n := a.Handler()
 			pid, err := a.frames.Alloc(emu.PageShift)
 			require.NoError(t, err)
 			var msgs []host.Message
@@ -45,7 +45,7 @@ func TestTakeOver_InterruptsGoOn(t *testing.T) {
 			all := func(r *rig, want ...emu.Status) {
 				t.Helper()
 				for i, m := range msgs {
-					require.Equal(t, want[i], r.send(dev+emu.SourceID(i), m).Status, "interrupt %d", i)
+					require.Equal(t, want[i], r.Send(dev+emu.SourceID(i), m).Status, "interrupt %d", i)
 				}
 			}
 			all(a, emu.Interrupt, emu.Interrupt, emu.Interrupt, emu.Posted)
@@ -70,12 +70,12 @@ func TestTakeOver_InterruptsGoOn(t *testing.T) {
 			_, m, err := b.d.MapIRQ(dev+9, to)
 			require.NoError(t, err)
 			require.NotContains(t, msgs, m)
-			other, moved := b.handler()
+			other, moved := b.Handler()
 			require.NoError(t, b.d.MoveIRQ(1, 0, other))
 			require.NoError(t, b.d.PostIRQ(3, 0, pid, 0x42, false))
 			all(b, emu.Interrupt, emu.Interrupt, emu.Interrupt, emu.Posted)
 			require.Equal(t, []int{8, 1}, []int{*n, *moved})
-			require.Equal(t, emu.Blocked, b.send(dev, msgs[1]).Status, "an entry is for its source still")
+			require.Equal(t, emu.Blocked, b.Send(dev, msgs[1]).Status, "an entry is for its source still")
 			require.NoError(t, b.d.UnmapIRQ(2))
 			require.Equal(t, []host.IRQ{0}, b.d.InheritedIRQs())
 
@@ -85,7 +85,7 @@ func TestTakeOver_InterruptsGoOn(t *testing.T) {
 			q, m, err := b.d.MapIRQ(dev, to)
 			require.NoError(t, err)
 			require.Zero(t, q)
-			b.send(dev, m)
+			b.Send(dev, m)
 			require.Equal(t, []int{9, 2}, []int{*n, *moved})
 		})
 	}
@@ -101,7 +101,7 @@ func TestTakeOver_InterruptsThatCannotBeTakenOver(t *testing.T) {
 		"has an entry 8":      {Options{IRQ: true}, Options{IRQ: true, IRQEntries: 8}, 9},
 	} {
 		a := machine(t).up(c.old)
-		to, n := a.handler()
+		to, n := a.Handler()
 		var msg host.Message
 		for range c.entries {
 			var err error
@@ -117,16 +117,16 @@ func TestTakeOver_InterruptsThatCannotBeTakenOver(t *testing.T) {
 		require.Equal(t, root, a.cpu.Functional.ReadReg(0, spec.OffRTADDR, 8), "nothing has happened yet")
 		if c.entries > 0 {
 			require.ErrorContains(t, err, name)
-			a.send(dev, msg)
+			a.Send(dev, msg)
 			require.Equal(t, 1, *n)
 		}
 	}
 	// Without interrupts in use it is turned on as ever.
 	a := start(t)
 	b := a.kexec(Options{IRQ: true})
-	to, n := b.handler()
+	to, n := b.Handler()
 	_, m, err := b.d.MapIRQ(dev, to)
 	require.NoError(t, err)
-	b.send(dev, m)
+	b.Send(dev, m)
 	require.Equal(t, 1, *n)
 }

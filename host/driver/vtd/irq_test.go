@@ -14,22 +14,6 @@ import (
 	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
-// send lets a device send a message, and returns what became of it.
-func (r *rig) send(sid emu.SourceID, m host.Message) emu.Result {
-	var res emu.Result
-	r.cpu.Translate(&emu.Request{
-		Addr: emu.IOVA(m.Addr), Source: sid, PASID: emu.NoPASID, Len: 4, Access: emu.Write, Data: m.Data,
-	}, &res)
-	return res
-}
-
-// handler registers a handler that counts.
-func (r *rig) handler() (host.Message, *int) {
-	n := new(int)
-	addr, data := r.cpu.OnIRQ(func() { *n++ })
-	return host.Message{Addr: addr, Data: data}, n
-}
-
 func withIRQs(t drivertest.Tester, change ...func(*hw.Config)) *rig {
 	return machine(t, change...).up(Options{IRQ: true, IRQEntries: 64})
 }
@@ -148,41 +132,41 @@ func TestIRQ_MapMoveUnmap(t *testing.T) {
 			opt := v.opt
 			opt.IRQ, opt.IRQEntries = true, 64
 			r.up(opt)
-			a, na := r.handler()
-			b, nb := r.handler()
+			a, na := r.Handler()
+			b, nb := r.Handler()
 			q, m, err := r.d.MapIRQ(dev, a)
 			require.NoError(t, err)
 			require.Equal(t, emu.PA(0xfee0_0018), m.Addr, "remappable format with subhandle, entry 0")
 			require.Zero(t, m.Data)
-			r.send(dev, m)
-			r.send(dev, m)
+			r.Send(dev, m)
+			r.Send(dev, m)
 			require.Equal(t, []int{2, 0}, []int{*na, *nb})
 
-			require.Equal(t, emu.Blocked, r.send(dev+1, m).Status, "another device")
-			require.Equal(t, emu.Blocked, r.send(dev, a).Status, "compatibility format")
+			require.Equal(t, emu.Blocked, r.Send(dev+1, m).Status, "another device")
+			require.Equal(t, emu.Blocked, r.Send(dev, a).Status, "compatibility format")
 			require.Equal(t, []host.FaultRecord{
 				{Reason: 0x26, Source: dev + 1, PASID: emu.NoPASID, Interrupt: true},
 				{Reason: 0x25, Source: dev, PASID: emu.NoPASID, Interrupt: true},
 			}, r.Faults)
 
 			require.NoError(t, r.d.MoveIRQ(q, 0, b))
-			r.send(dev, m)
+			r.Send(dev, m)
 			require.Equal(t, []int{2, 1}, []int{*na, *nb})
 
 			// A second one does not disturb the first, and is not what a device gets that guesses.
 			q2, m2, err := r.d.MapIRQ(dev+8, a)
 			require.NoError(t, err)
 			require.NotEqual(t, m.Addr, m2.Addr)
-			require.Equal(t, emu.Blocked, r.send(dev, m2).Status)
-			r.send(dev+8, m2)
-			r.send(dev, m)
+			require.Equal(t, emu.Blocked, r.Send(dev, m2).Status)
+			r.Send(dev+8, m2)
+			r.Send(dev, m)
 			require.Equal(t, []int{3, 2}, []int{*na, *nb})
 
 			require.NoError(t, r.d.UnmapIRQ(q))
-			require.Equal(t, emu.Blocked, r.send(dev, m).Status)
+			require.Equal(t, emu.Blocked, r.Send(dev, m).Status)
 			require.ErrorIs(t, r.d.UnmapIRQ(q), host.ErrIRQ)
 			require.ErrorIs(t, r.d.MoveIRQ(q, 0, a), host.ErrIRQ)
-			r.send(dev+8, m2)
+			r.Send(dev+8, m2)
 			require.NoError(t, r.d.UnmapIRQ(q2))
 			require.Equal(t, []int{4, 2}, []int{*na, *nb})
 
@@ -191,7 +175,7 @@ func TestIRQ_MapMoveUnmap(t *testing.T) {
 				require.False(t, r.cpu.Dirty[at], "written back for a unit that does not snoop")
 			}
 			require.NoError(t, r.d.Shutdown())
-			r.send(dev, a)
+			r.Send(dev, a)
 			require.Equal(t, []int{5, 2}, []int{*na, *nb}, "compatibility format passes again")
 		})
 	}
@@ -235,13 +219,13 @@ func TestIRQ_EntryOfAMessage(t *testing.T) {
 func TestIRQ_Blocks(t *testing.T) {
 	for _, mhmv := range []uint8{15, 1} {
 		r := withIRQs(t, func(c *hw.Config) { c.MHMV = mhmv })
-		one, n1 := r.handler()
+		one, n1 := r.Handler()
 		_, _, err := r.d.MapIRQ(dev, one)
 		require.NoError(t, err)
 		var to []host.Message
 		var count []*int
 		for range 8 {
-			m, n := r.handler()
+			m, n := r.Handler()
 			to, count = append(to, m), append(count, n)
 		}
 		var q host.IRQ
@@ -257,14 +241,14 @@ func TestIRQ_Blocks(t *testing.T) {
 		require.Equal(t, host.Message{Addr: 0xfee0_0018 | 8<<5}, m)
 		for i := range uint32(8) {
 			for range i {
-				r.send(dev+1, host.Message{Addr: m.Addr, Data: m.Data + i})
+				r.Send(dev+1, host.Message{Addr: m.Addr, Data: m.Data + i})
 			}
 		}
 		for i, n := range count {
 			require.Equal(t, i, *n)
 		}
 		require.NoError(t, r.d.MoveIRQ(q, 5, one))
-		r.send(dev+1, host.Message{Addr: m.Addr, Data: m.Data + 5})
+		r.Send(dev+1, host.Message{Addr: m.Addr, Data: m.Data + 5})
 		require.Equal(t, 1, *n1)
 		require.Equal(t, 5, *count[5])
 		require.ErrorIs(t, r.d.MoveIRQ(q, 8, one), host.ErrIRQ)
@@ -272,14 +256,14 @@ func TestIRQ_Blocks(t *testing.T) {
 		require.ErrorIs(t, r.d.UnmapIRQ(q+1), host.ErrIRQ, "not a block")
 		require.NoError(t, r.d.UnmapIRQ(q))
 		for i := range uint32(8) {
-			require.Equal(t, emu.Blocked, r.send(dev+1, host.Message{Addr: m.Addr, Data: m.Data + i}).Status)
+			require.Equal(t, emu.Blocked, r.Send(dev+1, host.Message{Addr: m.Addr, Data: m.Data + i}).Status)
 		}
 	}
 }
 
 func TestIRQ_EntriesAreGivenOutLowestFirstAndAligned(t *testing.T) {
 	r := withIRQs(t)
-	to, _ := r.handler()
+	to, _ := r.Handler()
 	block := func(n int) (host.IRQ, error) {
 		list := make([]host.Message, n)
 		for i := range list {
@@ -320,12 +304,12 @@ func TestIRQ_EntriesAreGivenOutLowestFirstAndAligned(t *testing.T) {
 
 func TestIRQ_LastEntryOfTheLargestTable(t *testing.T) {
 	r := machine(t).up(Options{IRQ: true})
-	to, n := r.handler()
+	to, n := r.Handler()
 	r.d.irq.slots.Mark(0, 0xffff)
 	_, m, err := r.d.MapIRQ(dev, to)
 	require.NoError(t, err)
 	require.Equal(t, emu.PA(0xfeef_fffc), m.Addr)
-	r.send(dev, m)
+	r.Send(dev, m)
 	require.Equal(t, 1, *n)
 }
 
@@ -335,29 +319,29 @@ func TestIRQ_Posting(t *testing.T) {
 		pid, err := r.frames.Alloc(emu.PageShift)
 		require.NoError(t, err)
 		pid += 0x40
-		to, direct := r.handler()
-		notify, notified := r.handler()
+		to, direct := r.Handler()
+		notify, notified := r.Handler()
 		q, m, err := r.d.MapIRQ(dev, to)
 		require.NoError(t, err)
 		w, err := r.d.Notification(notify)
 		require.NoError(t, err)
 		r.cpu.Store64(pid+32, w)
 		require.NoError(t, r.d.PostIRQ(q, 0, pid, 0x91, false))
-		require.Equal(t, emu.Interrupt, r.send(dev, m).Status)
+		require.Equal(t, emu.Interrupt, r.Send(dev, m).Status)
 		require.EqualValues(t, 1<<(0x91-128), r.cpu.Load64(pid+16))
 		require.Equal(t, w|1, r.cpu.Load64(pid+32), "outstanding")
-		require.Equal(t, emu.Posted, r.send(dev, m).Status)
+		require.Equal(t, emu.Posted, r.Send(dev, m).Status)
 		require.Equal(t, []int{0, 1}, []int{*direct, *notified})
-		require.Equal(t, emu.Blocked, r.send(dev+1, m).Status)
+		require.Equal(t, emu.Blocked, r.Send(dev+1, m).Status)
 
 		r.cpu.Store64(pid+32, w|2) // suppressed
-		require.Equal(t, emu.Posted, r.send(dev, m).Status)
+		require.Equal(t, emu.Posted, r.Send(dev, m).Status)
 		require.NoError(t, r.d.PostIRQ(q, 0, pid, 0x92, true))
-		require.Equal(t, emu.Interrupt, r.send(dev, m).Status)
+		require.Equal(t, emu.Interrupt, r.Send(dev, m).Status)
 		require.Equal(t, []int{0, 2}, []int{*direct, *notified})
 
 		require.NoError(t, r.d.MoveIRQ(q, 0, to))
-		r.send(dev, m)
+		r.Send(dev, m)
 		require.Equal(t, []int{1, 2}, []int{*direct, *notified})
 
 		require.ErrorIs(t, r.d.PostIRQ(q, 0, pid+8, 0x91, false), host.ErrUnsupported)
@@ -375,7 +359,7 @@ func TestIRQ_Posting(t *testing.T) {
 		}
 	}
 	r := withIRQs(t, func(c *hw.Config) { c.PI = false })
-	to, _ := r.handler()
+	to, _ := r.Handler()
 	q, _, err := r.d.MapIRQ(dev, to)
 	require.NoError(t, err)
 	require.ErrorIs(t, r.d.PostIRQ(q, 0, drivertest.RAMBase, 0x91, false), host.ErrUnsupported)
@@ -388,22 +372,22 @@ func TestIRQ_Posting(t *testing.T) {
 func TestIRQ_SecondDriverTakesTheUnitDown(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		r := withIRQs(t)
-		to, n := r.handler()
+		to, n := r.Handler()
 		_, old, err := r.d.MapIRQ(dev, to)
 		require.NoError(t, err)
-		r.send(dev, old) // cached
+		r.Send(dev, old) // cached
 		require.Equal(t, 1, *n)
 		r.up(Options{Mode: ModeLegacy, IRQ: again, IRQEntries: 16})
 		if !again {
 			require.Zero(t, r.cpu.Functional.ReadReg(0, spec.OffGSTS, 4)&spec.GstsIRES.Mask())
-			r.send(dev, to)
+			r.Send(dev, to)
 			require.Equal(t, 2, *n)
 			continue
 		}
-		require.Equal(t, emu.Blocked, r.send(dev, old).Status)
+		require.Equal(t, emu.Blocked, r.Send(dev, old).Status)
 		_, m, err := r.d.MapIRQ(dev, to)
 		require.NoError(t, err)
-		r.send(dev, m)
+		r.Send(dev, m)
 		require.Equal(t, 2, *n)
 	}
 }
@@ -411,25 +395,25 @@ func TestIRQ_SecondDriverTakesTheUnitDown(t *testing.T) {
 // A forgotten invalidation has a visible victim.
 func TestIRQ_WithoutInvalidationTheOldEntryStays(t *testing.T) {
 	r := withIRQs(t)
-	a, na := r.handler()
-	b, nb := r.handler()
+	a, na := r.Handler()
+	b, nb := r.Handler()
 	q, m, err := r.d.MapIRQ(dev, a)
 	require.NoError(t, err)
-	r.send(dev, m)
+	r.Send(dev, m)
 	r.d.SetOmit(entry.OmitInterrupt)
 	require.NoError(t, r.d.MoveIRQ(q, 0, b))
-	r.send(dev, m)
+	r.Send(dev, m)
 	require.Equal(t, []int{2, 0}, []int{*na, *nb}, "stale")
 	r.d.SetOmit(0)
 	require.NoError(t, r.d.MoveIRQ(q, 0, b))
-	r.send(dev, m)
+	r.Send(dev, m)
 	require.Equal(t, []int{2, 1}, []int{*na, *nb})
 }
 
 // After a time-out nobody knows what hardware holds: the entries are not given out again.
 func TestIRQ_Timeouts(t *testing.T) {
 	r := withIRQs(t)
-	to, _ := r.handler()
+	to, _ := r.Handler()
 	q, _, err := r.d.MapIRQ(dev, to)
 	require.NoError(t, err)
 	r.cpu.Drop[spec.OffIQT] = true

@@ -6,6 +6,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 )
 
 // irte is an interrupt-remapping table entry (9.9, 9.10).
@@ -24,40 +25,30 @@ func source(sid emu.SourceID) uint64 {
 	return spec.IrteSID.Put(uint64(sid)) | spec.IrteSVT.Put(spec.SVTSID)
 }
 
-// remapped makes the entry that stands for a message in compatibility format, or in that of
-// extended mode: destination bits 31:8 in address bits 63:40.
+// remapped makes the entry that stands for a message.
 func (t *irqTable) remapped(source uint64, to host.Message) (irte, error) {
-	addr, data := uint64(to.Addr), uint64(to.Data)
-	dest, err := t.destination(addr)
+	q, err := driver.ParseX86IRQ(to)
 	if err != nil {
 		return irte{}, err
 	}
-	dlm, v := spec.MsiDLM.Of(data), spec.MsiV.Of(data)
-	const known = 0xff | 7<<8 | 3<<14 // vector, delivery mode, level and trigger mode
-	switch {
-	case data&^known != 0, dlm == 3, dlm == 6:
-		return irte{}, fmt.Errorf("message data %#x has reserved values: %w", data, host.ErrUnsupported)
-	case dlm <= 1 && v < 16:
-		return irte{}, fmt.Errorf("message data %#x: vector %d is one of the processor's own: %w", data, v, host.ErrUnsupported)
+	dest, err := t.destination(q.Dest)
+	if err != nil {
+		return irte{}, err
 	}
-	lo := spec.IrteP.Mask() | dest | spec.IrteDLM.Put(dlm) | spec.IrteV.Put(v) | spec.IrteTM.Put(spec.MsiTM.Of(data)) |
-		spec.IrteRH.Put(spec.MsiRH.Of(addr)) | spec.IrteDM.Put(spec.MsiDM.Of(addr))
+	lo := spec.IrteP.Mask() | dest | spec.IrteDLM.Put(uint64(q.Mode)) | spec.IrteV.Put(uint64(q.Vector)) | spec.IrteTM.PutBool(q.Level) |
+		spec.IrteRH.PutBool(q.Redirect) | spec.IrteDM.PutBool(q.Logical)
 	return irte{lo, source}, nil
 }
 
-// destination returns the destination of a message's address at its place in an entry.
-func (t *irqTable) destination(addr uint64) (uint64, error) {
-	dest := spec.MsiDest.Of(addr) | spec.MsiDestHi.Of(addr)<<8
-	covered := spec.MsiDest.Mask() | spec.MsiDestHi.Mask() | spec.MsiRH.Mask() | spec.MsiDM.Mask()
+// destination returns a destination at its place in an entry.
+func (t *irqTable) destination(dest uint32) (uint64, error) {
 	switch {
-	case addr&^covered != spec.MsiBase:
-		return 0, fmt.Errorf("message address %#x is none of an interrupt: %w", addr, host.ErrUnsupported)
 	case t.extended:
-		return spec.IrteDST.Put(dest), nil
+		return spec.IrteDST.Put(uint64(dest)), nil
 	case dest > 0xff:
 		return 0, fmt.Errorf("destination %#x without extended interrupt mode: %w", dest, host.ErrUnsupported)
 	}
-	return spec.IrteDST8.Put(dest), nil
+	return spec.IrteDST8.Put(uint64(dest)), nil
 }
 
 // posted makes an entry in posted format.
@@ -73,17 +64,19 @@ func posted(source uint64, descriptor emu.PA, vector uint8, urgent bool) irte {
 // notification makes the control word of a posted-interrupt descriptor (9.11). A notification is
 // always a fixed, edge-triggered interrupt of one processor.
 func (t *irqTable) notification(to host.Message) (uint64, error) {
-	addr, data := uint64(to.Addr), uint64(to.Data)
-	if spec.MsiRH.On(addr) || spec.MsiDM.On(addr) || data < 16 || data > 0xff {
-		return 0, fmt.Errorf("vtd: notification by %#x to %#x: %w", data, addr, host.ErrUnsupported)
+	q, err := driver.ParseX86IRQ(to)
+	if err == nil && (q.Redirect || q.Logical || q.Mode != 0 || to.Data > 0xff) {
+		err = fmt.Errorf("data %#x to %#x: %w", to.Data, uint64(to.Addr), host.ErrUnsupported)
 	}
-	if _, err := t.destination(addr); err != nil {
+	if err == nil {
+		_, err = t.destination(q.Dest)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("vtd: notification: %w", err)
 	}
-	dest := spec.MsiDest.Of(addr) | spec.MsiDestHi.Of(addr)<<8
-	w := spec.PidNV.Put(data)
+	w := spec.PidNV.Put(uint64(q.Vector))
 	if t.extended {
-		return w | spec.PidNDST.Put(dest), nil
+		return w | spec.PidNDST.Put(uint64(q.Dest)), nil
 	}
-	return w | spec.PidNDST8.Put(dest), nil
+	return w | spec.PidNDST8.Put(uint64(q.Dest)), nil
 }
