@@ -130,7 +130,7 @@ func (c *Core) Rewrite(v *Device, pasid emu.PASID, next *Domain, w entry.Writer)
 // leave ends an attachment whose entry is gone from memory and caches.
 func (m *Domain) leave(v *Device, pasid emu.PASID) {
 	m.removeUser(v, pasid)
-	if len(m.Users) == 0 {
+	if !m.inUse() {
 		m.Stale = false // the invalidation of the last entry left nothing
 	}
 }

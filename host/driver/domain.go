@@ -208,7 +208,7 @@ func (m *Domain) Flush() error {
 		if err := m.c.arch.Forget([]Change{Everything(m)}); err != nil {
 			return err
 		}
-		m.Stale = len(m.Users) > 0
+		m.Stale = m.inUse()
 	}
 	m.release()
 	return nil
@@ -275,6 +275,14 @@ func (m *Domain) Pages() *host.OwnedFrames { return m.pages }
 func (m *Domain) addUser(v *Device, pasid emu.PASID) {
 	m.Users = append(m.Users, User{v, pasid})
 	m.Stale = true
+	if m.shared {
+		m.Parent.Stale = true // what is made of its tables has its id too
+	}
+}
+
+// inUse reports whether entries have the id of m.
+func (m *Domain) inUse() bool {
+	return len(m.Users) > 0 || slices.ContainsFunc(m.Children, func(n *Domain) bool { return n.shared && len(n.Users) > 0 })
 }
 
 func (m *Domain) removeUser(v *Device, pasid emu.PASID) {

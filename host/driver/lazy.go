@@ -93,7 +93,7 @@ func (d *Driver) FlushLazy() error {
 		return err
 	}
 	for _, m := range slices.Clone(c.lazy) {
-		m.Stale = len(m.Users) > 0
+		m.Stale = m.inUse()
 		m.release()
 	}
 	return nil

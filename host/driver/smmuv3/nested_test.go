@@ -186,3 +186,18 @@ func TestNested_Refused(t *testing.T) {
 	_, err = r.d.NewDomain(host.DomainSpec{Kind: host.DomainNested})
 	require.ErrorIs(t, err, host.ErrUnsupported)
 }
+
+// What a guest's requests have left of stage 2 outlives them: it is under the parent's VMID, and goes when the
+// parent's tables change.
+func TestNested_StageTwoOutlivesTheGuest(t *testing.T) {
+	r := start(t)
+	g := r.vm()
+	one := g.domain(1, 1)
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, one))
+	r.Reaches(dev, emu.NoPASID, iova, page(1))
+	require.NoError(t, r.d.Detach(dev, emu.NoPASID))
+	_, err := g.Parent.Unmap(emu.IOVA(guestPages), 16<<20)
+	require.NoError(t, err)
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, one))
+	r.Blocked(dev, emu.NoPASID, iova)
+}
