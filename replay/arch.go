@@ -31,9 +31,7 @@ type mode struct {
 	stage  host.Stage // of the tables of a domain
 	limit  uint8      // address bits that domains have
 	nested bool       // domains are first-stage tables of a guest over a parent; rewrites replace one of them
-	// poison is an entry that grants everything but for its address, in tables and leaves alike; nested:
-	// of both stages.
-	poison uint64
+	poison poison     // of tables
 }
 
 // structure is a kind of entry.
@@ -52,7 +50,7 @@ func (m *mode) structure(pasid emu.PASID) *structure {
 }
 
 // architectures are the units that a replay knows, in the order of reports.
-var architectures = []*arch{vtdArch}
+var architectures = []*arch{vtdArch, amdviArch}
 
 // Units returns the names of the units that a replay knows.
 func Units() []string {

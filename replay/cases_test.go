@@ -26,33 +26,41 @@ func generated(t testing.TB, name string, change func(*traces.Spec)) Input {
 // One PASID's entry is rewritten while the others of its table run.
 func TestManyPASIDs_HitlessWhileOthersRun(t *testing.T) {
 	in := generated(t, "many-pasids", func(s *traces.Spec) { s.PASIDs, s.Accesses = 64, 30_000 })
-	for _, name := range []string{"default", "nocache"} {
-		doc := run(t, Options{
-			Preset: preset(t, name), Input: in, Modes: []string{vtdScalable},
-			Writers: []entry.Writer{entry.Hitless, entry.Linux},
-		})
-		for _, r := range doc.Runs {
-			require.GreaterOrEqual(t, r.Requests, uint64(20_000))
-			require.GreaterOrEqual(t, r.Rewrites.Count, uint64(100))
-			if r.Writer == "hitless" {
-				require.Zero(t, r.Faulted+r.Wrong+r.TornReads+r.Stale, "%s %s", name, r.To)
-			} else {
-				require.NotZero(t, r.Faulted)
-			}
-			if name == "default" {
-				require.NotZero(t, r.PASIDCache.Hits)
-				require.NotZero(t, r.PASIDCache.Evictions)
+	for _, c := range [][2]string{{"vtd", vtdScalable}, {"amdvi", amdviTagged}} {
+		for _, name := range []string{"default", "nocache"} {
+			doc := run(t, Options{
+				Preset: preset(t, name), Input: in, IOMMU: c[:1], Modes: c[1:], To: []To{ToChanged},
+				Writers: []entry.Writer{entry.Hitless, entry.Linux},
+			})
+			for _, r := range doc.Runs {
+				require.GreaterOrEqual(t, r.Requests, uint64(20_000))
+				require.GreaterOrEqual(t, r.Rewrites.Count, uint64(100))
+				if r.Writer == "hitless" {
+					require.Zero(t, r.Faulted+r.Wrong+r.TornReads+r.Stale, "%s %s", c, name)
+				} else {
+					require.NotZero(t, r.Faulted, "%s %s", c, name)
+				}
+				if name == "default" {
+					require.NotZero(t, r.PASIDCache.Hits, c)
+					require.NotZero(t, r.PASIDCache.Evictions, c)
+				} else {
+					require.Zero(t, r.PASIDCache, c)
+				}
 			}
 		}
 	}
 }
 
 // A mode without PASIDs says so instead of translating something else.
-func TestLegacyMode_CannotCarryPASIDs(t *testing.T) {
+func TestModesWithoutPASIDs_CannotCarryThem(t *testing.T) {
 	in := generated(t, "many-pasids", func(s *traces.Spec) { s.PASIDs, s.Accesses = 4, 500 })
-	doc := run(t, Options{Preset: preset(t, "default"), Input: in, Modes: []string{vtdLegacy}, Writers: []entry.Writer{entry.Hitless}, To: []To{ToEqual}})
-	require.Zero(t, doc.Runs[0].Requests)
-	require.EqualValues(t, 500, doc.Runs[0].NotApplicable)
+	for _, c := range [][2]string{{"vtd", vtdLegacy}, {"amdvi", amdviV1}, {"amdvi", amdviV2}, {"amdvi", amdviNested}} {
+		doc := run(t, Options{
+			Preset: preset(t, "default"), Input: in, IOMMU: c[:1], Modes: c[1:], Writers: []entry.Writer{entry.Hitless}, To: []To{ToEqual},
+		})
+		require.Zero(t, doc.Runs[0].Requests, c)
+		require.EqualValues(t, 500, doc.Runs[0].NotApplicable, c)
+	}
 }
 
 func zst(t testing.TB, path string) io.Reader {

@@ -35,7 +35,7 @@ type cell struct {
 	engineList []*engine // in order of first use
 	streams    []*stream // in order of first use
 	entries    map[emu.PA]*stream
-	poisonPage emu.PA
+	poisonAt   emu.PA // pages that poisoned tables lead to
 
 	gframes *host.Frames // nested: table pages of guests
 
@@ -90,13 +90,9 @@ func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	if c.drv, err = c.mode.driver(c.cpu, c.unit, c.frames, opt.Omit); err != nil {
 		return nil, err
 	}
-	c.poisonPage = guestPoison
-	if !c.mode.nested {
-		if c.poisonPage, err = c.frames.Alloc(emu.PageShift); err != nil {
-			return nil, err
-		}
+	if err = c.layPoison(); err != nil {
+		return nil, err
 	}
-	c.fill(c.poisonPage, uint64(c.poisonPage)|c.mode.poison)
 	c.every = 1
 	if opt.Rewrites > 0 {
 		// Spread over one pass of the trace, or less if fewer requests are wanted.

@@ -27,7 +27,7 @@ type generation struct {
 	shares  bool        // nested, not yet in use: the tables are those of the generation in use
 	color   emu.PA      // added to every PA of the trace
 	version uint64      // of the entry that points to it
-	tables  map[emu.PA]struct{}
+	tables  tableSet
 }
 
 // newGeneration makes what a stream begins with, or moves to from what it has.
@@ -38,11 +38,11 @@ func (c *cell) newGeneration(s *stream) (*generation, error) {
 	case c.mode.nested:
 		return c.nextNested(s)
 	}
-	dom, err := c.drv.NewDomain(host.DomainSpec{Kind: host.DomainPaging, Stage: c.mode.stage})
+	dom, err := c.drv.NewDomain(host.DomainSpec{Kind: host.DomainPaging, Stage: c.mode.stage, Width: c.mode.limit})
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{dom: dom, hw: dom, tables: map[emu.PA]struct{}{}}
+	g := &generation{dom: dom, hw: dom, tables: tableSet{}}
 	if s.cur != nil {
 		g.color = s.cur.color
 		if c.spec.to == ToChanged {
@@ -92,20 +92,23 @@ func (g *generation) pa(pa emu.PA) emu.PA {
 
 // owns reports whether the leaf entries of a translation lie in tables of g.
 func (g *generation) owns(p *emu.Provenance) bool {
-	return holds(g.tables, p.Leaf) && (g.vm == nil || holds(g.vm.tables, p.Leaf2))
+	return g.tables.holds(p.Leaf) && (g.vm == nil || g.vm.tables.holds(p.Leaf2))
 }
 
 // left reports whether a translation used tables that g had and next does not have.
 func (g *generation) left(p *emu.Provenance, next *generation) bool {
-	if holds(g.tables, p.Leaf) && !holds(next.tables, p.Leaf) {
+	if g.tables.holds(p.Leaf) && !next.tables.holds(p.Leaf) {
 		return true
 	}
-	return g.vm != nil && holds(g.vm.tables, p.Leaf2) && !holds(next.vm.tables, p.Leaf2)
+	return g.vm != nil && g.vm.tables.holds(p.Leaf2) && !next.vm.tables.holds(p.Leaf2)
 }
 
+// tableSet has the pages of tables, and the level of each.
+type tableSet map[emu.PA]uint8
+
 // holds reports whether the entry at pa lies in one of the tables. A pass-through has none.
-func holds(tables map[emu.PA]struct{}, pa emu.PA) bool {
-	_, ok := tables[pa&^(emu.PageSize-1)]
+func (t tableSet) holds(pa emu.PA) bool {
+	_, ok := t[pa&^(emu.PageSize-1)]
 	return ok
 }
 
@@ -121,7 +124,7 @@ func (g *generation) snapshot(m emu.Memory) {
 }
 
 // tablePages adds the pages of t, which are at off from where t says, to set.
-func tablePages(t *pagetable.Table, m pagetable.Memory, off emu.PA, set map[emu.PA]struct{}) {
+func tablePages(t *pagetable.Table, m pagetable.Memory, off emu.PA, set tableSet) {
 	root, levels := t.Root()
 	view, err := pagetable.Open(t.Format(), m, nil, root, pagetable.Config{Levels: levels})
 	if err != nil {
@@ -129,7 +132,7 @@ func tablePages(t *pagetable.Table, m pagetable.Memory, off emu.PA, set map[emu.
 	}
 	for p := range view.TablePages() {
 		for pa, end := p.PA, p.PA+1<<p.Lg2; pa < end; pa += emu.PageSize {
-			set[pa+off] = struct{}{}
+			set[pa+off] = p.Level
 		}
 	}
 }

@@ -24,9 +24,8 @@ const (
 	guestBlock    = 1 << 21 // the parent maps the guest's memory in blocks of this size
 )
 
-// guestPoison is what an entry of a table that is no longer used leads to, in nested mode. All its
-// entries lead to itself, read as those of either stage: it is at the same address in the guest and in
-// the machine.
+// guestPoison is where poisoned tables lead to in nested mode, read as those of either stage: it is at the
+// same address in the guest and in the machine.
 const guestPoison = guestTables + 1<<guestTableLg2
 
 // guestTableHost is where the machine has the pages of guests' tables.
@@ -39,7 +38,7 @@ type vm struct {
 	color  emu.PA          // added to every address of the guest but those of tables
 	blocks []emu.PA        // mapped, in the order of first use
 	mapped map[emu.PA]bool // the same as a set
-	tables map[emu.PA]struct{}
+	tables tableSet
 }
 
 // newVM makes a parent domain that maps the blocks of like, or those of an empty guest.
@@ -48,11 +47,11 @@ func (c *cell) newVM(color emu.PA, like *vm) (*vm, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vm{dom: dom, color: color, mapped: map[emu.PA]bool{}, tables: map[emu.PA]struct{}{}}
+	v := &vm{dom: dom, color: color, mapped: map[emu.PA]bool{}, tables: tableSet{}}
 	if err := dom.Map(emu.IOVA(guestTables), guestTableHost, 1<<guestTableLg2, emu.RW); err != nil {
 		return nil, err
 	}
-	if err := dom.Map(emu.IOVA(guestPoison), guestPoison, emu.PageSize, emu.RW); err != nil {
+	if err := dom.Map(emu.IOVA(guestPoison), guestPoison, 1<<poisonLg2, emu.RW); err != nil {
 		return nil, err
 	}
 	if like == nil {
@@ -121,7 +120,7 @@ func (c *cell) newFirstStage(v *vm, color emu.PA) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{dom: dom, hw: dom.Behind(), vm: v, color: color, tables: map[emu.PA]struct{}{}}, nil
+	return &generation{dom: dom, hw: dom.Behind(), vm: v, color: color, tables: tableSet{}}, nil
 }
 
 // nextNested prepares what the next rewrite of s moves to. The generation's tables are filled by the
@@ -146,7 +145,7 @@ func (c *cell) nextNested(s *stream) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{dom: old.dom, hw: hw, vm: v, shares: true, color: old.color, tables: map[emu.PA]struct{}{}}, nil
+	return &generation{dom: old.dom, hw: hw, vm: v, shares: true, color: old.color, tables: tableSet{}}, nil
 }
 
 // settleNested makes the tables that s.cur shares with its predecessor its own: the guest lives on over

@@ -3,7 +3,6 @@ package replay
 import (
 	"fmt"
 
-	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -82,7 +81,7 @@ func (c *cell) rewrite(s *stream) error {
 	if s.cur.shares {
 		s.cur.settleNested()
 	}
-	c.poison(s.old, s.cur)
+	c.poisonOld(s.old, s.cur)
 	return s.old.drop(s.cur)
 }
 
@@ -101,30 +100,4 @@ func (c *cell) tally(rep *entry.Report) {
 	r.Invalidations += uint64(rep.Invalidations)
 	r.Waits += uint64(rep.Waits)
 	r.WindowMax = max(r.WindowMax, rep.Done-rep.First)
-}
-
-// poison makes every table that old had and cur does not have point to a page that points to itself
-// with all rights, so that a walk that still uses it ends somewhere recognisable. The lab does this
-// behind the host's back, in the cycle in which the rewrite was declared complete.
-func (c *cell) poison(old, cur *generation) {
-	c.poisonTables(old.tables, cur.tables)
-	if old.vm != nil && old.vm != cur.vm {
-		c.poisonTables(old.vm.tables, nil)
-	}
-}
-
-func (c *cell) poisonTables(tables, keep map[emu.PA]struct{}) {
-	for pa := range tables {
-		if !holds(keep, pa) {
-			c.fill(pa, uint64(c.poisonPage)|c.mode.poison)
-		}
-	}
-}
-
-// fill makes every entry of the page at pa a word.
-func (c *cell) fill(pa emu.PA, word uint64) {
-	v := [4]uint64{word, word, word, word}
-	for off := emu.PA(0); off < emu.PageSize; off += 32 {
-		c.m.Memory().Store(pa+off, 32, &v)
-	}
 }

@@ -36,12 +36,12 @@ var vtdArch = &arch{name: "vtd", modes: []*mode{
 	{
 		name: vtdLegacy, unit: vtdUnit, driver: vtdDriver(vtddriver.ModeLegacy),
 		own:   &structure{entry.VTD{HAW: vtdHAW}.Context(), vtd.ContextVersion},
-		stage: host.StageSecond, limit: 48, poison: vtdPoisonSecond,
+		stage: host.StageSecond, limit: 48, poison: poison{bits: vtdPoisonSecond},
 	},
-	vtdPASID(mode{name: vtdScalable, stage: host.StageSecond, limit: 48, poison: vtdPoisonSecond}),
-	vtdPASID(mode{name: vtdFirst, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
-	vtdPASID(mode{name: vtdTagged, deal: vtdDeal, stage: host.StageFirst, limit: 47, poison: vtdPoisonFirst}),
-	vtdPASID(mode{name: vtdNested, nested: true, limit: 47, poison: vtdPoisonFirst}),
+	vtdPASID(mode{name: vtdScalable, stage: host.StageSecond, limit: 48, poison: poison{bits: vtdPoisonSecond}}),
+	vtdPASID(mode{name: vtdFirst, stage: host.StageFirst, limit: 47, poison: poison{bits: vtdPoisonFirst}}),
+	vtdPASID(mode{name: vtdTagged, deal: vtdDeal, stage: host.StageFirst, limit: 47, poison: poison{bits: vtdPoisonFirst}}),
+	vtdPASID(mode{name: vtdNested, nested: true, limit: 47, poison: poison{bits: vtdPoisonFirst}}),
 }}
 
 // vtdPASID completes a mode in which PASID-table entries are rewritten, for requests without PASID too.

@@ -66,8 +66,8 @@ func (m *Machine) AddCPU(seed uint64) *CPU {
 	return c
 }
 
-// Splits turns the seeded chance of an interrupt in front of each store on or off. It belongs to the
-// lab, which turns it on for the code under test; it is off at first.
+// Splits turns the seeded chance of an interrupt in front of each store on or off; handlers are not
+// interrupted. It belongs to the lab, which turns it on for the code under test; it is off at first.
 func (c *CPU) Splits(on bool) { c.splits = on }
 
 // Stats returns the counters.
@@ -137,7 +137,7 @@ func (c *CPU) Store128(pa emu.PA, lo, hi uint64) { c.store(pa, 16, [2]uint64{lo,
 func (c *CPU) store(pa emu.PA, size uint8, v [2]uint64) {
 	h := &c.m.Params.Host
 	c.now += h.Gap
-	if c.splits && c.random.Uint64()%1000 < h.SplitPerMil {
+	if c.splits && !c.inIRQ && c.random.Uint64()%1000 < h.SplitPerMil {
 		c.stats.Splits++
 		c.now += h.Split
 	}

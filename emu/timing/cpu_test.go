@@ -107,3 +107,28 @@ func TestHorizon_NothingIsReadPastTheGrantedTime(t *testing.T) {
 	require.True(t, b.inline(149))
 	require.False(t, b.inline(150), "an event of that cycle comes first")
 }
+
+// What may fall between two stores of a program does not fall between those of a handler: it runs with
+// interrupts off.
+func TestSplits_NotInHandlers(t *testing.T) {
+	p := params()
+	p.Host.SplitPerMil, p.Host.Split = 1000, 5000
+	b := newBench(p, tlb)
+	c := b.cpu
+	ran := false
+	addr, data := c.OnIRQ(func() {
+		before := c.Now()
+		c.Store64(0x5000, 1)
+		c.Store64(0x5008, 1)
+		require.Less(t, c.Now()-before, p.Host.Split)
+		ran = true
+	})
+	c.WriteReg(0, 8, 8, uint64(addr))
+	c.WriteReg(0, 16, 8, uint64(data))
+	c.WriteReg(0, 0, 8, 5) // the message comes at the end of the invalidation
+	c.Splits(true)
+	require.True(t, c.Poll(func() bool { return ran }, 100_000))
+	require.Zero(t, c.Stats().Splits)
+	c.Store64(0x5010, 1)
+	require.EqualValues(t, 1, c.Stats().Splits)
+}
