@@ -25,7 +25,7 @@ func generated(t testing.TB, name string, change func(*traces.Spec)) Input {
 
 // One PASID's entry is rewritten while the others of its table run.
 func TestManyPASIDs_HitlessWhileOthersRun(t *testing.T) {
-	in := generated(t, "many-pasids", func(s *traces.Spec) { s.PASIDs, s.Accesses = 64, 30_000 })
+	in := generated(t, "many-pasids", func(s *traces.Spec) { s.Devices, s.PASIDs, s.Accesses = 2, 64, 30_000 })
 	for _, c := range [][2]string{{"vtd", vtdScalable}, {"amdvi", amdviTagged}} {
 		for _, name := range []string{"default", "nocache"} {
 			doc := run(t, Options{
