@@ -41,7 +41,7 @@ func TestAMDGCR3_OneStoreMovesAPASID(t *testing.T) {
 			sc := Scenario{Unit: w.unit, Memory: w.mem, Request: emu.Request{
 				Addr: iova, Source: sid, PASID: amdPASID, Len: 8, Access: emu.Write,
 			}}
-			sc.Program = w.record(func() {
+			sc.Program = w.Record(func() {
 				w.Store64(at, p.Steps[0].Value[0])
 				w.commands(inv.list...)
 			})

@@ -18,7 +18,7 @@ import (
 // amdWorld is an AMD-Vi unit with a device table, tables written by package pagetable, and a command
 // buffer that invalidations go through.
 type amdWorld struct {
-	*recorder
+	*Recorder
 	t      *testing.T
 	unit   *amdvi.Unit
 	mem    *mem.Memory
@@ -49,7 +49,7 @@ func newAMDWorld(t *testing.T, c amdvi.Config) *amdWorld {
 	u, err := amdvi.New(c)
 	require.NoError(t, err)
 	w := &amdWorld{t: t, unit: u, mem: mem.New()}
-	w.recorder = &recorder{Functional: emu.NewFunctional(u, w.mem)}
+	w.Recorder = &Recorder{Functional: emu.NewFunctional(u, w.mem)}
 	w.frames, err = host.NewFrames(w.Functional, 1<<32, 1<<28)
 	require.NoError(t, err)
 	table := w.page()
@@ -218,7 +218,7 @@ func newAMDMove(t *testing.T, cached bool, from, to amdEnd, by entry.Writer, m e
 		CPU: w, Format: amdFormat(w.unit), At: w.dte, Inv: w, Swap: true,
 		Means: func(_, _ []uint64) entry.Means { return m },
 	}
-	x.Program = w.record(func() {
+	x.Program = w.Record(func() {
 		var err error
 		x.report, err = by.Write(target, new[:])
 		require.NoError(t, err)

@@ -15,6 +15,57 @@ type copyOf struct {
 	val   [4]uint64
 	since point
 	until int
+	path  []string // of who filled it, for people
+}
+
+// Copy is a value that a cache may hold while a program runs.
+type Copy struct {
+	Cache emu.CacheID
+	Key   emu.Key
+	Val   [4]uint64
+	AtEnd bool     // it may be held still after the last step
+	Path  []string // what the request did that filled it, one line each
+}
+
+// held returns the copies that were found.
+func (x *explorer) held() []Copy {
+	list := make([]Copy, len(x.copies))
+	for i, c := range x.copies {
+		list[i] = Copy{Cache: c.cache, Key: c.key, Val: c.val, AtEnd: c.until == len(x.sc.Program), Path: c.path}
+	}
+	return list
+}
+
+// in reports whether list has the copy; same says whether two values of a cache mean the same, nil:
+// equal ones do.
+func (c *Copy) in(list []Copy, same func(cache emu.CacheID, a, b [4]uint64) bool) bool {
+	return slices.ContainsFunc(list, func(o Copy) bool {
+		return c.Cache == o.Cache && c.Key == o.Key && (c.Val == o.Val || same != nil && same(c.Cache, c.Val, o.Val))
+	})
+}
+
+// Left returns what caches may still hold after the program and would not if there had never been anything
+// but the new content. same says whether two values of a cache mean the same; nil: equal ones do.
+func (r *Report) Left(same func(cache emu.CacheID, a, b [4]uint64) bool) (list []Copy) {
+	for _, c := range r.Held {
+		if c.AtEnd && !c.in(r.HeldNew, same) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// Foreign returns the translations that caches may hold at any time and would hold neither under the old
+// content nor under the new one: others who share the tag find them. Those under a tag that is private,
+// which nobody shares, are left out.
+func (r *Report) Foreign(private func(emu.Tag) bool) (list []Copy) {
+	for _, c := range r.Held {
+		byDevice := c.Cache == emu.CacheEntry || c.Cache == emu.CachePASID || c.Cache == emu.CacheInterrupt
+		if !byDevice && !private(c.Key.Tag) && !c.in(r.HeldOld, nil) && !c.in(r.HeldNew, nil) {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // serves reports whether the copy answers a look-up of k.
@@ -27,7 +78,7 @@ func (c *copyOf) serves(k *emu.Key) bool {
 // the same step but behind it counts as filled after that step.
 func (x *explorer) hold(w *walk, since point) {
 	a := &w.t.Act
-	c := copyOf{cache: a.Cache, key: a.Key, lg2: a.Lg2, attr: a.Attr, val: a.Data, since: since, until: len(x.sc.Program)}
+	c := copyOf{cache: a.Cache, key: a.Key, lg2: a.Lg2, attr: a.Attr, val: a.Data, since: since, until: len(x.sc.Program), path: w.path}
 	if c.cache == emu.CacheEntry || c.cache == emu.CachePASID || c.cache == emu.CacheInterrupt {
 		c.lg2 = 0 // found by number, not by span
 	}
@@ -45,7 +96,7 @@ func (x *explorer) hold(w *walk, since point) {
 				return
 			}
 			if !c.since.not(o.since) {
-				o.since = c.since
+				o.since, o.path = c.since, c.path
 				x.grown = true
 				return
 			}

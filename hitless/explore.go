@@ -94,10 +94,10 @@ type outcome struct {
 func Explore(sc *Scenario) (*Report, error) {
 	rep := &Report{}
 	var err error
-	if rep.Old, err = undisturbed(sc, 0); err != nil {
+	if rep.Old, rep.HeldOld, err = undisturbed(sc, 0); err != nil {
 		return nil, err
 	}
-	if rep.New, err = undisturbed(sc, len(sc.Program)); err != nil {
+	if rep.New, rep.HeldNew, err = undisturbed(sc, len(sc.Program)); err != nil {
 		return nil, err
 	}
 	x, err := newExplorer(sc)
@@ -107,7 +107,7 @@ func Explore(sc *Scenario) (*Report, error) {
 	if rep.Rounds, err = x.explore(); err != nil {
 		return nil, err
 	}
-	rep.All, rep.States = x.out, len(x.visited.index)
+	rep.All, rep.States, rep.Held = x.out, len(x.visited.index), x.held()
 	return rep, nil
 }
 
@@ -116,20 +116,20 @@ func newExplorer(sc *Scenario) (*explorer, error) {
 	return &explorer{sc: sc, points: points, chain: map[history]int32{}, visited: newVisited(), told: map[outcome]bool{}}, err
 }
 
-// undisturbed returns how the request goes when memory is and stays as after the first h steps.
-func undisturbed(sc *Scenario, h int) ([]Seen, error) {
+// undisturbed returns how the request goes when memory is and stays as after the first h steps, and what
+// caches then hold.
+func undisturbed(sc *Scenario, h int) (out []Seen, held []Copy, err error) {
 	m := &frozen{timeline{sc.Memory, sc.Program, last(h)}}
 	x, err := newExplorer(&Scenario{Unit: sc.Unit, Memory: m, Request: sc.Request})
 	if err == nil {
 		_, err = x.explore()
 	}
-	var out []Seen
 	for i := range x.out { // what it read on the way does not matter here
 		if !x.out[i].in(out) {
 			out = append(out, x.out[i])
 		}
 	}
-	return out, err
+	return out, x.held(), err
 }
 
 // explore goes round until the copies grow no more, and returns how often that was. What the last

@@ -45,6 +45,9 @@ type Report struct {
 	All      []Seen // ways while the program runs, each with a simplest path that leads to it
 	States   int    // distinct states of the last round; see state
 	Rounds   int    // explorations until the cached copies grew no more
+
+	Held             []Copy // what caches may hold at some time while the program runs
+	HeldOld, HeldNew []Copy // what they may under the old and under the new entry, undisturbed
 }
 
 // Outside returns the ways that are neither old nor new.
@@ -89,13 +92,16 @@ func (s *Seen) in(list []Seen) bool {
 }
 
 // Timeline writes the host's program on the left and what the request did on the right.
-func Timeline(sc *Scenario, s *Seen) string {
+func Timeline(sc *Scenario, s *Seen) string { return PathTimeline(sc, s.Path) }
+
+// PathTimeline does the same with the path of a request that filled a copy.
+func PathTimeline(sc *Scenario, path []string) string {
 	var b strings.Builder
 	for i := range len(sc.Program) + 1 {
 		if i > 0 {
 			fmt.Fprintf(&b, "host %d   %s\n", i, sc.Program[i-1].String())
 		}
-		for _, line := range s.Path {
+		for _, line := range path {
 			rest, ok := strings.CutPrefix(line, fmt.Sprintf("after step %d", i))
 			if does, here := strings.CutPrefix(rest, ": "); ok && here {
 				fmt.Fprintf(&b, "%50s %s\n", "unit", does)

@@ -57,7 +57,7 @@ func TestSMMUPlanned_IsHitless(t *testing.T) {
 				require.Len(t, rep.New, 1)
 				require.NotEqual(t, rep.Old[0].PA, rep.New[0].PA)
 				require.Empty(t, x.torn(rep))
-				require.Empty(t, x.left(t))
+				require.Empty(t, x.left(rep))
 				require.Empty(t, rep.Stale())
 				for _, s := range x.wrong(rep) {
 					t.Errorf("status %d, pa %#x\n%s", s.Status, uint64(s.PA), Timeline(&x.Scenario, &s))
@@ -83,7 +83,7 @@ func TestSMMUNested_WithCachesOfStage2(t *testing.T) {
 		require.Empty(t, x.torn(rep))
 		require.Empty(t, rep.Stale())
 		require.Empty(t, x.wrong(rep))
-		require.Empty(t, x.left(t))
+		require.Empty(t, x.left(rep))
 	}
 }
 
@@ -140,7 +140,7 @@ func TestSMMUPlanned_EachInvalidationIsNeeded(t *testing.T) {
 					}
 					rep, err := Explore(&x.Scenario)
 					require.NoError(t, err)
-					victims[n] += len(x.torn(rep)) + len(x.wrong(rep)) + len(rep.Stale()) + len(x.left(t))
+					victims[n] += len(x.torn(rep)) + len(x.wrong(rep)) + len(rep.Stale()) + len(x.left(rep))
 				}
 			}
 		}
@@ -163,7 +163,7 @@ func TestSMMUBlockedFirst_OnlyFaults(t *testing.T) {
 				require.NoError(t, err)
 				require.Empty(t, rep.Stale())
 				require.Empty(t, x.torn(rep))
-				require.Empty(t, x.left(t))
+				require.Empty(t, x.left(rep))
 				out := x.wrong(rep)
 				require.Equal(t, x.report.Verdict == entry.VerdictDisruptive, len(out) > 0, "%s, %s", by.Name(), m.name)
 				require.True(t, by != entry.BreakMake || len(out) > 0)

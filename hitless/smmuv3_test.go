@@ -10,6 +10,7 @@ import (
 	"github.com/iommulab/iommulab/emu/mem"
 	"github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
+	"github.com/iommulab/iommulab/hitless/reverse"
 	"github.com/iommulab/iommulab/host"
 	smmudriver "github.com/iommulab/iommulab/host/driver/smmuv3"
 	"github.com/iommulab/iommulab/host/entry"
@@ -127,63 +128,6 @@ type smmuSpec struct {
 	reverse  bool // on a unit that reads the words of STE and CD from the last to the first
 }
 
-// smmuDescending reads the words of an STE or a CD in the reverse order: the architecture fixes none
-// (3.21.1). What it has read so far is in the scratch of walks, none of which has begun.
-type smmuDescending struct{ *smmuv3.Unit }
-
-// word is where a word that was read is kept.
-func (u smmuDescending) word(t *emu.Txn, i emu.PA) (lo *uint64, hi *emu.PA) {
-	f := &t.Frame[i/4]
-	switch i % 4 {
-	case 0:
-		return &f.In, nil
-	case 1:
-		return &f.Entry, nil
-	case 2:
-		return nil, &f.Table
-	}
-	return nil, &f.At
-}
-
-// part reports whether the transaction asks for a word of an STE or a CD.
-func (u smmuDescending) part(t *emu.Txn) bool {
-	a := &t.Act
-	return a.Op == emu.OpFetch && a.Size == 8 && (a.Step == smmuv3.StepSTE || a.Step == smmuv3.StepCD)
-}
-
-func (u smmuDescending) Step(t *emu.Txn) {
-	if !u.part(t) {
-		u.Unit.Step(t)
-		if u.part(t) && t.Frame == [2]emu.Frame{} {
-			t.Act.Addr += 56
-		}
-		return
-	}
-	i := t.Act.Addr % 64 / 8
-	if lo, hi := u.word(t, i); lo != nil {
-		*lo = t.In[0]
-	} else {
-		*hi = emu.PA(t.In[0])
-	}
-	if i > 0 {
-		t.Act.Addr -= 8
-		return
-	}
-	var words [8]uint64
-	for i := range words {
-		if lo, hi := u.word(t, emu.PA(i)); lo != nil {
-			words[i] = *lo
-		} else {
-			words[i] = uint64(*hi)
-		}
-	}
-	t.Frame = [2]emu.Frame{}
-	for _, w := range words {
-		t.In, t.Ans = [4]uint64{w}, emu.AnsOK
-		u.Unit.Step(t)
-	}
-}
-
 func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
 	if s.wide {
 		c.FetchSize = 16
@@ -191,13 +135,13 @@ func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
 	u, err := smmuv3.New(c)
 	require.NoError(t, err)
 	m := mem.New()
-	cpu := &recorder{Functional: emu.NewFunctional(u, m)}
+	cpu := &Recorder{Functional: emu.NewFunctional(u, m)}
 	frames, err := host.NewFrames(cpu, 1<<32, 1<<28)
 	require.NoError(t, err)
 	d, err := smmudriver.New(cpu, frames, smmudriver.Options{Move: s.move, Wide: s.wide})
 	require.NoError(t, err)
 	base, n := d.Queue()
-	cpu.aside = func(pa emu.PA) bool { return pa >= base && pa < base+emu.PA(n*spec.CommandSize) }
+	cpu.Aside = func(pa emu.PA) bool { return pa >= base && pa < base+emu.PA(n*spec.CommandSize) }
 	require.NoError(t, d.Enable())
 	h := &smmuHost{t: t, d: d, cpu: cpu}
 	old, new := s.from(h, 1<<20), s.to(h, 2<<20)
@@ -207,7 +151,7 @@ func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
 	}
 	require.NoError(t, d.Attach(sid, emu.NoPASID, old))
 	x := &smmuMove{d: d, live: []host.Domain{old, new}}
-	x.Program = cpu.record(func() {
+	x.Program = cpu.Record(func() {
 		x.report, err = d.Replace(sid, emu.NoPASID, new, s.by)
 		require.NoError(t, err)
 	})
@@ -226,7 +170,7 @@ func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
 	cpu.WriteReg(0, spec.OffCR0, 4, u.ReadReg(spec.OffCR0, 4)&^spec.Cr0EVENTQEN.Mask())
 	x.Scenario.Unit, x.Memory, x.Weak = u, m, true
 	if s.reverse {
-		x.Scenario.Unit = smmuDescending{u}
+		x.Scenario.Unit = reverse.SMMUv3(u)
 	}
 	x.Request = emu.Request{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}
 	return x
@@ -248,8 +192,8 @@ func (x *smmuMove) torn(rep *Report) []Seen {
 }
 
 // left is what caches hold of the old content at the end.
-func (x *smmuMove) left(t *testing.T) []copyOf {
-	list, err := leftovers(&x.Scenario, func(c emu.CacheID, a, b [4]uint64) bool {
+func (x *smmuMove) left(rep *Report) []Copy {
+	list := rep.Left(func(c emu.CacheID, a, b [4]uint64) bool {
 		f := x.formats.STE()
 		if c == emu.CachePASID {
 			f = x.formats.CD(nil)
@@ -259,11 +203,10 @@ func (x *smmuMove) left(t *testing.T) []copyOf {
 		}
 		return f.Same(append(a[:], 0, 0, 0, 0), append(b[:], 0, 0, 0, 0))
 	})
-	require.NoError(t, err)
 	// Stage 2 under the VMID of a domain that goes on is not the device's alone.
-	return slices.DeleteFunc(list, func(c copyOf) bool {
-		id := c.key.Tag.Domain()
-		return (c.cache == emu.CacheWalk2 || c.cache == emu.CacheStage2) && slices.ContainsFunc(x.live, func(d host.Domain) bool { return d.ID() == id })
+	return slices.DeleteFunc(list, func(c Copy) bool {
+		id := c.Key.Tag.Domain()
+		return (c.Cache == emu.CacheWalk2 || c.Cache == emu.CacheStage2) && slices.ContainsFunc(x.live, func(d host.Domain) bool { return d.ID() == id })
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/iommulab/iommulab/emu/mem"
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
+	"github.com/iommulab/iommulab/hitless/reverse"
 	"github.com/iommulab/iommulab/host"
 	vtddriver "github.com/iommulab/iommulab/host/driver/vtd"
 	"github.com/iommulab/iommulab/host/entry"
@@ -119,7 +120,7 @@ func newMove(t *testing.T, r reader, from, to end, means entry.Means) *move {
 		Request: emu.Request{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read},
 	}
 	if r.reverse {
-		x.Unit = descending{u}
+		x.Unit = reverse.VTD(u)
 	}
 	x.follow()
 	return x
@@ -218,46 +219,6 @@ var plannedMoves = []struct {
 	{"second stage to nested", onSecond, nested(false), entry.Means{}, 1},
 	{"nested to second stage", nested(false), onSecond, entry.Means{}, 0},
 	{"nested to pass-through", nested(false), passing, entry.Means{}, 0},
-}
-
-// descending is a unit that reads the four parts of a PASID entry in the reverse order. The
-// architecture fixes none for an entry that is present all the time; one that becomes present is
-// read in full only after P was seen (6.5.3.3), which this unit does not do. What it has read so far
-// is in the scratch of a walk, which has not begun yet.
-type descending struct{ emu.Unit }
-
-func (u descending) Step(t *emu.Txn) {
-	if a := &t.Act; a.Op != emu.OpFetch || a.Step != vtd.StepPASIDEntry {
-		u.Unit.Step(t)
-		if a.Op == emu.OpFetch && a.Step == vtd.StepPASIDEntry {
-			a.Addr += 48
-		}
-		return
-	}
-	slot := func(part emu.PA) (lo *uint64, hi *emu.PA) {
-		f := &t.Frame[part/2]
-		if part%2 == 0 {
-			return &f.In, &f.Table
-		}
-		return &f.Entry, &f.At
-	}
-	part := t.Act.Addr % 64 / 16
-	lo, hi := slot(part)
-	*lo, *hi = t.In[0], emu.PA(t.In[1])
-	if part > 0 {
-		t.Act.Addr -= 16
-		return
-	}
-	var parts [4][2]uint64
-	for i := range parts {
-		lo, hi := slot(emu.PA(i))
-		parts[i] = [2]uint64{*lo, uint64(*hi)}
-	}
-	t.Frame = [2]emu.Frame{}
-	for _, p := range parts {
-		t.In, t.Ans = [4]uint64{p[0], p[1]}, emu.AnsOK
-		u.Unit.Step(t)
-	}
 }
 
 // reader is a unit that is explored.

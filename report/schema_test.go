@@ -51,3 +51,23 @@ func TestConformDocument(t *testing.T) {
 		`"directed":0,"ended":0,"steps":0,"dmas":0,"dmas_done":0,"differences":[{"program":"","step":0,"differs":[],"steps":0}],`+
 		`"deviations":[{"id":"","right":"","programs":0,"steps":0}],"gone":[]}],"wall":{"seconds":0,"programs_per_minute":0}}`, string(b))
 }
+
+func TestPlanDocument(t *testing.T) {
+	zero := 0
+	p := NewPlan()
+	p.Steps = []PlanStep{{Op: "store", Offset: &zero, Size: 8, Value: "0x0"}, {Op: "invalidate", What: "all"}, {Op: "wait"}}
+	b, err := json.Marshal(p)
+	require.NoError(t, err)
+	require.Equal(t, `{"schema":"iommulab.plan/1","iommu":"","kind":"","verdict":"","transparent":false,"reason":"","syncs":0,`+
+		`"steps":[{"op":"store","offset":0,"size":8,"value":"0x0"},{"op":"invalidate","what":"all"},{"op":"wait"}],"states":[],`+
+		`"writer":"","assumes":[]}`, string(b))
+}
+
+func TestHitlessDocument(t *testing.T) {
+	h := NewHitless()
+	h.Cells = append(h.Cells, HitlessCell{})
+	b, err := json.Marshal(h)
+	require.NoError(t, err)
+	require.Equal(t, `{"schema":"iommulab.hitless/1","cells":[{"iommu":"","kind":"","from":"","to":"","writer":"","verdict":"",`+
+		`"transparent":false,"states":0,"counterexample":"","claim":"","reason":"","syncs":0}],"wall":{"seconds":0}}`, string(b))
+}

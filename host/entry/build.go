@@ -127,6 +127,14 @@ func (b *builder) turned(c []uint64) bool {
 	return i >= 0 && b.sides[i].new
 }
 
+// ended reports whether one end is not in use, and all that blocks on the way does so as that end.
+func (b *builder) ended() bool {
+	f, old, new := b.f, b.sides[0].raw, b.new()
+	return (!f.Present(old) || !f.Present(new)) && !slices.ContainsFunc(b.states, func(c []uint64) bool {
+		return !f.Present(c) && !f.like(c, old) && !f.like(c, new)
+	})
+}
+
 // proved checks the steps of b against the definition: each content on the way is one of the sides, and
 // between two synchronisations every mixture of units is, in what hardware looks at, one that the
 // entry has held meanwhile.

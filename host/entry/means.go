@@ -101,6 +101,19 @@ func (f *Format) passes(sides []side, a, b []uint64) bool {
 	return true
 }
 
+// filled is what the entry holds before the store that turns old into new, or behind it: all other units have
+// been filled.
+func (f *Format) filled(old, new []uint64, stored bool) []uint64 {
+	raw := f.fill(old, new)
+	for _, u := range f.critical(old, new) {
+		copy(f.unit(raw, u), f.unit(old, u))
+		if stored {
+			copy(f.unit(raw, u), f.unit(new, u))
+		}
+	}
+	return raw
+}
+
 // path returns the shortest way from the first side to the last in which each hop changes, of the bits
 // in use, one unit only, and passes. Nil: there is none.
 func (f *Format) path(sides []side) []side {
@@ -113,7 +126,8 @@ func (f *Format) path(sides []side) []side {
 	for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
 		at := queue[0]
 		for to := range sides {
-			if from[to] >= 0 || len(f.critical(sides[at].raw, sides[to].raw)) > 1 || !f.passes(sides, sides[at].raw, sides[to].raw) {
+			if from[to] >= 0 || len(f.critical(sides[at].raw, sides[to].raw)) > 1 ||
+				!f.passes(sides, f.filled(sides[at].raw, sides[to].raw, false), f.filled(sides[at].raw, sides[to].raw, true)) {
 				continue
 			}
 			from[to] = at

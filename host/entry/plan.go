@@ -124,7 +124,7 @@ func (f *Format) Plan(old, new []uint64, m Means) (Plan, error) {
 //
 // Errors: ErrSize, ErrIllegal.
 func (f *Format) PlanBlocked(old, new []uint64) (Plan, error) {
-	return f.planBy(old, new, "", func() *builder { return f.detour(old, new, f.Block) })
+	return f.planBy(old, new, "the entry blocks while it is rewritten", func() *builder { return f.detour(old, new, f.Block) })
 }
 
 // PlanPass lays out the rewrite that lets requests pass first, which nobody should do.
@@ -157,8 +157,8 @@ func (f *Format) PlanLinux(old, new []uint64) (Plan, error) {
 	return p, err
 }
 
-// planBy makes a plan of given steps. It is disruptive, for the reason, if both contents are in use, unless
-// all that is seen on the way is one of them.
+// planBy makes a plan of given steps. It is disruptive, for the reason, unless all that is seen on the way is
+// one of the two contents, or blocks as the one does that is not in use.
 func (f *Format) planBy(old, new []uint64, reason string, lay func() *builder) (Plan, error) {
 	if err := f.check(old, new); err != nil {
 		return Plan{}, err
@@ -167,7 +167,7 @@ func (f *Format) planBy(old, new []uint64, reason string, lay func() *builder) (
 		return Plan{Verdict: VerdictNop}, nil
 	}
 	b := lay()
-	if !f.Present(old) || !f.Present(new) || b.proved() {
+	if b.ended() || b.proved() {
 		return b.plan(VerdictHitless, ""), nil
 	}
 	return b.plan(VerdictDisruptive, reason), nil
@@ -332,8 +332,11 @@ func (f *Format) detour(old, new []uint64, form func([]uint64)) *builder {
 		b.sync(OpSyncEntry)
 	}
 	b.store(0, f.unit(new, 0))
-	if f.Present(between) {
+	switch {
+	case f.Present(between):
 		b.sync(OpSyncAll) // nothing else drops it from the caches
+	case !f.Present(new) && !f.Handshake && !f.Same(between, new):
+		b.sync(OpSyncEntry) // what is not present may be cached, too, and blocks in another way
 	}
 	return b
 }

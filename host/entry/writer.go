@@ -128,8 +128,11 @@ func (w naive) Write(t *Target, new []uint64) (Report, error) {
 		}
 	}
 	r.rep.Verdict = VerdictHitless
-	if changed > 1 {
+	switch sides := f.sides(r.old, new, Means{}); {
+	case changed > 1:
 		r.rep.Verdict, r.rep.Reason = VerdictDisruptive, "the entry is present while it is half written"
+	case !f.passes(sides, r.old, new):
+		r.rep.Verdict, r.rep.Reason = VerdictDisruptive, "a cache can still hold what lies below the old content when hardware reads the new one"
 	}
 	for i, v := range new {
 		if err := r.store(Step{Op: OpStore, Offset: i * 8, Size: 8, Value: [2]uint64{v}}, false); err != nil {

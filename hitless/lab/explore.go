@@ -1,0 +1,258 @@
+package lab
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/hitless"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// The verdicts of an exploration.
+const (
+	Nop        = "nop"        // nothing is stored
+	Hitless    = "hitless"    // each request ends as under the old entry or as under the new one
+	Disruptive = "disruptive" // some requests do not; all of those fault
+	Unsafe     = "unsafe"     // some are translated otherwise, or translations outlive the rewrite or get under an id of others
+)
+
+// Result is what an exploration found.
+type Result struct {
+	entry.Report
+	Found          string // verdict
+	Transparent    bool   // neither end blocks a request
+	From, To       string // how a request ends under the old entry, and under the new one
+	States         int    // explored
+	Counterexample string // why it is not hitless; empty if it is
+}
+
+// Agrees reports whether what the writer says of its rewrite is what was found.
+func (r *Result) Agrees() bool {
+	return r.Found == r.Verdict.String() || r.Verdict == entry.VerdictDisruptive && r.Found != Nop
+}
+
+// run is a rewrite on the bench.
+type run struct {
+	k      *Kind
+	o      *Options
+	f      *entry.Format
+	b      *bench
+	report entry.Report
+	steps  []hitless.Step
+}
+
+// start carries the rewrite out once and takes down its program.
+func (k *Kind) start(o *Options, w entry.Writer, old, new []uint64) (*run, error) {
+	b, err := k.bench(o, [][]uint64{old, new})
+	if err != nil {
+		return nil, err
+	}
+	b.drops = k.drops(o)
+	b.put(b.at, old...)
+	r := &run{k: k, o: o, f: k.Format(o), b: b}
+	r.steps = b.Record(func() { r.report, err = w.Write(k.target(o, b, b, b.at), new) })
+	if err != nil {
+		return nil, err
+	}
+	b.reset()
+	b.quiet()
+	r.steps = r.changing(r.steps)
+	return r, nil
+}
+
+// changing leaves out stores of what is there already: no request can tell. Who goes without keeps their
+// fences.
+func (r *run) changing(steps []hitless.Step) (out []hitless.Step) {
+	words := map[emu.PA]uint64{}
+	fence := false
+	for _, s := range steps {
+		same := s.Size != 0
+		for i := range int(s.Size) / 8 {
+			at := s.Addr + emu.PA(i*8)
+			v, ok := words[at]
+			if !ok {
+				v = r.b.Functional.Load64(at)
+			}
+			same = same && v == s.Data[i]
+			words[at] = s.Data[i]
+		}
+		fence = fence || s.Fence
+		if same {
+			continue
+		}
+		s.Fence, fence = fence, false
+		out = append(out, s)
+	}
+	return out
+}
+
+// Explore carries the rewrite out on the bench and tries every way that a request can go meanwhile.
+//
+// Errors: entry.ErrSize, entry.ErrIllegal; those of hitless.Explore.
+func (k *Kind) Explore(o *Options, w entry.Writer, old, new []uint64) (*Result, error) {
+	for _, raw := range [][]uint64{old, new} {
+		if err := k.Check(o, raw); err != nil {
+			return nil, err
+		}
+	}
+	r, err := k.start(o, w, old, new)
+	if err != nil {
+		return nil, err
+	}
+	return r.explore()
+}
+
+// explore tries the program of the run for each request, on a unit that reads the parts of an entry in
+// ascending order and on one that reads them in descending order: the architectures fix none.
+func (r *run) explore() (*Result, error) {
+	res := &Result{Report: r.report, Found: Hitless, Transparent: true}
+	units := []emu.Unit{r.b.unit}
+	if r.k.reverse != nil && !r.handshake() {
+		units = append(units, r.k.reverse(r.b.unit))
+	}
+	for _, u := range units {
+		for _, q := range r.b.requests {
+			sc := &hitless.Scenario{Unit: u, Memory: r.b.mem, Program: r.steps, Request: q, Weak: r.k.Weak}
+			rep, err := hitless.Explore(sc)
+			if err != nil {
+				return nil, err
+			}
+			r.judge(res, sc, rep)
+		}
+	}
+	if r.report.Verdict == entry.VerdictNop {
+		res.Found, res.Counterexample = Nop, ""
+	}
+	return res, nil
+}
+
+// handshake reports whether the entry becomes present on the way and readers then look at its presence first,
+// which those in descending order do not.
+func (r *run) handshake() bool {
+	return r.f.Handshake && slices.ContainsFunc(r.report.States, func(raw []uint64) bool { return !r.f.Present(raw) })
+}
+
+// rank orders verdicts by how bad they are.
+var rank = map[string]int{Nop: 0, Hitless: 1, Disruptive: 2, Unsafe: 3}
+
+// judge adds what one exploration found.
+func (r *run) judge(res *Result, sc *hitless.Scenario, rep *hitless.Report) {
+	res.States += rep.States
+	if res.From == "" {
+		res.From, res.To = r.ends(&rep.Old[0]), r.ends(&rep.New[0])
+	}
+	blocked := func(s hitless.Seen) bool { return s.Status == emu.Blocked }
+	if slices.ContainsFunc(rep.Old, blocked) || slices.ContainsFunc(rep.New, blocked) {
+		res.Transparent = false
+	}
+	worse := func(found, text string) {
+		if rank[found] > rank[res.Found] {
+			res.Found, res.Counterexample = found, text
+		}
+	}
+	// Where a torn entry is to blame, it is shown.
+	for _, torn := range []bool{true, false} {
+		if list := rep.Foreign(r.private); len(list) > 0 && !torn {
+			worse(Unsafe, r.tellCopy(sc, &list[0], "others who share the id find it"))
+		}
+		for i := range rep.All {
+			s := &rep.All[i]
+			ends := rep.New
+			if !s.After {
+				ends = append(rep.New[:len(rep.New):len(rep.New)], rep.Old...)
+			}
+			found := Unsafe
+			if s.Status == emu.Blocked {
+				found = Disruptive
+			}
+			if !among(s, ends) && rank[found] > rank[res.Found] && (r.torn(s) != nil || !torn) {
+				worse(found, r.tell(sc, rep, s))
+			}
+		}
+	}
+	if list := rep.Left(r.k.same(r.o)); len(list) > 0 {
+		worse(Unsafe, r.tellCopy(sc, &list[0], "it is still there when the rewrite is complete"))
+	}
+}
+
+// among reports whether a request ended as one of list.
+func among(s *hitless.Seen, list []hitless.Seen) bool {
+	return slices.ContainsFunc(list, func(o hitless.Seen) bool {
+		if s.Status != o.Status || s.Status == emu.Blocked {
+			return s.Status == o.Status && s.Code == o.Code
+		}
+		return s.PA == o.PA && s.Prov.Leaf == o.Prov.Leaf
+	})
+}
+
+// private reports whether nobody else has translations under a tag.
+func (r *run) private(t emu.Tag) bool {
+	if r.f.ID == 0 {
+		return false
+	}
+	m, id := &r.o.Means, r.k.id(t)
+	states := r.report.States
+	return r.report.Temp != 0 && id == uint64(r.report.Temp) || m.OldAlone && id == r.f.ID.Get(states[0]) ||
+		m.NewAlone && id == r.f.ID.Get(states[len(states)-1])
+}
+
+// torn returns the content with which a request has read the entry, if that is none of those that the writer
+// stands for; else nil.
+func (r *run) torn(s *hitless.Seen) []uint64 {
+	for _, e := range s.Entries {
+		words := e.Words[:min(r.k.Words, len(e.Words))]
+		if e.At == r.b.at && !slices.ContainsFunc(r.report.States, func(d []uint64) bool { return r.f.Same(d, words) }) {
+			return words
+		}
+	}
+	return nil
+}
+
+// tell writes a way as a person reads it.
+func (r *run) tell(sc *hitless.Scenario, rep *hitless.Report, s *hitless.Seen) string {
+	var b strings.Builder
+	b.WriteString(r.program(sc, s.Path))
+	if words := r.torn(s); words != nil {
+		fmt.Fprintf(&b, "the entry as it was read, which nobody has declared: %s\n", Hex(words))
+	}
+	when := "a request"
+	if s.After {
+		when = "a request that began when the rewrite was complete"
+	}
+	fmt.Fprintf(&b, "%s %s; under the old entry it %s, under the new one it %s\n", when, r.ends(s), r.ends(&rep.Old[0]), r.ends(&rep.New[0]))
+	return b.String()
+}
+
+// ends says how a request ended.
+func (r *run) ends(s *hitless.Seen) string {
+	if s.Status == emu.Blocked {
+		return fmt.Sprintf("faults with %#x, %s", s.Code, r.b.unit.FaultName(s.Code))
+	}
+	return fmt.Sprintf("reaches %#x", uint64(s.PA))
+}
+
+// tellCopy writes how a copy got into a cache.
+func (r *run) tellCopy(sc *hitless.Scenario, c *hitless.Copy, problem string) string {
+	return r.program(sc, c.Path) + fmt.Sprintf("cache %d then holds for %#x under id %#x: %s; %s\n", c.Cache, c.Key.Addr, r.tagID(c.Key.Tag), hexWords(c.Val[:]), problem)
+}
+
+func (r *run) tagID(t emu.Tag) uint64 {
+	if r.k.id == nil {
+		return uint64(t.Domain())
+	}
+	return r.k.id(t)
+}
+
+func hexWords(v []uint64) string {
+	var s []string
+	for _, w := range v {
+		s = append(s, fmt.Sprintf("%#x", w))
+	}
+	return strings.Join(s, " ")
+}
+
+func (r *run) program(sc *hitless.Scenario, path []string) string {
+	return hitless.PathTimeline(sc, path)
+}
