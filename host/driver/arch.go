@@ -52,8 +52,9 @@ type Arch interface {
 	SameTables(x *Inherited, pasid emu.PASID, raw []uint64, m *Domain) bool
 	// Block blocks devices of an earlier system, whole, and drops all that is cached of them.
 	Block(sids []emu.SourceID) error
-	// BlockInterrupts blocks interrupts of an earlier system that nobody has claimed.
-	BlockInterrupts() error
+	// BlockRest blocks what else an earlier system has left that nobody has claimed: interrupts, entries that
+	// are no device's.
+	BlockRest() error
 
 	// Answer gives the answer to a page request group to hardware.
 	Answer(k GroupKey, r host.PageResponse) error

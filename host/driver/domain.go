@@ -242,7 +242,7 @@ func (m *Domain) Free() error {
 	case c.Heritage != nil && !m.shared && !c.none(m.id) && c.Heritage.ids[m.id] > 0:
 		return fmt.Errorf("%s: domain %d: devices that an earlier system has left use it: %w", c.Name, m.id, host.ErrBusy)
 	}
-	if c.none(m.id) {
+	if m.pages == nil { // identity and blocked domains
 		m.freed = true
 		return nil
 	}

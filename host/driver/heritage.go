@@ -57,6 +57,9 @@ func (c *Core) Note(x *Inherited, slot emu.PASID, raw []uint64) {
 	c.idsOf(id).Reserve(id)
 }
 
+// Hold keeps an id taken for as long as it is somebody's, besides the entries that have it.
+func (c *Core) Hold(id uint32) { c.Heritage.ids[id]++ }
+
 // Left returns what an earlier system has left of a device, or nil.
 func (c *Core) Left(sid emu.SourceID) *Inherited {
 	if c.Heritage == nil {
@@ -168,7 +171,7 @@ func (d *Driver) Finish() error {
 			}
 		}
 	}
-	if err := c.arch.BlockInterrupts(); err != nil {
+	if err := c.arch.BlockRest(); err != nil {
 		return err
 	}
 	c.Heritage = nil

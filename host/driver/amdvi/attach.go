@@ -37,9 +37,12 @@ func (d arch) Check(dev *driver.Device, pasid emu.PASID, m *driver.Domain) error
 		return nil
 	}
 	v := of(dev)
-	s := shapeWith(v, pasid, m)
+	s := d.shapeWith(v, pasid, m)
 	if s.own && s.rid != nil && !s.rid.First && (s.rid.Kind() == host.DomainPaging || s.base != nil) {
 		return fail(host.ErrBusy, "requests without PASID have domain %d, which has no guest tables", s.rid.ID())
+	}
+	if err := d.checkLeft(v, pasid, m, s); err != nil {
+		return fail(err, "beside an earlier system")
 	}
 	for p, other := range v.Domains {
 		if p != pasid && isGuest(m) && isGuest(other) && (other.Parent != m.Parent || guestOf(other).levels != guestOf(m).levels) {
@@ -51,18 +54,18 @@ func (d arch) Check(dev *driver.Device, pasid emu.PASID, m *driver.Domain) error
 
 // slotted reports whether what (v, pasid) has, or is to have, is told by a GCR3 table entry: of a PASID always,
 // of requests without one while the device has a table of its own and both ends go by entry 0.
-func slotted(v *device, pasid emu.PASID, m *driver.Domain) bool {
+func (d *Driver) slotted(v *device, pasid emu.PASID, m *driver.Domain) bool {
 	if pasid != emu.NoPASID {
 		return true
 	}
-	now, then := shapeOf(v).rid, shapeWith(v, pasid, m)
-	return v.own && then.own && (now == nil || now.First) && (then.rid == nil || then.rid.First)
+	then := d.shapeWith(v, pasid, m)
+	return v.own && v.giov && then.own && (then.rid == nil || then.rid.First)
 }
 
 // Target is the entry that steers (v, pasid).
 func (d arch) Target(dev *driver.Device, pasid emu.PASID, m *driver.Domain, build bool) (*entry.Target, error) {
 	v := of(dev)
-	if !slotted(v, pasid, m) {
+	if !d.slotted(v, pasid, m) {
 		t := d.dteTarget(v)
 		t.Means = func(old, new []uint64) entry.Means { return d.means(v, m, old, new) }
 		return t, nil
@@ -84,16 +87,16 @@ func (d *Driver) dteTarget(v *device) *entry.Target {
 // Words is what the entry of (v, pasid) has to hold for m.
 func (d arch) Words(dev *driver.Device, pasid emu.PASID, m *driver.Domain) []uint64 {
 	v := of(dev)
-	if slotted(v, pasid, m) {
+	if d.slotted(v, pasid, m) {
 		return slotWords(m)
 	}
-	return d.dteWords(v, shapeWith(v, pasid, m))
+	return d.dteWords(v, d.shapeWith(v, pasid, m))
 }
 
 // Prepare fills entry 0 of the device's own GCR3 table for a device table entry that is about to use it.
 func (d arch) Prepare(dev *driver.Device, pasid emu.PASID, m *driver.Domain) error {
 	v := of(dev)
-	if v.own && !slotted(v, pasid, m) && isGuest(m) {
+	if v.own && !d.slotted(v, pasid, m) && isGuest(m) {
 		return d.putSlot0(v, m)
 	}
 	return nil
@@ -103,7 +106,10 @@ func (d arch) Prepare(dev *driver.Device, pasid emu.PASID, m *driver.Domain) err
 // device's own GCR3 table, with the last it loses it. A single entry is hitless for who stays.
 func (d arch) Settle(dev *driver.Device, pasid emu.PASID, m *driver.Domain) error {
 	v := of(dev)
-	s := shapeWith(v, pasid, m)
+	if pasid != emu.NoPASID && d.leftRID(v) {
+		return nil // who knows the domain of requests without PASID will see to it
+	}
+	s := d.shapeWith(v, pasid, m)
 	if s.own && !v.own && isGuest(s.rid) {
 		if err := d.putSlot0(v, s.rid); err != nil {
 			return err
@@ -116,6 +122,7 @@ func (d arch) Settle(dev *driver.Device, pasid emu.PASID, m *driver.Domain) erro
 		return fmt.Errorf("device table entry: %w", err)
 	}
 	v.own, v.mixed = s.own, false
+	v.giov = s.own && (s.rid == nil || s.rid.First)
 	if v.gcr3 == 0 || isGuest(s.rid) && s.own {
 		return nil
 	}

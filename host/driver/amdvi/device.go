@@ -26,6 +26,8 @@ type device struct {
 	upper  []emu.PA          // those above
 	id     uint32            // DomainID for guest tables, 0: none yet
 	own    bool              // the entry names that GCR3 table and has that id
+	giov   bool              // and sends requests without PASID to entry 0 of it
+	lent   []emu.PA          // tables that are an earlier system\'s
 	mixed  bool              // or the one of the domain: a change of that failed, or is under way
 }
 
@@ -106,7 +108,13 @@ func (d arch) Probe(dev *driver.Device) error {
 		v.tables = make(map[uint32]emu.PA)
 	}
 	dev.Arch = v
-	if err := d.fix(v); err != nil {
+	err := error(nil)
+	if x := d.k.Left(dev.SID); x != nil {
+		err = d.takeDevice(v, left(x))
+	} else {
+		err = d.fix(v)
+	}
+	if err != nil {
 		return err
 	}
 	for _, sid := range v.names {
@@ -180,9 +188,14 @@ func (d *Driver) freeGCR3(v *device) {
 	}
 	slices.Sort(v.upper)
 	for _, pa := range v.upper {
-		d.k.Pages.Free(pa, emu.PageShift)
+		if !slices.Contains(v.lent, pa) {
+			d.k.Pages.Free(pa, emu.PageShift)
+		}
 	}
-	d.k.IDs.Put(v.id)
+	if d.k.Domains[v.id] == nil { // an earlier system's id may have become a domain's
+		d.k.IDs.Put(v.id)
+	}
+	v.lent = nil
 	v.gcr3, v.upper, v.tables, v.id = 0, nil, make(map[uint32]emu.PA), 0
 }
 

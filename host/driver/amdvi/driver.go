@@ -17,15 +17,17 @@ type Driver struct {
 	caps  caps
 	count Stats // of its own; the rest is in k
 
-	ctl     uint64 // Control
-	running bool   // IommuEn
-	ring    *ring
-	events  *eventLog
-	pages   *pageLog                 // nil: no page requests
-	irqs    *irqs                    // nil: interrupts pass
-	ga      *gaLog                   // nil: no interrupts are posted
-	table   []emu.PA                 // device table, by segment
-	names   map[emu.SourceID]*device // by requester id, aliases too
+	ctl      uint64 // Control
+	running  bool   // IommuEn
+	ring     *ring
+	events   *eventLog
+	pages    *pageLog                 // nil: no page requests
+	irqs     *irqs                    // nil: interrupts pass
+	ga       *gaLog                   // nil: no interrupts are posted
+	table    []emu.PA                 // device table, by segment
+	lent     []host.Block             // of an earlier system: the device table
+	identity uint32                   // id of all identity domains
+	names    map[emu.SourceID]*device // by requester id, aliases too
 
 	fixed map[emu.SourceID]*spec.DTE // what no domain changes of device table entries
 
@@ -45,7 +47,7 @@ var (
 // Errors: ErrNoUnit, host.ErrUnsupported, host.ErrNoFrames, host.ErrTimeout.
 func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
 	opt.setDefaults()
-	d := &Driver{opt: opt, names: make(map[emu.SourceID]*device), fixed: make(map[emu.SourceID]*spec.DTE)}
+	d := &Driver{opt: opt, identity: identityID, names: make(map[emu.SourceID]*device), fixed: make(map[emu.SourceID]*spec.DTE)}
 	d.Driver, d.k = driver.New(arch{d}, cpu, frames, opt.settings())
 	if err := d.readCaps(); err != nil {
 		return nil, err
@@ -64,10 +66,16 @@ func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
 // features, event log, interrupts.
 func (d *Driver) bringUp() error {
 	d.ctl = d.k.Read(spec.OffControl, 8)
+	d.running = d.opt.TakeOver && spec.CtlIommuEn.On(d.ctl)
 	if err := d.turnOff(); err != nil {
 		return err
 	}
-	for _, make := range []func() error{d.makeIRQs, d.makeTable, d.makeRing, d.makeEventLog} {
+	table := d.makeTable
+	if d.running {
+		d.k.Heritage = driver.NewHeritage()
+		table = d.takeTable
+	}
+	for _, make := range []func() error{d.makeIRQs, table, d.makeRing, d.makeEventLog} {
 		if err := make(); err != nil {
 			return err
 		}
@@ -75,15 +83,27 @@ func (d *Driver) bringUp() error {
 	d.control(spec.CtlCoherent, 1)
 	d.control(spec.CtlInvTimeOut, invTimeOut)
 	d.control(spec.CtlEPHEn, spec.EfrEPHSup.Of(d.caps.efr))
-	d.installTable()
+	if d.running {
+		if err := d.takeIRQs(); err != nil {
+			return err
+		}
+		d.control(spec.CtlGCR3TRPMode, 0) // nobody's tables need it, or takeTable has said so
+	} else {
+		d.installTable()
+	}
 	d.startRing()
 	d.control(spec.CtlGTEn, spec.EfrGTSup.Of(d.caps.efr))
-	d.startIRQs()
+	if !d.running {
+		d.startIRQs()
+	}
 	d.startEvents()
 	if err := d.startPages(); err != nil {
 		return err
 	}
-	return d.startGuestIRQs()
+	if err := d.startGuestIRQs(); err != nil || !d.running {
+		return err
+	}
+	return d.invalidateAll()
 }
 
 // invTimeOut is how long a device has for an invalidation: 1 s (3.4).
@@ -104,17 +124,17 @@ func (d *Driver) startRing() {
 	d.control(spec.CtlCmdBufEn, 1)
 }
 
-// turnOff takes down what runs, in the order of Linux 7.3, and waits for the rings to stop.
+// turnOff takes down what runs, in the order of Linux 7.3, and waits for the rings to stop. Translation goes
+// on if an earlier system is taken over.
 func (d *Driver) turnOff() error {
 	for _, b := range []reg.Bits{
 		spec.CtlCmdBufEn, spec.CtlEventIntEn, spec.CtlEventLogEn, spec.CtlGALogEn, spec.CtlGAIntEn, spec.CtlPPRLogEn, spec.CtlPprIntEn,
 		spec.CtlPPREn, spec.CtlIommuEn, spec.CtlIRTCacheDis,
 	} {
-		if b.On(d.ctl) {
+		if b.On(d.ctl) && (b != spec.CtlIommuEn || !d.running) {
 			d.control(b, 0)
 		}
 	}
-	d.running = false
 	run := spec.StsCmdBufRun.Mask() | spec.StsEventLogRun.Mask() | spec.StsPPRLogRun.Mask() | spec.StsGALogRun.Mask()
 	return d.k.Poll("rings to stop", func() bool { return d.k.Read(spec.OffStatus, 8)&run == 0 })
 }
@@ -168,6 +188,7 @@ func (d *Driver) Shutdown() error {
 	if err := d.FlushLazy(); err != nil {
 		return err
 	}
+	d.running = false
 	return d.turnOff()
 }
 

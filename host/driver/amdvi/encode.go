@@ -3,6 +3,7 @@ package amdvi
 import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/driver"
 )
@@ -13,13 +14,17 @@ type shape struct {
 	own    bool           // PASIDs are in use: the GCR3 table and the id are the device's own
 	base   *driver.Domain // host tables that guest tables lie on, or nil
 	levels uint8          // of guest tables, 0: there are none
+	left   *spec.DTE      // what an earlier system has left, if PASIDs still go by it
 }
 
 // isGuest reports whether m is a domain with guest tables.
 func isGuest(m *driver.Domain) bool { return m != nil && m.First }
 
 // shapeWith returns the shape of v if (v, pasid) had m, which may be nil.
-func shapeWith(v *device, pasid emu.PASID, m *driver.Domain) (s shape) {
+func (d *Driver) shapeWith(v *device, pasid emu.PASID, m *driver.Domain) (s shape) {
+	if d.leftPASIDs(v, pasid) {
+		s.own, s.left = true, &left(d.k.Left(v.SID)).dte
+	}
 	see := func(p emu.PASID, m *driver.Domain) {
 		if isGuest(m) {
 			s.base, s.levels = m.Parent, guestOf(m).levels
@@ -41,9 +46,6 @@ func shapeWith(v *device, pasid emu.PASID, m *driver.Domain) (s shape) {
 	return s
 }
 
-// shapeOf returns the shape that v has.
-func shapeOf(v *device) shape { return shapeWith(v, emu.NoPASID, v.Domains[emu.NoPASID]) }
-
 // dteWords makes a device table entry (2.2.2.1).
 func (d *Driver) dteWords(v *device, s shape) []uint64 {
 	e := *v.fixed
@@ -64,7 +66,7 @@ func (d *Driver) dteWords(v *device, s shape) []uint64 {
 		e.SetGCR3Root(uint64(guestOf(m).gcr3))
 		e[0] |= spec.DteGV.Mask() | spec.DteGIoV.Mask()
 	case m.Kind() == host.DomainIdentity:
-		spec.DteDomainID.Set(w, identityID)
+		spec.DteDomainID.Set(w, uint64(m.ID()))
 	default:
 		spec.DteDomainID.Set(w, uint64(m.ID()))
 		hostWords(w, m)
@@ -74,6 +76,11 @@ func (d *Driver) dteWords(v *device, s shape) []uint64 {
 	}
 	if s.base != nil {
 		hostWords(w, s.base)
+	}
+	if s.left != nil && s.levels == 0 {
+		for _, b := range []reg.Bits{spec.DteMode, spec.DteHostRoot, spec.DteHAD, spec.DteGuestPagingMode} {
+			b.Set(w, b.Get(s.left[:]))
+		}
 	}
 	return w
 }

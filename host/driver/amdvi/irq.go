@@ -25,6 +25,7 @@ type irqTable struct {
 	names  []emu.SourceID // requester ids that it is for
 	slots  driver.Slots
 	blocks map[int]*irqBlock
+	lent   bool // it is an earlier system's
 }
 
 // irqBlock is a block of entries.
@@ -171,7 +172,7 @@ func (d *Driver) MapIRQ(sid emu.SourceID, to ...host.Message) (host.IRQ, host.Me
 		return fail(err)
 	}
 	msg := host.Message{Addr: emu.MSIAddress, Data: uint32(first)}
-	if d.irqs.n > 512 {
+	if spec.CtlNumIntRemapMode.Of(d.ctl) == spec.NumIntRemap2048 {
 		msg.Addr |= emu.PA(spec.MsiAddrDM.Mask()) // all of the data is an index then
 	}
 	return d.irqName(sid, first), msg, nil
@@ -217,7 +218,8 @@ func (d *Driver) IRQTable(sid emu.SourceID) (base emu.PA, n, size int, ok bool) 
 	if d.irqs == nil || d.irqs.tables[sid] == nil {
 		return 0, 0, 0, false
 	}
-	return d.irqs.tables[sid].base, d.irqs.n, d.irqs.size, true
+	t := d.irqs.tables[sid]
+	return t.base, t.slots.Len(), d.irqs.size, true
 }
 
 func (d *Driver) block(q host.IRQ, i int) (t *irqTable, b *irqBlock, first int, err error) {

@@ -45,6 +45,10 @@ type Options struct {
 	GuestAPIC bool
 	// XAPIC keeps interrupt destinations to 8 bits although the unit has 32-bit ones (EFR.XTSup).
 	XAPIC bool
+	// TakeOver goes on from the device table of an earlier system if IommuEn is set: devices stay at work, and a
+	// domain of the same tables and id attached to one changes nothing. No page that the earlier system
+	// uses may be free in the allocator. See Driver.Finish.
+	TakeOver bool
 	// Omit leaves out invalidations once the unit is up. Fault injection.
 	Omit entry.Omit
 }
@@ -73,8 +77,11 @@ func (o *Options) settings() driver.Settings {
 	}
 }
 
-// ErrNoUnit: there is nothing at the registers.
-var ErrNoUnit = driver.ErrNoUnit
+// What New returns of package driver.
+var (
+	ErrNoUnit   = driver.ErrNoUnit   // there is nothing at the registers
+	ErrTakeOver = driver.ErrTakeOver // Options.TakeOver, but what is in force does not allow it
+)
 
 // ErrCommand is what a CommandError wraps.
 var ErrCommand = errors.New("command refused")

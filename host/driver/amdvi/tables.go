@@ -29,7 +29,7 @@ func guestOf(m *driver.Domain) *guestTables { return m.Arch.(*guestTables) }
 func (d arch) Domain(m *driver.Domain) (build func() error, err error) {
 	switch m.Kind() {
 	case host.DomainIdentity:
-		m.SetID(identityID)
+		m.SetID(d.identity)
 		return nil, nil
 	case host.DomainNested:
 		return d.checkNested(m)

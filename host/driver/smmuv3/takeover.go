@@ -238,8 +238,8 @@ func (d arch) Block(sids []emu.SourceID) error {
 	return nil
 }
 
-// BlockInterrupts implements driver.Arch: the unit remaps none.
-func (d arch) BlockInterrupts() error { return nil }
+// BlockRest implements driver.Arch: the unit remaps none.
+func (d arch) BlockRest() error { return nil }
 
 // Lent returns the memory of an earlier system that the unit still reads the stream table and CD tables from,
 // in ascending order. Page tables are not among it: adopted ones belong to their domains.

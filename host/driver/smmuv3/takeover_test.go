@@ -11,18 +11,13 @@ import (
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
-	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
 // kexec starts another kernel's driver on the machine while translation is on. It has other memory.
 func (r *rig) kexec(o Options) *rig {
 	r.T.Helper()
-	next := &rig{Rig: &drivertest.Rig{T: r.T, Mem: r.Mem, CPU: r.CPU, Through: r.Through}, unit: r.unit}
-	var err error
-	next.Frames, err = host.NewFrames(r.CPU, drivertest.RAMBase+4*drivertest.RAMSize, drivertest.RAMSize)
-	require.NoError(r.T, err)
+	next := &rig{Rig: r.Next(), unit: r.unit}
 	o.TakeOver = true
-	r.CPU.Writes = nil
 	next.up(o)
 	for _, w := range r.CPU.Writes {
 		if w.Off == spec.OffCR0 {
@@ -31,17 +26,6 @@ func (r *rig) kexec(o Options) *rig {
 		require.NotContains(r.T, []uint32{spec.OffSTRTABBase, spec.OffSTRTABBaseCfg, spec.OffCR1, spec.OffCR2}, w.Off)
 	}
 	return next
-}
-
-// copyOf makes a domain with the tables and the id of another kernel's.
-func (r *rig) copyOf(d host.Domain) host.Domain {
-	m := host.Underlying(d).(*driver.Domain)
-	s := host.DomainSpec{ID: m.ID(), Stage: host.StageSecond, Width: m.Config.VABits}
-	s.Root, s.Levels = m.Table.Root()
-	if m.First {
-		s.Stage = host.StageFirst
-	}
-	return r.Domain(s)
 }
 
 var takeOvers = []struct {
@@ -78,7 +62,7 @@ func TestTakeOver_DevicesStayAtWork(t *testing.T) {
 			require.Equal(t, []emu.SourceID{one, two, three, four}, b.d.Inherited())
 
 			// The same tables under the same id: nothing to do.
-			same := b.copyOf(kept)
+			same := b.CopyOf(kept)
 			_, err := b.d.Replace(one, emu.NoPASID, same, entry.Hitless)
 			require.ErrorIs(t, err, host.ErrNotAttached, "not known yet")
 			require.NoError(t, b.d.Probe(one, host.DeviceSpec{}))
@@ -146,7 +130,7 @@ func TestTakeOver_PASIDs(t *testing.T) {
 				check(p, i)
 			}
 			require.NoError(t, b.d.Probe(dev, host.DeviceSpec{PASIDs: pasids}))
-			rep, err := b.d.Replace(dev, 1, b.copyOf(kept), entry.Hitless)
+			rep, err := b.d.Replace(dev, 1, b.CopyOf(kept), entry.Hitless)
 			require.NoError(t, err)
 			require.Equal(t, entry.VerdictNop, rep.Verdict)
 			rep, err = b.d.Replace(dev, 2, b.stage(host.StageFirst, 7), entry.Hitless)

@@ -57,8 +57,8 @@ func (d *Driver) InheritedIRQs() []host.IRQ {
 	return list
 }
 
-// BlockInterrupts clears what nobody has claimed.
-func (d arch) BlockInterrupts() error {
+// BlockRest clears what nobody has claimed.
+func (d arch) BlockRest() error {
 	list := d.InheritedIRQs()
 	if len(list) == 0 {
 		return nil

@@ -17,36 +17,20 @@ import (
 // kexec starts another kernel's driver on the machine while translation is on. It has other memory.
 func (r *rig) kexec(o Options) *rig {
 	r.t.Helper()
-	next, m := *r, *r.Rig
-	var err error
-	next.frames, err = host.NewFrames(r.cpu, drivertest.RAMBase+4*drivertest.RAMSize, drivertest.RAMSize)
-	require.NoError(r.t, err)
+	next := *r
+	next.Rig = r.Next()
+	next.frames = next.Frames
 	o.HAW, o.TakeOver = r.unit.Config().HAW, true
-	r.cpu.Writes = nil
+	var err error
 	next.d, err = New(r.cpu, next.frames, o)
 	require.NoError(r.t, err)
-	next.Rig = &m
-	m.Frames, m.Faults = next.frames, nil
-	m.Use(next.d)
+	next.Use(next.d)
 	for _, w := range r.cpu.Writes {
 		if w.Off == spec.OffGCMD {
 			require.NotZero(r.t, w.V&spec.GcmdTE.Mask(), "TE stays on")
 		}
 	}
 	return &next
-}
-
-// copyOf makes a domain with the tables and the id of another kernel's.
-func (r *rig) copyOf(d host.Domain) host.Domain {
-	m := host.Underlying(d).(*driver.Domain)
-	s := host.DomainSpec{Kind: m.Kind(), ID: m.ID(), Root: m.Root, Levels: m.Levels, Stage: host.StageSecond}
-	if m.Table != nil {
-		s.Root, s.Levels = m.Table.Root()
-	}
-	if m.First {
-		s.Stage = host.StageFirst
-	}
-	return r.Domain(s)
 }
 
 var takeOvers = []struct {
@@ -83,7 +67,7 @@ func TestTakeOver_DevicesStayAtWork(t *testing.T) {
 			require.Equal(t, []emu.SourceID{0x100, 0x280, 0x300, 0x308}, b.d.Inherited())
 
 			// The same tables under the same id: nothing to do.
-			same := b.copyOf(kept)
+			same := b.CopyOf(kept)
 			rep, err := b.d.Replace(0x100, emu.NoPASID, same, entry.Hitless)
 			require.ErrorIs(t, err, host.ErrNotAttached, "not known yet")
 			require.NoError(t, b.d.Probe(0x100, host.DeviceSpec{}))
@@ -152,7 +136,7 @@ func TestTakeOver_PASIDs(t *testing.T) {
 	b := a.kexec(Options{})
 	require.ErrorIs(t, b.d.Probe(dev, host.DeviceSpec{PASIDs: 1 << 14}), ErrTakeOver)
 	require.NoError(t, b.d.Probe(dev, host.DeviceSpec{PASIDs: 1 << 10}))
-	require.NoError(t, b.d.Attach(dev, emu.NoPASID, b.copyOf(doms[emu.NoPASID])))
+	require.NoError(t, b.d.Attach(dev, emu.NoPASID, b.CopyOf(doms[emu.NoPASID])))
 	require.NoError(t, b.d.Attach(dev, 5, b.In(host.StageFirst, 0x10000, target+0x8000)))
 	require.NoError(t, b.d.Attach(dev, 901, b.In(host.StageFirst, 0x10000, target+0x9000)))
 	require.NoError(t, b.d.Attach(dev, 700, b.In(host.StageFirst, 0x10000, target+0xa000)))
@@ -202,7 +186,7 @@ func TestTakeOver_IDsAreForTheirTables(t *testing.T) {
 			_, err := b.d.NewDomain(s)
 			require.ErrorIs(t, err, host.ErrBusy, c.name)
 		}
-		same := b.copyOf(x)
+		same := b.CopyOf(x)
 		_, err := b.d.NewDomain(host.DomainSpec{ID: x.ID(), Root: rx, Levels: lx, Stage: c.stage})
 		require.ErrorIs(t, err, host.ErrBusy, "claimed")
 		require.ErrorIs(t, same.Free(), host.ErrBusy, "devices use the tables")
