@@ -187,13 +187,17 @@ func among(s *hitless.Seen, list []hitless.Seen) bool {
 	})
 }
 
-// private reports whether nobody else has translations under a tag.
+// private reports whether nobody else has translations under a tag. An id that both contents have is theirs:
+// what is under it is of the one or of the other, and what comes of that is judged by where requests end.
 func (r *run) private(t emu.Tag) bool {
 	if r.f.ID == 0 {
 		return false
 	}
 	m, id := &r.o.Means, r.k.id(t)
 	states := r.report.States
+	if old := r.f.ID.Get(states[0]); id == old && old == r.f.ID.Get(states[len(states)-1]) {
+		return true
+	}
 	return r.report.Temp != 0 && id == uint64(r.report.Temp) || m.OldAlone && id == r.f.ID.Get(states[0]) ||
 		m.NewAlone && id == r.f.ID.Get(states[len(states)-1])
 }

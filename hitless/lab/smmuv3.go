@@ -47,14 +47,14 @@ func smmuv3Kinds() []*Kind {
 	return []*Kind{
 		{
 			IOMMU: "smmuv3", Name: "ste", Clause: "SMMUv3 5.2", Words: 8, Weak: true,
-			Forms: smmuv3STEForms(), Core: 8,
+			Forms: smmuv3STEForms(), Core: 12,
 			format: func(o *Options) *entry.Format { return smmuv3Formats(o).STE() },
 			drops:  smmuv3DropSTE,
 			bench:  smmuv3Bench(smmuSTE), same: smmuv3Same, reverse: reverse.SMMUv3,
 			id: func(t emu.Tag) uint64 { return uint64(t.Domain()) },
 		}, {
 			IOMMU: "smmuv3", Name: "cd", Clause: "SMMUv3 5.4", Words: 8, Weak: true,
-			Forms: smmuv3CDForms(), Core: 4,
+			Forms: smmuv3CDForms(), Core: 7,
 			format: func(o *Options) *entry.Format { return smmuv3Formats(o).CD(nil) },
 			drops:  smmuv3DropCD,
 			bench:  smmuv3Bench(smmuCD), same: smmuv3Same, reverse: reverse.SMMUv3,

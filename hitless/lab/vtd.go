@@ -48,7 +48,7 @@ func vtdKinds() []*Kind {
 			bench:  vtdBench(vtdRoot), same: vtdSame,
 		}, {
 			IOMMU: "vtd", Name: "context", Clause: "VT-d 9.3", Words: 2, id: domain,
-			Forms: vtdContextForms(), Core: 4,
+			Forms: vtdContextForms(), Core: 6,
 			format: func(*Options) *entry.Format { return vtdFormats().Context() },
 			drops:  vtdDropContext,
 			bench:  vtdBench(vtdContext), same: vtdSame,
@@ -60,7 +60,7 @@ func vtdKinds() []*Kind {
 			bench:  vtdBench(vtdSMContext), same: vtdSame,
 		}, {
 			IOMMU: "vtd", Name: "pasid", Clause: "VT-d 9.6", Words: 8, id: domain,
-			Forms: vtdPASIDForms(), Core: 6,
+			Forms: vtdPASIDForms(), Core: 8,
 			format: func(*Options) *entry.Format { return vtdFormats().PASID() },
 			drops:  vtdDropPASID,
 			bench:  vtdBench(vtdPASID), same: vtdSame,

@@ -5,25 +5,26 @@ import (
 	"github.com/iommulab/iommulab/emu/smmuv3"
 )
 
-// SMMUv3 returns a unit of SMMUv3 that reads STEs and CDs from the last word to the first.
+// SMMUv3 returns a unit of SMMUv3 that reads STEs and CDs from the last word to the first, if it reads them
+// by words: the architecture fixes no order (3.21.1).
 func SMMUv3(u emu.Unit) emu.Unit { return descendingWords{u} }
 
-// descendingWords reads the words of an STE or a CD in the reverse order: the architecture fixes none
-// (3.21.1). What it has read so far is in the scratch of walks, none of which has begun.
+// descendingWords keeps what it has read so far in those parts of a question that a fetch leaves free.
 type descendingWords struct{ emu.Unit }
 
-// word is where a word that was read is kept.
-func (u descendingWords) word(t *emu.Txn, i emu.PA) (lo *uint64, hi *emu.PA) {
-	f := &t.Frame[i/4]
-	switch i % 4 {
-	case 0:
-		return &f.In, nil
-	case 1:
-		return &f.Entry, nil
-	case 2:
-		return nil, &f.Table
+// word is where word i is kept.
+func (u descendingWords) word(a *emu.Act, i emu.PA) *uint64 {
+	switch i {
+	case 4:
+		return &a.Sel.First
+	case 5:
+		return &a.Sel.Last
+	case 6:
+		return &a.Key.Addr
+	case 7:
+		return (*uint64)(&a.Key.Tag)
 	}
-	return nil, &f.At
+	return &a.Data[i]
 }
 
 // part reports whether the transaction asks for a word of an STE or a CD.
@@ -32,35 +33,37 @@ func (u descendingWords) part(t *emu.Txn) bool {
 	return a.Op == emu.OpFetch && a.Size == 8 && (a.Step == smmuv3.StepSTE || a.Step == smmuv3.StepCD)
 }
 
+// next lets the unit ask. If that is for the first word of an entry, the last one is asked for instead.
+func (u descendingWords) next(t *emu.Txn) {
+	u.Unit.Step(t)
+	if u.part(t) {
+		t.Act.Addr += 56
+		t.Act.Data, t.Act.Sel, t.Act.Key = [4]uint64{}, emu.Selector{}, emu.Key{}
+	}
+}
+
 func (u descendingWords) Step(t *emu.Txn) {
 	if !u.part(t) {
-		u.Unit.Step(t)
-		if u.part(t) && t.Frame == [2]emu.Frame{} {
-			t.Act.Addr += 56
-		}
+		u.next(t)
 		return
 	}
 	i := t.Act.Addr % 64 / 8
-	if lo, hi := u.word(t, i); lo != nil {
-		*lo = t.In[0]
-	} else {
-		*hi = emu.PA(t.In[0])
-	}
+	*u.word(&t.Act, i) = t.In[0]
 	if i > 0 {
 		t.Act.Addr -= 8
 		return
 	}
 	var words [8]uint64
 	for i := range words {
-		if lo, hi := u.word(t, emu.PA(i)); lo != nil {
-			words[i] = *lo
-		} else {
-			words[i] = uint64(*hi)
-		}
+		words[i] = *u.word(&t.Act, emu.PA(i))
 	}
-	t.Frame = [2]emu.Frame{}
-	for _, w := range words {
+	t.Act.Data, t.Act.Sel, t.Act.Key = [4]uint64{}, emu.Selector{}, emu.Key{}
+	for i, w := range words {
 		t.In, t.Ans = [4]uint64{w}, emu.AnsOK
-		u.Unit.Step(t)
+		if i < len(words)-1 {
+			u.Unit.Step(t)
+		} else {
+			u.next(t)
+		}
 	}
 }

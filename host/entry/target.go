@@ -188,9 +188,10 @@ func (r *run) storeAt(at emu.PA, s Step) error {
 	return nil
 }
 
-// install does what is due when an entry has become present.
+// install does what is due when an entry has become present, or blocks in another way than before: without
+// the handshake caches may hold what is not present, too.
 func (r *run) install(new []uint64, how Batching) error {
-	if !r.t.Format.Present(new) {
+	if f := r.t.Format; !f.Present(new) && (f.Handshake || f.Present(r.old)) {
 		return nil
 	}
 	r.t.CPU.Fence()

@@ -94,7 +94,7 @@ check failed or results differ; 2 usage or bad input; 130 interrupted.`,
 	complete(root, "progress", progressModes...)
 	root.AddCommand(
 		a.replayCommand(), a.walkCommand(), a.explainCommand(), a.inspectCommand(), a.decodeCommand(),
-		a.planCommand(), a.compareCommand(), a.conformCommand(), a.traceCommand(),
+		a.planCommand(), a.hitlessCommand(), a.compareCommand(), a.conformCommand(), a.traceCommand(),
 	)
 	return root
 }
