@@ -223,6 +223,15 @@ func (x *explorer) unsupported(a *emu.Act) error {
 	return fmt.Errorf("%w: %s at step %q", ErrUnsupported, opName(a.Op), x.sc.Unit.Describe(a.Step).Name)
 }
 
+// name says what a step is, and the clause of the specification.
+func (x *explorer) name(s emu.Step) string {
+	i := x.sc.Unit.Describe(s)
+	if i.Clause == "" {
+		return i.Name
+	}
+	return i.Name + ", " + i.Clause
+}
+
 // link returns the index of a history.
 func (x *explorer) link(h history) int32 {
 	i, ok := x.chain[h]
@@ -297,7 +306,7 @@ func (x *explorer) fetch(w *walk) {
 			n.t.Ans = emu.AnsError
 			what = "bus error"
 		}
-		n.note("fetch %#x/%d = %s (%s)", uint64(a.Addr), a.Size, what, x.sc.Unit.Describe(a.Step).Name)
+		n.note("fetch %#x/%d = %s (%s)", uint64(a.Addr), a.Size, what, x.name(a.Step))
 		x.work.add(n)
 	})
 }
@@ -319,7 +328,7 @@ func (x *explorer) mark(w *walk) {
 		case now.v[0] != a.Data[0]:
 			n.t.Ans, what = emu.AnsMiss, fmt.Sprintf("finds %#x", now.v[0])
 		}
-		n.note("mark %#x: %s (%s)", uint64(a.Addr), what, x.sc.Unit.Describe(a.Step).Name)
+		n.note("mark %#x: %s (%s)", uint64(a.Addr), what, x.name(a.Step))
 		x.work.add(n)
 	})
 }
@@ -341,7 +350,7 @@ func (x *explorer) probe(w *walk) {
 		n.at = at
 		n.t.In = c.val
 		n.hits++
-		n.note("cache %d holds %s (%s)", a.Cache, hex(c.val[:]), x.sc.Unit.Describe(a.Step).Name)
+		n.note("cache %d holds %s (%s)", a.Cache, hex(c.val[:]), x.name(a.Step))
 		x.work.add(n)
 	}
 }
@@ -359,7 +368,7 @@ func (x *explorer) fill(w *walk) {
 		}
 		n := *w
 		n.at = last(i + 1)
-		n.note("fills cache %d only now (%s)", w.t.Act.Cache, x.sc.Unit.Describe(w.t.Act.Step).Name)
+		n.note("fills cache %d only now (%s)", w.t.Act.Cache, x.name(w.t.Act.Step))
 		x.hold(&n, n.at)
 		x.work.add(n)
 	}

@@ -1,6 +1,7 @@
 package hitless
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
@@ -11,6 +12,8 @@ import (
 type Recorder struct {
 	*emu.Functional
 	Aside func(pa emu.PA) bool // stores that are no steps, as those to queues; nil: none
+	// Label is what the next invalidation is called for people; empty: "commands".
+	Label string
 
 	recording bool
 	program   []Step
@@ -40,7 +43,7 @@ func (r *Recorder) traced(x *emu.Txn) {
 	case x.Act.Op == emu.OpInvalidate:
 		r.pending = append(r.pending, x.Act.Sel)
 	case x.Act.Op == emu.OpDrain && len(r.pending) > 0:
-		r.program = append(r.program, Sync("commands", r.pending...))
+		r.program = append(r.program, Sync(cmp.Or(r.Label, "commands"), r.pending...))
 		r.pending, r.fence = nil, false
 	}
 }

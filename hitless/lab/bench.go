@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/mem"
@@ -32,6 +33,7 @@ type bench struct {
 	made     []emu.PA
 	drops    drops
 	cost     entry.Cost
+	omit     int // command that is left out, counted from 1; 0: none
 }
 
 // newBench puts a unit and memory together. Scratch pages are none of those that contents point to.
@@ -148,12 +150,21 @@ func (r *ring) slot(i int) emu.PA {
 // submit gives commands to the unit and waits.
 func (b *bench) submit(list []Command) {
 	r := &b.ring
+	n := len(list)
+	if i := b.omit - b.cost.Invalidations; i > 0 && i <= n {
+		list = append(list[:i-1:i-1], list[i:]...)
+	}
+	var text []string
+	for _, c := range list {
+		text = append(text, c.Text)
+	}
+	b.Label = strings.Join(text, "; ")
 	for _, c := range append(list[:len(list):len(list)], Command{Words: r.wait}) {
 		b.put(r.slot(r.tail), c.Words[:]...)
 		r.tail = (r.tail + 1) % r.n
 	}
 	r.ring(r.tail)
-	b.cost.Invalidations += len(list)
+	b.cost.Invalidations += n
 	b.cost.Waits++
 }
 

@@ -43,13 +43,14 @@ type run struct {
 	steps  []hitless.Step
 }
 
-// start carries the rewrite out once and takes down its program.
-func (k *Kind) start(o *Options, w entry.Writer, old, new []uint64) (*run, error) {
+// start carries the rewrite out once and takes down its program. The omit-th command, counted from 1, is left
+// out: fault injection.
+func (k *Kind) start(o *Options, w entry.Writer, old, new []uint64, omit int) (*run, error) {
 	b, err := k.bench(o, [][]uint64{old, new})
 	if err != nil {
 		return nil, err
 	}
-	b.drops = k.drops(o)
+	b.drops, b.omit = k.drops(o), omit
 	b.put(b.at, old...)
 	r := &run{k: k, o: o, f: k.Format(o), b: b}
 	r.steps = b.Record(func() { r.report, err = w.Write(k.target(o, b, b, b.at), new) })
@@ -97,7 +98,7 @@ func (k *Kind) Explore(o *Options, w entry.Writer, old, new []uint64) (*Result, 
 			return nil, err
 		}
 	}
-	r, err := k.start(o, w, old, new)
+	r, err := k.start(o, w, old, new, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +240,13 @@ func (r *run) ends(s *hitless.Seen) string {
 
 // tellCopy writes how a copy got into a cache.
 func (r *run) tellCopy(sc *hitless.Scenario, c *hitless.Copy, problem string) string {
-	return r.program(sc, c.Path) + fmt.Sprintf("cache %d then holds for %#x under id %#x: %s; %s\n", c.Cache, c.Key.Addr, r.tagID(c.Key.Tag), hexWords(c.Val[:]), problem)
+	return r.program(sc, c.Path) + fmt.Sprintf("%s then holds for %#x under id %#x: %s; %s\n", cacheNames[c.Cache], c.Key.Addr, r.tagID(c.Key.Tag), hexWords(c.Val[:]), problem)
+}
+
+var cacheNames = [emu.NumCaches]string{
+	emu.CacheEntry: "the cache of device entries", emu.CachePASID: "the cache of PASID entries", emu.CacheIOTLB: "the IOTLB",
+	emu.CacheWalk: "the paging-structure cache", emu.CacheWalk2: "the paging-structure cache of the second stage",
+	emu.CacheStage2: "the cache of the second stage", emu.CacheInterrupt: "the cache of interrupt entries",
 }
 
 func (r *run) tagID(t emu.Tag) uint64 {

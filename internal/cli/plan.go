@@ -89,6 +89,9 @@ func (f *planFlags) check(cmd *cobra.Command) (*lab.Kind, error) {
 	if f.opt.Aliases < 0 || f.opt.Aliases > maxAliases {
 		return nil, usageError(cmd, "--aliases: %d, want 0 to %d", f.opt.Aliases, maxAliases)
 	}
+	if f.kind == "pte" {
+		return nil, usageError(cmd, "--kind: pte: rewrites of single page-table entries are not planned for yet")
+	}
 	k, ok := lab.Find(f.iommu, f.kind)
 	if !ok {
 		return nil, usageError(cmd, "--kind: %q, want %s", f.kind, known(planKinds(f.iommu)))
