@@ -104,7 +104,8 @@ func (t *Txn) Begin(q *Request, first uint16) {
 	t.Tag, t.Known, t.Uses, t.Classes = 0, 0, 0, 0
 	t.Res = Result{}
 	t.Entry = [8]uint64{}
-	t.At, t.Ver, t.Aux = 0, 0, [4]uint64{}
+	t.At, t.Ver = 0, 0
+	t.Aux = [4]uint64{}
 }
 
 // BeginJob prepares t for the job of an engine.

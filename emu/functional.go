@@ -83,7 +83,7 @@ func (f *Functional) Translate(q *Request, r *Result) {
 	}
 	t := &f.txn
 	f.unit.Start(t, q)
-	t.Marked, t.Solo = false, f.Trace == nil
+	t.Solo = f.Trace == nil
 	f.fetched = false
 	f.run(t)
 	if t.Act.Op == OpHold {

@@ -11,9 +11,13 @@ import (
 // completion makes the result of a translation request what its completion says: rights as far as
 // they concern the request, U, and that requests must snoop. It leaves other requests alone.
 func completion(q *emu.Request, r *emu.Result, attr uint64) {
-	if q.Type != emu.TranslationReq {
-		return
+	if q.Type == emu.TranslationReq {
+		translationCompletion(q, r, attr)
 	}
+}
+
+// translationCompletion is completion of a translation request.
+func translationCompletion(q *emu.Request, r *emu.Result, attr uint64) {
 	if q.PASID == emu.NoPASID || q.Access&emu.Exec == 0 {
 		r.Perm &^= emu.Exec
 	}

@@ -5,13 +5,24 @@ import (
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
 )
 
-// probeDevice looks into the DTE cache.
+// probeDevice looks into the DTE cache. A hit that nobody counts or could do something in the middle of
+// needs no question.
 func (u *Unit) probeDevice(t *emu.Txn) {
 	if u.cache.Entry == nil {
 		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stDeviceWalker)
 		return
 	}
-	t.Probe(emu.CacheEntry, deviceKey(t.Req.Source), StepDeviceCache, stDeviceProbed)
+	key := deviceKey(t.Req.Source)
+	if t.Solo && !u.perf.on {
+		if e, h := u.cache.Entry.Find(&key); e != nil {
+			u.cache.Entry.Touch(h)
+			t.Res.Touched |= emu.CacheEntry.Set()
+			t.Entry[0], t.Entry[1], t.Entry[2], t.Entry[3] = e[0], e[1], e[2], e[3]
+			u.deviceReady(t)
+			return
+		}
+	}
+	t.Probe(emu.CacheEntry, key, StepDeviceCache, stDeviceProbed)
 }
 
 func (u *Unit) deviceProbed(t *emu.Txn) {

@@ -14,12 +14,9 @@ const guestAll = emu.RW | emu.Exec | permUser
 // guestRights returns the rights of an entry of a guest table. Without NXSup execution is not
 // restricted.
 func (u *Unit) guestRights(e uint64) emu.Access {
-	p := emu.Read | emu.Access(spec.GptRW.Of(e)<<1)
-	if spec.GptUS.On(e) {
-		p |= permUser
-	}
-	if !spec.GptNX.On(e) || !u.cfg.NXSup {
-		p |= emu.Exec
+	p := emu.Read | emu.Exec | emu.Access(e)&emu.Write | emu.Access(e<<1)&permUser // R/W at its place, U/S one below
+	if spec.GptNX.On(e) && u.cfg.NXSup {
+		p &^= emu.Exec
 	}
 	return p
 }
@@ -76,13 +73,19 @@ func (u *Unit) guestTop(t *emu.Txn, table uint64) {
 // guestFetch reads the entry of a level from its table.
 func (u *Unit) guestFetch(t *emu.Txn, table uint64, level int8) {
 	f := &t.Frame[0]
-	f.Table, f.Level = emu.PA(table), level
 	if t.Tag.Class() != ClassNested { // as resolve does
-		f.At = emu.PA(guestEntryAddress(f))
-		t.Fetch(f.At, 8, StepGuestTable, stGuestEntry)
+		guestFetchAlone(t, f, table, level)
 		return
 	}
+	f.Table, f.Level = emu.PA(table), level
 	u.resolve(t, guestEntryAddress(f), emu.Read, retGuest)
+}
+
+// guestFetchAlone is guestFetch without a host table below.
+func guestFetchAlone(t *emu.Txn, f *emu.Frame, table uint64, level int8) {
+	f.Table, f.Level = emu.PA(table), level
+	f.At = emu.PA(guestEntryAddress(f))
+	t.Fetch(f.At, 8, StepGuestTable, stGuestEntry)
 }
 
 // guestEntryAddress returns the guest physical address of the entry of the level.
@@ -132,6 +135,11 @@ func (u *Unit) guestEntryRead(t *emu.Txn) {
 		return
 	}
 	f.Entry = t.In[0]
+	if f.Level != 0 && u.lim.walk == 0 && t.Tag.Class() != ClassNested {
+		f.Perm &= u.guestRights(f.Entry)
+		guestFetchAlone(t, f, f.Entry&spec.GptAddr.Mask(), f.Level-1)
+		return
+	}
 	u.guestAccepted(t)
 }
 
@@ -226,7 +234,8 @@ func (u *Unit) guestAccepted(t *emu.Txn) {
 	lg2 := entryLg2(f.Level)
 	if guestMapsPage(f.Level, e) {
 		f.Lg2 = lg2
-		gpa := e&spec.GptAddr.Mask()&^reg.Ones(lg2) | f.In&reg.Ones(lg2)
+		page := reg.Ones(lg2)
+		gpa := e&spec.GptAddr.Mask()&^page | f.In&page
 		u.resolve(t, gpa, hostNeed(&t.Req), retData)
 		return
 	}

@@ -45,7 +45,7 @@ func (u *Unit) hostWalkProbed(t *emu.Txn) {
 		u.fault(t, FaultPermission, StepWalkCache, 0)
 		return
 	}
-	hostFetch(t, emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0])))
+	hostFetch(t, f, emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0])))
 }
 
 // hostVersion notes under which DTE the host tables in use were found. On behalf of a guest table only
@@ -59,15 +59,14 @@ func (u *Unit) hostVersion(t *emu.Txn, v uint64) {
 
 // hostTop starts at the table of the DTE in force.
 func (u *Unit) hostTop(t *emu.Txn) {
-	w0 := t.Entry[0]
-	hostFrame(t).Perm = emu.RW
+	f, w0 := hostFrame(t), t.Entry[0]
+	f.Perm = emu.RW
 	u.hostVersion(t, t.Ver)
-	hostFetch(t, emu.PA(w0&spec.DteHostRoot.Mask()), int8(spec.DteMode.Of(w0))-1)
+	hostFetch(t, f, emu.PA(w0&spec.DteHostRoot.Mask()), int8(spec.DteMode.Of(w0))-1)
 }
 
-// hostFetch reads the entry of a level from its table.
-func hostFetch(t *emu.Txn, table emu.PA, level int8) {
-	f := hostFrame(t)
+// hostFetch reads the entry of a level from its table, in the frame of the host walk.
+func hostFetch(t *emu.Txn, f *emu.Frame, table emu.PA, level int8) {
 	f.Table, f.Level = table, level
 	f.At = table + emu.PA(f.In>>(entryLg2(level)&63)&511*8)
 	step := StepHostTable
@@ -80,7 +79,7 @@ func hostFetch(t *emu.Txn, table emu.PA, level int8) {
 // hostDescend goes on after the fill of a paging-structure cache.
 func (u *Unit) hostDescend(t *emu.Txn) {
 	f := hostFrame(t)
-	hostFetch(t, f.Table, f.Level)
+	hostFetch(t, f, f.Table, f.Level)
 }
 
 // hostWant returns what an entry must have, at its place in the entry, to be accepted without a further
@@ -115,6 +114,10 @@ func (u *Unit) hostEntryRead(t *emu.Txn) {
 		case next == f.Level:
 			if want &^= spec.PteD.Mask(); e&(want|spec.PdeReserved.Mask()) == want {
 				f.Perm &= hostRights(e)
+				if u.lim.walk|u.lim.walk2 == 0 {
+					hostFetch(t, f, emu.PA(e&spec.PteAddr.Mask()), next-1)
+					return
+				}
 				u.hostDown(t, f, e)
 				return
 			}
@@ -266,7 +269,7 @@ func (u *Unit) hostDown(t *emu.Txn, f *emu.Frame, e uint64) {
 		c, have = emu.CacheWalk2, u.lim.walk2
 	}
 	if have>>(lg2&63)&1 == 0 {
-		hostFetch(t, table, level)
+		hostFetch(t, f, table, level)
 		return
 	}
 	f.Table, f.Level = table, level

@@ -12,6 +12,10 @@ import (
 // probeTLB looks into the IOTLB.
 func (u *Unit) probeTLB(t *emu.Txn) {
 	if u.cache.IOTLB == nil {
+		if t.Solo {
+			u.walkBegin(t)
+			return
+		}
 		u.askWalker(t)
 		return
 	}
@@ -133,7 +137,7 @@ func (u *Unit) tlbHit(t *emu.Txn) bool {
 		return false
 	}
 	lg2 := uint8(tlbLg2.Of(v[0]))
-	u.answer(t, v[0]&tlbPage.Mask()|t.Frame[0].In&reg.Ones(lg2), lg2, perm, v)
+	u.answer(t, v[0]&tlbPage.Mask()|t.Frame[0].In&reg.Ones(lg2), lg2, perm, v[1], v[2], v[3])
 	t.Done(StepIOTLB)
 	return true
 }
@@ -174,29 +178,29 @@ func (u *Unit) knownAbsent(t *emu.Txn, v *[4]uint64) {
 	u.fault(t, c, StepIOTLB, emu.PA(v[3]))
 }
 
-// answer sets the result of a translation with IOTLB value v.
-func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, v *[4]uint64) {
+// answer sets the result of a translation. The last three are W1 to W3 of its IOTLB value.
+func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, attr, version, leaf uint64) {
 	r := &t.Res
 	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(pa), lg2, perm
-	r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
+	r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = version, emu.PA(leaf), emu.PA(tlbLeaf2.Of(attr)<<3)
 	if t.Req.PASID != emu.NoPASID {
-		r.Prov.Entry = v[2]
+		r.Prov.Entry = version
 	}
-	completion(&t.Req, r, v[1])
+	completion(&t.Req, r, attr)
 }
 
 // translated has the translation of 2^lg2 bytes to page: it answers the request and fills the IOTLB.
 // attr is W1 of the value.
 func (u *Unit) translated(t *emu.Txn, page uint64, lg2 uint8, have emu.Access, attr uint64, leaf emu.PA) {
-	v := &t.Act.Data
-	v[0] = page | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(have))
-	v[1], v[2], v[3] = attr, t.Aux[2], uint64(leaf)
-	in := t.Frame[0].In
-	u.answer(t, page|in&reg.Ones(lg2), lg2, grant(&t.Req, t.Entry[0], t.Tag.Class(), have), v)
+	in, version := t.Frame[0].In, t.Aux[2]
+	u.answer(t, page|in&reg.Ones(lg2), lg2, grant(&t.Req, t.Entry[0], t.Tag.Class(), have), attr, version, uint64(leaf))
 	if u.cache.IOTLB == nil {
 		t.Done(StepHostLeaf)
 		return
 	}
+	v := &t.Act.Data
+	v[0] = page | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(have))
+	v[1], v[2], v[3] = attr, version, uint64(leaf)
 	t.Fill(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: in}, lg2, 0, StepIOTLBFill, stTLBFilled)
 }
 

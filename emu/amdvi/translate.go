@@ -101,8 +101,13 @@ func (u *Unit) request(t *emu.Txn) {
 
 // excluded reports whether the exclusion range lets a request of a device with DTE word w1 pass.
 func (u *Unit) excluded(q *emu.Request, w1 uint64) bool {
+	return spec.ExclEn.On(u.reg.Get(rExclBase)) && u.inExclusion(q, w1)
+}
+
+// inExclusion is excluded with the range enabled.
+func (u *Unit) inExclusion(q *emu.Request, w1 uint64) bool {
 	base := u.reg.Get(rExclBase)
-	if !spec.ExclEn.On(base) || !spec.ExclAllow.On(base) && !spec.DteEX.On(w1) {
+	if !spec.ExclAllow.On(base) && !spec.DteEX.On(w1) {
 		return false
 	}
 	addr, last := uint64(q.Addr), u.reg.Get(rExclLimit)&spec.ExclAddr.Mask()|0xfff
@@ -149,9 +154,11 @@ func (u *Unit) selectTables(t *emu.Txn) {
 	if class == ClassNested {
 		t.Classes = 1 << ClassHost
 	}
-	if c := u.pasidFault(q, w0); c != 0 {
-		u.fault(t, c, StepRequestCheck, 0)
-		return
+	if q.PASID != emu.NoPASID {
+		if c := u.pasidFault(q, w0); c != 0 {
+			u.fault(t, c, StepRequestCheck, 0)
+			return
+		}
 	}
 	if q.Type == emu.Untranslated && need(q)&^dteRights(w0) != 0 {
 		u.fault(t, FaultPermission, StepRequestCheck, 0)
@@ -183,7 +190,7 @@ func (u *Unit) identity(t *emu.Txn) {
 
 // dteRights returns the rights that a DTE grants.
 func dteRights(w0 uint64) emu.Access {
-	return emu.Access(spec.DteIR.Of(w0) | spec.DteIW.Of(w0)<<1)
+	return emu.Access(w0>>61) & emu.RW // IR and IW stand as in entries of host tables
 }
 
 // beyond reports whether an address has bits that a host table of mode levels does not translate.

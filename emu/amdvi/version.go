@@ -29,7 +29,7 @@ const (
 // for 150 bits of fields. What an entry of its kind does not use is left out, and so is what only
 // interrupts, ATS and events use.
 func DTEVersion(words []uint64) uint64 {
-	w0, w1 := words[0], words[1]
+	w0, w1, w2 := words[0], words[1], words[2]
 	ex := verEX.Put(spec.DteEX.Of(w1))
 	switch {
 	case !spec.DteV.On(w0):
@@ -38,7 +38,7 @@ func DTEVersion(words []uint64) uint64 {
 		return verKind.Put(verPass) | verMode.Put(1) | ex
 	}
 	if spec.DteGV.On(w0) {
-		return guestVersion(w0, w1, words[2])
+		return guestVersion(w0, w1, w2)
 	}
 	v := verDID.Put(spec.DteDomainID.Of(w1)) | verMode.Put(spec.DteMode.Of(w0)) |
 		verIR.Put(spec.DteIR.Of(w0)) | verIW.Put(spec.DteIW.Of(w0)) | ex

@@ -5,18 +5,28 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
-// probeContext looks into the context-cache (both modes).
+// probeContext looks into the context-cache (both modes). A hit that nobody counts or could do something
+// in the middle of needs no question.
 func (u *Unit) probeContext(t *emu.Txn) {
 	if u.cache.Entry == nil {
 		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stContextWalker)
 		return
 	}
-	t.Probe(emu.CacheEntry, entryKey(t.Req.Source), StepContextCache, stContextProbed)
+	key := entryKey(t.Req.Source)
+	if t.Solo && !u.slow {
+		if e, h := u.cache.Entry.Find(&key); e != nil {
+			u.cache.Entry.Touch(h)
+			t.Res.Touched |= emu.CacheEntry.Set()
+			u.contextCached(t, e)
+			return
+		}
+	}
+	t.Probe(emu.CacheEntry, key, StepContextCache, stContextProbed)
 }
 
 func (u *Unit) contextProbed(t *emu.Txn) {
 	if t.Ans == emu.AnsOK {
-		u.contextCached(t)
+		u.contextCached(t, &t.In)
 		return
 	}
 	t.Acquire(emu.SlotEntry, entryKey(t.Req.Source), StepContextMiss, stContextSlot)
@@ -25,7 +35,7 @@ func (u *Unit) contextProbed(t *emu.Txn) {
 func (u *Unit) contextSlot(t *emu.Txn) {
 	switch t.Ans {
 	case emu.AnsMerged:
-		u.contextCached(t)
+		u.contextCached(t, &t.In)
 	case emu.AnsRetry:
 		u.probeContext(t)
 	default:
@@ -33,12 +43,12 @@ func (u *Unit) contextSlot(t *emu.Txn) {
 	}
 }
 
-// contextCached uses a value of the context-cache.
-func (u *Unit) contextCached(t *emu.Txn) {
-	t.Entry[0], t.Entry[1] = t.In[0], t.In[1]
-	t.Aux[0] |= auxFPD.Put(spec.CtxFPD.Of(t.In[0]))
-	if !valValid.On(t.In[3]) { // caching mode
-		u.fault(t, uint16(valCode.Of(t.In[3])), StepContextCache, 0)
+// contextCached uses value v of the context-cache.
+func (u *Unit) contextCached(t *emu.Txn, v *[4]uint64) {
+	t.Entry[0], t.Entry[1] = v[0], v[1]
+	t.Aux[0] |= auxFPD.Put(spec.CtxFPD.Of(v[0]))
+	if !valValid.On(v[3]) { // caching mode
+		u.fault(t, uint16(valCode.Of(v[3])), StepContextCache, 0)
 		return
 	}
 	u.contextReady(t)

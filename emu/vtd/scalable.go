@@ -106,18 +106,27 @@ func (u *Unit) smPASID(q *emu.Request, e *spec.SMContextEntry) (p emu.PASID, pri
 
 func pasidOf(t *emu.Txn) emu.PASID { return emu.PASID(auxPASID.Of(t.Aux[0])) }
 
-// probePASID looks into the PASID-cache.
+// probePASID looks into the PASID-cache, as probeContext does into the context-cache.
 func (u *Unit) probePASID(t *emu.Txn) {
 	if u.cache.PASID == nil {
 		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stPASIDWalker)
 		return
 	}
-	t.Probe(emu.CachePASID, pasidKey(t.Req.Source, pasidOf(t)), StepPASIDCache, stPASIDProbed)
+	key := pasidKey(t.Req.Source, pasidOf(t))
+	if t.Solo && !u.slow {
+		if e, h := u.cache.PASID.Find(&key); e != nil {
+			u.cache.PASID.Touch(h)
+			t.Res.Touched |= emu.CachePASID.Set()
+			u.pasidCached(t, e)
+			return
+		}
+	}
+	t.Probe(emu.CachePASID, key, StepPASIDCache, stPASIDProbed)
 }
 
 func (u *Unit) pasidProbed(t *emu.Txn) {
 	if t.Ans == emu.AnsOK {
-		u.pasidCached(t)
+		u.pasidCached(t, &t.In)
 		return
 	}
 	t.Acquire(emu.SlotPASID, pasidKey(t.Req.Source, pasidOf(t)), StepPASIDMiss, stPASIDSlot)
@@ -126,7 +135,7 @@ func (u *Unit) pasidProbed(t *emu.Txn) {
 func (u *Unit) pasidSlot(t *emu.Txn) {
 	switch t.Ans {
 	case emu.AnsMerged:
-		u.pasidCached(t)
+		u.pasidCached(t, &t.In)
 	case emu.AnsRetry:
 		u.probePASID(t)
 	default:
@@ -134,11 +143,11 @@ func (u *Unit) pasidSlot(t *emu.Txn) {
 	}
 }
 
-// pasidCached uses a value of the PASID-cache.
-func (u *Unit) pasidCached(t *emu.Txn) {
-	flags := t.In[1] >> 32
-	t.Entry[0], t.Entry[1], t.Entry[2], t.Ver = t.In[0], t.In[1], t.In[2], t.In[3]
-	t.Aux[0] |= auxFPD.Put(spec.PasidFPD.Of(t.In[0]) | valDirFPD.Of(flags))
+// pasidCached uses value v of the PASID-cache.
+func (u *Unit) pasidCached(t *emu.Txn, v *[4]uint64) {
+	flags := v[1] >> 32
+	t.Entry[0], t.Entry[1], t.Entry[2], t.Ver = v[0], v[1], v[2], v[3]
+	t.Aux[0] |= auxFPD.Put(spec.PasidFPD.Of(v[0]) | valDirFPD.Of(flags))
 	if !valValid.On(flags) { // caching mode
 		u.fault(t, uint16(valCode.Of(flags)), StepPASIDCache, 0)
 		return
