@@ -220,8 +220,8 @@ func BenchmarkAMDViHit(b *testing.B) {
 	b.Run(amdHost+"/4096", func(b *testing.B) { newAMD(b, amdHost, geometries[1].g).benchmarkHit(b, geometries[1].g) })
 }
 
-// A walk: of four, three or two host entries, of a GCR3 entry and four guest entries, of 25 of both. Bar: 4,
-// alone.
+// A walk: of four, three or two host entries, of a GCR3 entry and four guest entries, of 25 of both. Bar: 4
+// alone, 5 for two entries, 5.5 for the guest table.
 func BenchmarkAMDViWalk(b *testing.B) {
 	for _, kind := range []string{amdHost, amdSized, amdLarge, amdHuge, amdGuest, amdNested} {
 		for _, w := range walks {

@@ -20,7 +20,7 @@ type Txn struct {
 	In  [4]uint64 // the answer's data
 	Ans Answer    // the answer's kind
 
-	Solo   bool   // set by the executor: no other transaction is under way, so the unit need not ask for slots
+	Solo   bool   // set by the executor: no other transaction is under way and no question is watched, so the unit need not ask for slots, or for what its entry caches hold
 	Marked bool   // set by the executor: an invalidation matched it, its fills are dropped
 	State  uint16 // the unit's program counter
 	Wake   Wake   // engines that the last Step woke; the executor consumes it

@@ -18,10 +18,14 @@ func (u *Unit) noWrite(q *emu.Request) bool {
 // far as they concern the request, and with snoop that requests which use it must snoop. It leaves
 // other requests alone.
 func (u *Unit) completion(t *emu.Txn, snoop bool) {
-	q, r := &t.Req, &t.Res
-	if q.Type != emu.TranslationReq {
-		return
+	if t.Req.Type == emu.TranslationReq {
+		u.translationCompletion(t, snoop)
 	}
+}
+
+// translationCompletion is completion of a translation request.
+func (u *Unit) translationCompletion(t *emu.Txn, snoop bool) {
+	q, r := &t.Req, &t.Res
 	perm := r.Perm & emu.RW
 	if u.noWrite(q) {
 		perm &^= emu.Write
@@ -79,8 +83,13 @@ func outputInterrupt(q *emu.Request, pa uint64, lg2 uint8) bool {
 // and S.2): success, write only, to be used untranslated, or without rights for one that will not
 // write.
 func (u *Unit) atsInterruptRange(t *emu.Txn) bool {
+	return t.Req.Type == emu.TranslationReq && u.toInterruptRange(t)
+}
+
+// toInterruptRange is atsInterruptRange of a translation request.
+func (u *Unit) toInterruptRange(t *emu.Txn) bool {
 	q, r := &t.Req, &t.Res
-	if q.Type != emu.TranslationReq || q.PASID != emu.NoPASID || !interruptRange(uint64(q.Addr)) {
+	if q.PASID != emu.NoPASID || !interruptRange(uint64(q.Addr)) {
 		return false
 	}
 	withoutRights(q, r)

@@ -293,7 +293,8 @@ func (u *Unit) fsLeaf(t *emu.Txn) {
 
 // fsOutput returns the output of the first stage.
 func fsOutput(f *emu.Frame) uint64 {
-	return f.Entry&spec.FSADDR.Mask()&^reg.Ones(f.Lg2) | f.In&reg.Ones(f.Lg2)
+	page := reg.Ones(f.Lg2)
+	return f.Entry&spec.FSADDR.Mask()&^page | f.In&page
 }
 
 // fsHave returns the rights of the translation, the second stage's included.
@@ -364,11 +365,13 @@ func (u *Unit) fsAccepted(t *emu.Txn) {
 
 // fsTranslated has the translation: it checks the output address and fills the IOTLB.
 func (u *Unit) fsTranslated(t *emu.Txn) {
-	f, have := &t.Frame[0], fsHave(t)
+	f := &t.Frame[0]
+	have := f.Perm & fsRights(f.Entry)
 	pa, lg2, version := fsOutput(f), f.Lg2, t.Aux[2]
 	attr := tlbClean.PutBool(!spec.FSD.On(f.Entry))
 	if nested(t) {
 		out := t.Entry[entryOutput]
+		have = fsHave(t)
 		lg2b := uint8(tlbLg2.Of(out))
 		pa = out&tlbPage.Mask() | pa&reg.Ones(lg2b)
 		lg2 = min(lg2, lg2b)

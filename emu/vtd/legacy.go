@@ -45,7 +45,7 @@ func (u *Unit) contextSlot(t *emu.Txn) {
 
 // contextCached uses value v of the context-cache.
 func (u *Unit) contextCached(t *emu.Txn, v *[4]uint64) {
-	t.Entry[0], t.Entry[1] = v[0], v[1]
+	t.Entry[0], t.Entry[1], t.Ver = v[0], v[1], v[2]
 	t.Aux[0] |= auxFPD.Put(spec.CtxFPD.Of(v[0]))
 	if !valValid.On(v[3]) { // caching mode
 		u.fault(t, uint16(valCode.Of(v[3])), StepContextCache, 0)
@@ -131,14 +131,12 @@ func (u *Unit) checkContext(e *spec.ContextEntry) uint16 {
 
 // fillContext puts the entry into the context-cache, which ends the miss status.
 func (u *Unit) fillContext(t *emu.Txn, did uint32) {
+	t.Ver = ContextVersion(t.Entry[:2])
 	if u.cache.Entry == nil {
 		u.contextFilled(t)
 		return
 	}
-	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], 0, valValid.Mask()}
-	if !scalable(t) {
-		t.Act.Data[2] = ContextVersion(t.Entry[:2])
-	}
+	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Ver, valValid.Mask()}
 	t.Fill(emu.CacheEntry, entryKey(t.Req.Source), 0, did, StepContextFill, stContextFilled)
 }
 
@@ -165,7 +163,8 @@ func (u *Unit) failContext(t *emu.Txn, c uint16, step emu.Step) {
 	t.Fill(emu.CacheEntry, entryKey(t.Req.Source), 0, did, StepContextFill, stFaultFilled)
 }
 
-// contextReady goes on with a valid context entry in t.Entry.
+// contextReady goes on with a valid context entry in t.Entry and, as if it were a legacy one, its version
+// in t.Ver.
 func (u *Unit) contextReady(t *emu.Txn) {
 	if scalable(t) {
 		u.smRequest(t)
@@ -176,7 +175,7 @@ func (u *Unit) contextReady(t *emu.Txn) {
 	if e.TT() == spec.TTPassThrough {
 		class = ClassPT
 	}
-	settled(t, class, e.DID(), emu.NoPASID, ContextVersion(t.Entry[:2]))
+	settled(t, class, e.DID(), emu.NoPASID, t.Ver)
 	switch {
 	case t.Req.Type != emu.Untranslated && e.TT() != spec.TTAll:
 		u.fault(t, FaultBlockedATS, StepRequestCheck, 0)

@@ -55,7 +55,7 @@ func dirTop(e *spec.SMContextEntry) uint64 { return 1 << (e.PDTS() + 13) }
 // ridPASID returns the PASID of requests without one, and whether they are privileged.
 func (u *Unit) ridPASID(e *spec.SMContextEntry) (p emu.PASID, priv bool) {
 	w := e[1] & u.lim.rid
-	return emu.PASID(spec.SMCtxRIDPASID.Of(w)), spec.SMCtxRIDPRIV.On(w)
+	return emu.PASID(w) & emu.MaxPASID, spec.SMCtxRIDPRIV.On(w) // RID_PASID is at the lower end
 }
 
 // smRequest checks the request against its context entry and finds the PASID, 3.4.3, table 30.

@@ -8,6 +8,10 @@ import "github.com/iommulab/iommulab/emu"
 // probeTLB looks into the IOTLB.
 func (u *Unit) probeTLB(t *emu.Txn) {
 	if u.cache.IOTLB == nil {
+		if t.Solo {
+			u.walkBegin(t)
+			return
+		}
 		u.askWalker(t)
 		return
 	}
