@@ -40,12 +40,12 @@ var (
 // amdviDown is NextLevel of a host table entry: the specification counts levels from 1, and 0 is a page.
 func amdviDown(level uint8) uint64 { return spec.PteNextLevel.Put(uint64(level)) }
 
-var amdviArch = &arch{name: "amdvi", modes: []*mode{
+var amdviArch = &arch{name: "amdvi", lay: amdviHAW, modes: []*mode{
 	amdviMode(mode{name: amdviV1, stage: host.StageSecond, limit: 48, poison: amdviPoisonHost}),
 	amdviMode(mode{name: amdviV2, stage: host.StageFirst, limit: 47, poison: amdviPoisonGuest}),
 	amdviMode(mode{
 		name: amdviTagged, stage: host.StageFirst, limit: 47, poison: amdviPoisonGuest, pasids: amdviPASIDs, deal: amdviDeal,
-		pasid: &structure{entry.AMDVi{HAW: amdviHAW}.GCR3(), func(w []uint64) uint64 { return amdvi.GCR3Version(w[0]) }},
+		pasid: &structure{entry.AMDVi{HAW: amdviHAW}.GCR3(), alone(func(w []uint64) uint64 { return amdvi.GCR3Version(w[0]) })},
 	}),
 	amdviMode(mode{name: amdviNested, nested: true, limit: 47, poison: amdviPoisonBoth}),
 }}
@@ -53,7 +53,7 @@ var amdviArch = &arch{name: "amdvi", modes: []*mode{
 // amdviMode completes a mode.
 func amdviMode(m mode) *mode {
 	m.unit, m.driver = amdviUnit, amdviDriver
-	m.own = &structure{entry.AMDVi{HAW: amdviHAW}.DTE(), amdvi.DTEVersion}
+	m.own = &structure{entry.AMDVi{HAW: amdviHAW}.DTE(), alone(amdvi.DTEVersion)}
 	return &m
 }
 

@@ -5,6 +5,7 @@ import (
 	"github.com/iommulab/iommulab/emu/timing"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
+	"github.com/iommulab/iommulab/host/guest"
 	"github.com/iommulab/iommulab/iotlb"
 )
 
@@ -12,6 +13,7 @@ import (
 // package is architecture-neutral.
 type arch struct {
 	name  string
+	lay   layout
 	modes []*mode
 }
 
@@ -31,14 +33,29 @@ type mode struct {
 	stage  host.Stage // of the tables of a domain
 	limit  uint8      // address bits that domains have
 	nested bool       // domains are first-stage tables of a guest over a parent; rewrites replace one of them
-	poison poison     // of tables
+	// guest is what the n-th first-stage tables of a guest look like; nil: as those of x86 do.
+	guest  func(n int) guest.Kind
+	poison poison // of tables
 }
 
 // structure is a kind of entry.
 type structure struct {
 	format *entry.Format
-	// version is the provenance word of a raw entry.
-	version func(words []uint64) uint64
+	// version is the provenance word of a raw entry of the requester sid. l is where what the entry
+	// belongs with can be read.
+	version func(l *look, sid emu.SourceID, words []uint64) uint64
+}
+
+// look is how the lab sees what is around an entry, without a processor and without time.
+type look struct {
+	driver host.Driver
+	memory emu.Memory
+	lay    layout
+}
+
+// alone is the version of an entry that has all that steers translation.
+func alone(version func(words []uint64) uint64) func(*look, emu.SourceID, []uint64) uint64 {
+	return func(_ *look, _ emu.SourceID, words []uint64) uint64 { return version(words) }
 }
 
 // structure returns the kind of entry that requests with a PASID, or with none, go by.
@@ -50,7 +67,7 @@ func (m *mode) structure(pasid emu.PASID) *structure {
 }
 
 // architectures are the units that a replay knows, in the order of reports.
-var architectures = []*arch{vtdArch, amdviArch}
+var architectures = []*arch{vtdArch, amdviArch, smmuv3Arch}
 
 // Units returns the names of the units that a replay knows.
 func Units() []string {

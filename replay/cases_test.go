@@ -26,7 +26,7 @@ func generated(t testing.TB, name string, change func(*traces.Spec)) Input {
 // One PASID's entry is rewritten while the others of its table run.
 func TestManyPASIDs_HitlessWhileOthersRun(t *testing.T) {
 	in := generated(t, "many-pasids", func(s *traces.Spec) { s.Devices, s.PASIDs, s.Accesses = 2, 64, 30_000 })
-	for _, c := range [][2]string{{"vtd", vtdScalable}, {"amdvi", amdviTagged}} {
+	for _, c := range [][2]string{{"vtd", vtdScalable}, {"amdvi", amdviTagged}, {"smmuv3", smmuv3Substreams}} {
 		for _, name := range []string{"default", "nocache"} {
 			doc := run(t, Options{
 				Preset: preset(t, name), Input: in, IOMMU: c[:1], Modes: c[1:], To: []To{ToChanged},
@@ -54,7 +54,8 @@ func TestManyPASIDs_HitlessWhileOthersRun(t *testing.T) {
 // A mode without PASIDs says so instead of translating something else.
 func TestModesWithoutPASIDs_CannotCarryThem(t *testing.T) {
 	in := generated(t, "many-pasids", func(s *traces.Spec) { s.PASIDs, s.Accesses = 4, 500 })
-	for _, c := range [][2]string{{"vtd", vtdLegacy}, {"amdvi", amdviV1}, {"amdvi", amdviV2}, {"amdvi", amdviNested}} {
+	for _, c := range [][2]string{{"vtd", vtdLegacy}, {"amdvi", amdviV1}, {"amdvi", amdviV2}, {"amdvi", amdviNested},
+		{"smmuv3", smmuv3Stage1}, {"smmuv3", smmuv3Stage2}, {"smmuv3", smmuv3Nested}} {
 		doc := run(t, Options{
 			Preset: preset(t, "default"), Input: in, IOMMU: c[:1], Modes: c[1:], Writers: []entry.Writer{entry.Hitless}, To: []To{ToEqual},
 		})

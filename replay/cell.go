@@ -21,6 +21,7 @@ type cell struct {
 	opt  *Options
 	spec cellSpec
 	mode *mode
+	lay  layout
 	pre  *timing.Preset // of a machine with this unit
 	ctx  context.Context
 
@@ -69,7 +70,7 @@ const maxFlights = 1 << 14
 
 func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	c := &cell{
-		opt: opt, spec: spec, mode: spec.mode, pre: opt.Preset.For(spec.arch.name), ctx: ctx,
+		opt: opt, spec: spec, mode: spec.mode, lay: spec.arch.lay, pre: opt.Preset.For(spec.arch.name), ctx: ctx,
 		engines: map[emu.SourceID]*engine{}, entries: map[emu.PA]*stream{},
 		// Latencies up to 2^36 cycles in three significant digits.
 		hist: hdrhistogram.New(1, 1<<36, 3),
@@ -83,7 +84,7 @@ func newCell(ctx context.Context, opt *Options, spec cellSpec) (*cell, error) {
 	u.Observe(c)
 	c.unit = c.m.AddUnit(u, maxFlights)
 	c.cpu = c.m.AddCPU(opt.Seed)
-	if c.frames, err = host.NewFrames(c.cpu, tableBase, tableSize); err != nil {
+	if c.frames, err = host.NewFrames(c.cpu, c.lay.tables(), tableSize); err != nil {
 		return nil, err
 	}
 	c.frames.Quarantine(quarantine)
@@ -320,12 +321,12 @@ func (c *cell) mapRange(e *traces.Event) error {
 	if !e.HasPA {
 		pa = emu.PA(first) & (1<<c.paBits() - 1)
 	}
-	if c.mode.nested && (pa+emu.PA(n)-1)>>guestPABits != 0 {
+	if c.mode.nested && (pa+emu.PA(n)-1)>>c.lay.guest() != 0 {
 		c.count.NotApplicable++ // the guest has no such memory
 		return nil
 	}
-	if (pa+emu.PA(n)-1)>>tracePABits != 0 {
-		return fmt.Errorf("trace: map %v iova %#x: pa %#x: want below 2^%d", sp, first, pa, tracePABits)
+	if (pa+emu.PA(n)-1)>>c.lay.trace() != 0 {
+		return fmt.Errorf("trace: map %v iova %#x: pa %#x: want below 2^%d", sp, first, pa, c.lay.trace())
 	}
 	s, err := c.streamOf(sp)
 	if err != nil {
@@ -383,9 +384,9 @@ func (c *cell) unmapRange(sp traces.Space, iova emu.IOVA, n uint64) error {
 // paBits is the width of the trace's physical addresses.
 func (c *cell) paBits() int {
 	if c.mode.nested {
-		return guestPABits
+		return c.lay.guest()
 	}
-	return tracePABits
+	return c.lay.trace()
 }
 
 // overlaps reports whether one of ms, which are in ascending order, has a byte in first..last.

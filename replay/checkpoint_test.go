@@ -36,8 +36,8 @@ func newHardware(t *testing.T, a *arch, mode *mode) *hardware {
 }
 
 // start programs the unit and gives the device its requests.
-func (h *hardware) start(t *testing.T, cpu host.CPU, mode *mode) {
-	frames, err := host.NewFrames(cpu, tableBase, tableSize)
+func (h *hardware) start(t *testing.T, cpu host.CPU, lay layout, mode *mode) {
+	frames, err := host.NewFrames(cpu, lay.tables(), tableSize)
 	require.NoError(t, err)
 	drv, err := mode.driver(cpu, 0, frames, 0)
 	require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestCheckpoint_RealUnitAtAnyCycle(t *testing.T) {
 func checkpoints(t *testing.T, a *arch, mode *mode) {
 	whole := newHardware(t, a, mode)
 	cpu := whole.m.AddCPU(2)
-	whole.start(t, cpu, mode)
+	whole.start(t, cpu, a.lay, mode)
 	begin := whole.m.Now()
 	var states [][]byte
 	var seen []int

@@ -9,15 +9,24 @@ import (
 	"github.com/iommulab/iommulab/traces"
 )
 
-// Where things lie in the machine's physical address space. Pages of the trace keep their number
-// below bit 47; the color of a generation is in the bits above, so that "every page elsewhere"
-// never meets a page of another generation; tables lie above all colors.
+// layout says where things lie in a machine whose physical addresses have so many bits. Pages of the trace
+// keep their number in the lowest; the color of a generation is in the three bits above, so that "every
+// page elsewhere" never meets a page of another generation; tables lie above all colors.
+type layout uint8
+
 const (
-	tracePABits = 47
-	colorMask   = 7
-	tableBase   = emu.PA(1) << 51
-	tableSize   = 1 << 40
+	colorMask = 7
+	tableSize = 1 << 40
 )
+
+// trace is how many bits the trace's physical addresses may have.
+func (l layout) trace() int { return int(l) - 5 }
+
+// tables is where the host's tables begin.
+func (l layout) tables() emu.PA { return 1 << (l - 1) }
+
+// next returns the color after another.
+func (l layout) next(color emu.PA) emu.PA { return (color>>l.trace() + 1) & colorMask << l.trace() }
 
 // generation is one translation that a stream was attached to.
 type generation struct {
@@ -34,7 +43,7 @@ type generation struct {
 func (c *cell) newGeneration(s *stream) (*generation, error) {
 	switch {
 	case c.mode.nested && s.cur == nil:
-		return c.firstNested()
+		return c.firstNested(s)
 	case c.mode.nested:
 		return c.nextNested(s)
 	}
@@ -46,7 +55,7 @@ func (c *cell) newGeneration(s *stream) (*generation, error) {
 	if s.cur != nil {
 		g.color = s.cur.color
 		if c.spec.to == ToChanged {
-			g.color = (g.color>>tracePABits + 1) & colorMask << tracePABits
+			g.color = c.lay.next(g.color)
 		}
 	}
 	return g, nil

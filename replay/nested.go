@@ -14,26 +14,30 @@ import (
 // lead from there to the machine. A rewrite replaces one of the two, in turn: the first stage over the
 // same parent, or the parent under the same first stage. Who wants both makes two rewrites of it.
 
-// Addresses of a guest, 48 bits in all: pages of the trace, above them the color that the first stage
-// adds, above all that the pages of first-stage tables.
 const (
-	guestPABits   = 45
 	guestColors   = 3
-	guestTables   = emu.PA(1) << 47
 	guestTableLg2 = 30
 	guestBlock    = 1 << 21 // the parent maps the guest's memory in blocks of this size
 )
 
+// guest is how many bits the trace's physical addresses may have in a guest. Above them is the color that
+// the first stage adds, above all that the pages of first-stage tables.
+func (l layout) guest() int { return l.trace() - 2 }
+
+// guestTables is where the pages of first-stage tables begin in a guest.
+func (l layout) guestTables() emu.PA { return 1 << l.trace() }
+
 // guestPoison is where poisoned tables lead to in nested mode, read as those of either stage: it is at the
 // same address in the guest and in the machine.
-const guestPoison = guestTables + 1<<guestTableLg2
+func (l layout) guestPoison() emu.PA { return l.guestTables() + 1<<guestTableLg2 }
 
 // guestTableHost is where the machine has the pages of guests' tables.
-const guestTableHost = tableBase + tableSize
+func (l layout) guestTableHost() emu.PA { return l.tables() + tableSize }
 
 // vm is the memory of a guest: a parent domain, and how the guest's processor sees it.
 type vm struct {
 	dom    host.Domain
+	lay    layout
 	cpu    *guest.CPU
 	color  emu.PA          // added to every address of the guest but those of tables
 	blocks []emu.PA        // mapped, in the order of first use
@@ -47,11 +51,11 @@ func (c *cell) newVM(color emu.PA, like *vm) (*vm, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vm{dom: dom, color: color, mapped: map[emu.PA]bool{}, tables: tableSet{}}
-	if err := dom.Map(emu.IOVA(guestTables), guestTableHost, 1<<guestTableLg2, emu.RW); err != nil {
+	v := &vm{dom: dom, lay: c.lay, color: color, mapped: map[emu.PA]bool{}, tables: tableSet{}}
+	if err := dom.Map(emu.IOVA(c.lay.guestTables()), c.lay.guestTableHost(), 1<<guestTableLg2, emu.RW); err != nil {
 		return nil, err
 	}
-	if err := dom.Map(emu.IOVA(guestPoison), guestPoison, 1<<poisonLg2, emu.RW); err != nil {
+	if err := dom.Map(emu.IOVA(c.lay.guestPoison()), c.lay.guestPoison(), 1<<poisonLg2, emu.RW); err != nil {
 		return nil, err
 	}
 	if like == nil {
@@ -92,7 +96,7 @@ func (c *cell) guestFrames() (*host.Frames, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := host.NewFrames(v.cpu, guestTables, 1<<guestTableLg2)
+	f, err := host.NewFrames(v.cpu, c.lay.guestTables(), 1<<guestTableLg2)
 	if err != nil {
 		return nil, err
 	}
@@ -102,21 +106,25 @@ func (c *cell) guestFrames() (*host.Frames, error) {
 }
 
 // firstNested makes the generation that a stream begins with.
-func (c *cell) firstNested() (*generation, error) {
+func (c *cell) firstNested(s *stream) (*generation, error) {
 	v, err := c.newVM(0, nil)
 	if err != nil {
 		return nil, err
 	}
-	return c.newFirstStage(v, 0)
+	return c.newFirstStage(s, v, 0)
 }
 
 // newFirstStage makes empty first-stage tables over v.
-func (c *cell) newFirstStage(v *vm, color emu.PA) (*generation, error) {
+func (c *cell) newFirstStage(s *stream, v *vm, color emu.PA) (*generation, error) {
 	frames, err := c.guestFrames()
 	if err != nil {
 		return nil, err
 	}
-	dom, err := guest.New(c.drv, v.cpu, frames, guest.Spec{})
+	var spec guest.Spec
+	if c.mode.guest != nil {
+		spec.Kind = c.mode.guest(s.turn)
+	}
+	dom, err := guest.New(c.drv, v.cpu, frames, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -126,22 +134,24 @@ func (c *cell) newFirstStage(v *vm, color emu.PA) (*generation, error) {
 // nextNested prepares what the next rewrite of s moves to. The generation's tables are filled by the
 // caller if they are new.
 func (c *cell) nextNested(s *stream) (*generation, error) {
-	step := emu.PA(0)
-	if c.spec.to == ToChanged {
-		step = 1
-	}
 	old := s.cur
 	s.turn++
 	if s.turn%2 != 0 {
-		color := (old.color>>guestPABits + step) & guestColors << guestPABits
-		return c.newFirstStage(old.vm, color)
+		color := old.color
+		if c.spec.to == ToChanged {
+			color = (color>>c.lay.guest() + 1) & guestColors << c.lay.guest()
+		}
+		return c.newFirstStage(s, old.vm, color)
 	}
-	v, err := c.newVM((old.vm.color>>tracePABits+step)&colorMask<<tracePABits, old.vm)
+	to := old.vm.color
+	if c.spec.to == ToChanged {
+		to = c.lay.next(to)
+	}
+	v, err := c.newVM(to, old.vm)
 	if err != nil {
 		return nil, err
 	}
-	root, levels := old.dom.Tables().Root()
-	hw, err := c.drv.NewDomain(host.DomainSpec{Kind: host.DomainNested, Parent: v.dom, Root: root, Levels: levels})
+	hw, err := c.drv.NewDomain(old.dom.(*guest.Domain).Over(v.dom))
 	if err != nil {
 		return nil, err
 	}
@@ -156,17 +166,22 @@ func (g *generation) settleNested() {
 }
 
 // guestMemory is the lab's view of a guest's tables.
-type guestMemory struct{ labMemory }
+type guestMemory struct {
+	labMemory
+	lay layout
+}
 
+// Load64 reads 8 bytes of the guest's.
 func (g guestMemory) Load64(gpa emu.PA) uint64 {
-	return g.labMemory.Load64(gpa - guestTables + guestTableHost)
+	return g.labMemory.Load64(gpa - g.lay.guestTables() + g.lay.guestTableHost())
 }
 
 // snapshotNested notes which pages both stages of g are in.
 func (g *generation) snapshotNested(m emu.Memory) {
 	clear(g.vm.tables)
 	tablePages(g.vm.dom.Tables(), labMemory{m}, 0, g.vm.tables)
-	tablePages(g.dom.Tables(), guestMemory{labMemory{m}}, guestTableHost-guestTables, g.tables)
+	lay := g.vm.lay
+	tablePages(g.dom.Tables(), guestMemory{labMemory{m}, lay}, lay.guestTableHost()-lay.guestTables(), g.tables)
 }
 
 // dropNested is drop.

@@ -21,7 +21,7 @@ const (
 
 // layPoison prepares the pages that poisoned tables lead to.
 func (c *cell) layPoison() error {
-	c.poisonAt = guestPoison
+	c.poisonAt = c.lay.guestPoison()
 	if !c.mode.nested {
 		var err error
 		if c.poisonAt, err = c.frames.Alloc(poisonLg2); err != nil {

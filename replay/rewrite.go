@@ -11,8 +11,13 @@ func (c *cell) declare(s *stream) {
 	at, words := c.drv.EntryAt(s.space.SID, s.space.PASID)
 	s.entryAt = at
 	c.entries[at] = s
-	s.cur.version = s.kind.version(words)
+	s.cur.version = c.version(s, words)
 	s.declared = append(s.declared[:0], s.kind.format.Effective(words))
+}
+
+// version is the provenance word of what the entry of s held, or holds.
+func (c *cell) version(s *stream, words []uint64) uint64 {
+	return s.kind.version(&look{c.drv, c.m.Memory(), c.lay}, s.space.SID, words)
 }
 
 // prepare builds the fresh domain that the next rewrite of s moves to.
@@ -57,7 +62,7 @@ func (c *cell) rewrite(s *stream) error {
 	s.between = s.between[:0]
 	for _, d := range rep.States[1:max(len(rep.States)-1, 1)] {
 		if s.kind.format.Present(d) {
-			s.between = append(s.between, s.kind.version(d))
+			s.between = append(s.between, c.version(s, d))
 		}
 	}
 	for _, v := range append(s.between, s.old.version) {

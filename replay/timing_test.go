@@ -35,16 +35,16 @@ func newLab(t *testing.T, p *timing.Preset, iommu, name string, outstanding int)
 	if mode.deal > 0 {
 		with = firstDealt
 	}
-	return newLabIn(t, p.For(iommu), mode, with, outstanding)
+	return newLabIn(t, p.For(iommu), archByName(iommu).lay, mode, with, outstanding)
 }
 
-func newLabIn(t *testing.T, p *timing.Preset, mode *mode, with emu.PASID, outstanding int) *lab {
+func newLabIn(t *testing.T, p *timing.Preset, lay layout, mode *mode, with emu.PASID, outstanding int) *lab {
 	l := &lab{p: p.Params, with: with, m: timing.New(p.Params, mem.New())}
 	u, err := mode.unit(p, 1)
 	require.NoError(t, err)
 	l.m.AddUnit(u, 64)
 	l.cpu = l.m.AddCPU(1)
-	frames, err := host.NewFrames(l.cpu, tableBase, tableSize)
+	frames, err := host.NewFrames(l.cpu, lay.tables(), tableSize)
 	require.NoError(t, err)
 	l.drv, err = mode.driver(l.cpu, 0, frames, 0)
 	require.NoError(t, err)
@@ -93,8 +93,8 @@ func (l *lab) fixed() uint64 { return 2*l.p.Link + l.p.Lookup + l.p.Data }
 func TestFormula_ColdAndWarm(t *testing.T) {
 	for _, c := range []struct {
 		iommu, mode string
-		probes      uint64 // VT-d: context, [PASID,] IOTLB, paging structures; AMD: DTE, IOTLB, paging structures[, GCR3]
-		entries     uint64 // reads of entries that a request with a cached translation needs; VT-d: root, context, [directory, PASID entry]; AMD: DTE
+		probes      uint64 // VT-d: context, [PASID,] IOTLB, paging structures; AMD: DTE, IOTLB, paging structures[, GCR3]; Arm: STE, its table[, CD[, its table]], IOTLB, paging structures
+		entries     uint64 // reads of entries that a request with a cached translation needs; VT-d: root, context, [directory, PASID entry]; AMD: DTE; Arm: L1STD, STE[[, L1CD], CD]
 		reads       uint64 // the others: [GCR3 tables,] four levels
 		follows     uint64 // further parts of entries
 		fills       uint64 // of each that was probed, but one for each of the three upper levels
@@ -111,6 +111,12 @@ func TestFormula_ColdAndWarm(t *testing.T) {
 		{"amdvi", amdviV2, 1, 1, 1 + 4, 0, 1, 0, "nocache"},
 		{"amdvi", amdviTagged, 4, 1, 2 + 4, 0, 2 + 3 + 1, 3, "default"},
 		{"amdvi", amdviTagged, 1, 1, 2 + 4, 0, 1, 0, "nocache"},
+		{"smmuv3", smmuv3Stage2, 4, 2, 4, 7, 2 + 3 + 1, 3, "default"},
+		{"smmuv3", smmuv3Stage2, 1, 2, 4, 7, 1, 0, "nocache"},
+		{"smmuv3", smmuv3Stage1, 5, 3, 4, 7 + 7, 3 + 3 + 1, 4, "default"},
+		{"smmuv3", smmuv3Stage1, 1, 3, 4, 7 + 7, 1, 0, "nocache"},
+		{"smmuv3", smmuv3Substreams, 6, 4, 4, 7 + 7, 4 + 3 + 1, 4, "default"},
+		{"smmuv3", smmuv3Substreams, 1, 4, 4, 7 + 7, 1, 0, "nocache"},
 	} {
 		l := newLab(t, preset(t, c.preset), c.iommu, c.mode, 1)
 		l.mapPage(t, 0x1000)
@@ -140,7 +146,7 @@ func TestFormula_GCR3LevelsByWidthOfPASIDs(t *testing.T) {
 	}
 	for _, c := range []struct{ lg2, levels uint64 }{{9, 1}, {10, 2}, {16, 2}, {18, 2}, {19, 3}, {20, 3}} {
 		wide.pasids = 1 << c.lg2
-		l := newLabIn(t, pre, &wide, emu.PASID(wide.pasids-1), 1)
+		l := newLabIn(t, pre, amdviArch.lay, &wide, emu.PASID(wide.pasids-1), 1)
 		l.mapPage(t, 0x1000)
 		l.mapPage(t, 0x1001)
 		p := &l.p
@@ -165,7 +171,7 @@ func TestFormula_MergedRequestsEndWithTheFirst(t *testing.T) {
 }
 
 func TestFormula_WalkerLimited(t *testing.T) {
-	for _, c := range [][2]string{{"vtd", vtdLegacy}, {"amdvi", amdviV1}, {"amdvi", amdviTagged}} {
+	for _, c := range [][2]string{{"vtd", vtdLegacy}, {"amdvi", amdviV1}, {"amdvi", amdviTagged}, {"smmuv3", smmuv3Stage2}, {"smmuv3", smmuv3Substreams}} {
 		pre := preset(t, "default").For(c[0])
 		pre.Walkers = 2
 		pre.Ingress = 1

@@ -63,6 +63,7 @@ type Domain struct {
 	host.Domain // the nested domain
 	cpu         *CPU
 	spec        Spec
+	behind      host.DomainSpec // of any nested domain of the tables, but for parent and id
 	table       *pagetable.Table
 	pages       *host.OwnedFrames
 	gather      pagetable.Gather
@@ -92,9 +93,11 @@ func New(driver host.Driver, cpu *CPU, frames *host.Frames, s Spec) (*Domain, er
 	if err != nil {
 		return nil, err
 	}
-	spec := host.DomainSpec{Kind: host.DomainNested, Parent: cpu.Parent(), ID: s.ID}
-	if err = s.Kind.Place(cpu, d.pages, d.table, &spec); err == nil {
-		d.Domain, err = driver.NewDomain(spec)
+	d.behind.Kind = host.DomainNested
+	if err = s.Kind.Place(cpu, d.pages, d.table, &d.behind); err == nil {
+		behind := d.Over(cpu.Parent())
+		behind.ID = s.ID
+		d.Domain, err = driver.NewDomain(behind)
 	}
 	if err != nil {
 		d.pages.FreeAll()
@@ -106,6 +109,13 @@ func New(driver host.Driver, cpu *CPU, frames *host.Frames, s Spec) (*Domain, er
 // format is what entries look like: their addresses are the parent's.
 func (d *Domain) format() pagetable.Format {
 	return d.spec.Kind.Format(uint8(bits.Len64(uint64(d.cpu.Parent().Tables().Info().Last))), d.dirty)
+}
+
+// Over is what a driver is to be told for a nested domain of the same tables over a parent. See Rebase.
+func (d *Domain) Over(parent host.Domain) host.DomainSpec {
+	s := d.behind
+	s.Parent = parent
+	return s
 }
 
 // Behind returns the nested domain.
