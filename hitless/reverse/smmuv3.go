@@ -43,7 +43,7 @@ func (u descendingWords) next(t *emu.Txn) {
 }
 
 func (u descendingWords) Step(t *emu.Txn) {
-	if !u.part(t) {
+	if !u.part(t) || t.Ans == emu.AnsError {
 		u.next(t)
 		return
 	}
