@@ -47,9 +47,9 @@ func (c *steCaches) SyncEntry([][]uint64) error {
 
 // SyncAll drops the STE with the CDs below it, the translations, and all that the device holds itself.
 func (c *steCaches) SyncAll(_, made [][]uint64, how entry.Batching) error {
-	list := []command{cfgiSTE(c.v.SID, false)}
+	list, now := []command{cfgiSTE(c.v.SID, false)}, c.d.steTarget(c.v).Read()
 	for _, w := range made {
-		list = c.translations(list, w)
+		list = c.translations(list, w, now)
 	}
 	return c.run(how, c.deviceTLB(implied(list))...)
 }
@@ -71,14 +71,18 @@ func (c *steCaches) deviceTLB(list []command) []command {
 
 // translations adds what drops the translations that an STE has made: those of stage 1 by their ASIDs, which
 // are in the CDs, those of stage 2 by the VMID. Of what is nested the tables of stage 2 may go on
-// being another stream's.
-func (c *steCaches) translations(list []command, w []uint64) []command {
+// being another stream's. Where the table of CDs stays, so do those of PASIDs; CD 0, if that is left, is
+// cleared afterwards, and what it has made is dropped then.
+func (c *steCaches) translations(list []command, w, now []uint64) []command {
 	vmid := uint32(spec.SteS2VMID.Get(w))
 	switch spec.SteConfig.Of(w[0]) {
 	case spec.ConfigS1:
 		t := streamOf(c.v).tableAt(w)
-		if t == nil || t.lent {
+		switch {
+		case t == nil || t.lent:
 			return add(list, tlbiVMID(vmid))
+		case spec.SteV.On(now[0]) && streamOf(c.v).tableAt(now) == t && uint32(spec.SteS2VMID.Get(now)) == vmid:
+			return list
 		}
 		for _, asid := range c.d.asidsIn(c.v, t) {
 			list = add(list, tlbiASID(vmid, asid))

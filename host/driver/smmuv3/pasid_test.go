@@ -1,6 +1,7 @@
 package smmuv3
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -159,4 +160,29 @@ func TestPASIDs_Writers(t *testing.T) {
 		require.Equal(t, entry.VerdictNop, rep.Verdict)
 		require.Zero(t, rep.Stores+rep.Invalidations)
 	}
+}
+
+// What PASIDs have in caches stays there when requests without PASID come into another domain.
+func TestPASIDs_KeepTheirTranslations(t *testing.T) {
+	r := start(t)
+	require.NoError(t, r.d.Probe(dev, host.DeviceSpec{PASIDs: 64}))
+	one, two := r.stage(host.StageFirst, 1), r.stage(host.StageFirst, 2)
+	pass := r.Domain(host.DomainSpec{Kind: host.DomainIdentity})
+	asid := fmt.Sprintf("NH_ASID vmid 0 asid %d", one.ID()-asidBase)
+	require.NoError(t, r.d.Attach(dev, 7, one))
+	require.NoError(t, r.d.Attach(dev, emu.NoPASID, pass))
+	for _, m := range []host.Domain{two, pass, r.Domain(host.DomainSpec{Kind: host.DomainBlocked}), two} {
+		got := r.during(func() {
+			_, err := r.d.Replace(dev, emu.NoPASID, m, entry.Hitless)
+			require.NoError(t, err)
+		})
+		require.NotEmpty(t, got)
+		require.NotContains(t, got, asid)
+	}
+	got := r.during(func() { require.NoError(t, r.d.Detach(dev, emu.NoPASID)) })
+	require.NotContains(t, got, asid)
+	require.Contains(t, got, fmt.Sprintf("NH_ASID vmid 0 asid %d", two.ID()-asidBase))
+	r.Reaches(dev, 7, iova, page(1))
+	require.Contains(t, r.during(func() { require.NoError(t, r.d.Detach(dev, 7)) }), asid)
+	r.Blocked(dev, 7, iova)
 }
