@@ -14,6 +14,9 @@ type Scenario struct {
 	Memory  emu.Memory // before the first step
 	Program []Step
 	Request emu.Request
+	// Others are requests that may come as well, at any time. What they leave in caches is offered to
+	// Request, and to each of them; how they go themselves is not told.
+	Others []emu.Request
 	// Weak: stores become visible in any order between two fences, as on Arm. Otherwise in that of the
 	// program.
 	Weak bool
@@ -120,7 +123,7 @@ func newExplorer(sc *Scenario) (*explorer, error) {
 // caches then hold.
 func undisturbed(sc *Scenario, h int) (out []Seen, held []Copy, err error) {
 	m := &frozen{timeline{sc.Memory, sc.Program, last(h)}}
-	x, err := newExplorer(&Scenario{Unit: sc.Unit, Memory: m, Request: sc.Request})
+	x, err := newExplorer(&Scenario{Unit: sc.Unit, Memory: m, Request: sc.Request, Others: sc.Others})
 	if err == nil {
 		_, err = x.explore()
 	}
@@ -150,14 +153,16 @@ func (x *explorer) explore() (rounds int, err error) {
 	return rounds, nil
 }
 
-// round follows every branch once. A request may begin at every point.
+// round follows every branch once. A request may begin at every point; others end without a trace but in caches.
 func (x *explorer) round() error {
 	x.out, x.told, x.visited, x.work = nil, map[outcome]bool{}, newVisited(), worklist{}
 	for _, at := range x.points {
 		w := walk{at: at, after: at == last(len(x.sc.Program)), entries: none, from: none}
-		q := x.sc.Request
-		x.sc.Unit.Start(&w.t, &q)
-		x.work.add(w)
+		x.begin(w, x.sc.Request)
+		w.other = true
+		for _, q := range x.sc.Others {
+			x.begin(w, q)
+		}
 	}
 	for x.work.Len() > 0 {
 		if err := x.step(x.work.next()); err != nil {
@@ -165,6 +170,11 @@ func (x *explorer) round() error {
 		}
 	}
 	return nil
+}
+
+func (x *explorer) begin(w walk, q emu.Request) {
+	x.sc.Unit.Start(&w.t, &q)
+	x.work.add(w)
 }
 
 // Assembled implements emu.Observer.
@@ -376,6 +386,9 @@ func (x *explorer) fill(w *walk) {
 
 // done notes how the request went, unless it can go that way already: that way was simpler.
 func (x *explorer) done(w *walk) {
+	if w.other {
+		return
+	}
 	r := &w.t.Res
 	o := outcome{status: r.Status, pa: r.PA, data: r.Data, prov: r.Prov, after: w.after, entries: w.entries}
 	if r.Status == emu.Blocked {

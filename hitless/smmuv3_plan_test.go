@@ -39,6 +39,11 @@ var smmuMoves = []struct {
 	{"nested to stage 2 below", smmuSpec{from: smmuNested(false), to: smmuParent}, 1},
 	{"bypass to nested", smmuSpec{from: smmuIdentity, to: smmuNested(false)}, 2},
 	{"nested to bypass", smmuSpec{from: smmuNested(false), to: smmuIdentity}, 1},
+	{"a PASID, temporary ASID", smmuSpec{from: smmuS1, to: smmuS1, pasid: 5, shared: true}, 3},
+	{"a PASID, ASIDs alone", smmuSpec{from: smmuS1, to: smmuS1, pasid: 5, beside: true}, 2},
+	{"beside a PASID, stage 1", smmuSpec{from: smmuS1, to: smmuS1, beside: true, shared: true}, 3},
+	{"beside a PASID, bypass to stage 1", smmuSpec{from: smmuIdentity, to: smmuS1, beside: true}, 1},
+	{"beside a PASID, stage 1 to bypass", smmuSpec{from: smmuS1, to: smmuIdentity, beside: true}, 1},
 }
 
 // In every order of the stores, with every copy that a cache may hold: a request sees the old translation or
@@ -59,6 +64,8 @@ func TestSMMUPlanned_IsHitless(t *testing.T) {
 				require.Empty(t, x.torn(rep))
 				require.Empty(t, x.left(rep))
 				require.Empty(t, rep.Stale())
+				require.Empty(t, x.halfWritten(t))
+				require.Empty(t, x.bystanders(t))
 				for _, s := range x.wrong(rep) {
 					t.Errorf("status %d, pa %#x\n%s", s.Status, uint64(s.PA), Timeline(&x.Scenario, &s))
 				}
@@ -140,7 +147,7 @@ func TestSMMUPlanned_EachInvalidationIsNeeded(t *testing.T) {
 					}
 					rep, err := Explore(&x.Scenario)
 					require.NoError(t, err)
-					victims[n] += len(x.torn(rep)) + len(x.wrong(rep)) + len(rep.Stale()) + len(x.left(rep))
+					victims[n] += len(x.torn(rep)) + len(x.wrong(rep)) + len(rep.Stale()) + len(x.left(rep)) + len(x.halfWritten(t))
 				}
 			}
 		}
@@ -186,6 +193,7 @@ func TestSMMULinux_Verdicts(t *testing.T) {
 		"stage 1, 16 bytes": entry.VerdictHitless, "stage 2, 16 bytes": entry.VerdictHitless,
 		"nested, same parent": entry.VerdictHitless, "stage 2 to nested on it": entry.VerdictHitless, "nested to stage 2 below": entry.VerdictHitless,
 		"bypass to nested": entry.VerdictHitless, "nested to bypass": entry.VerdictHitless,
+		"beside a PASID, bypass to stage 1": entry.VerdictHitless, "beside a PASID, stage 1 to bypass": entry.VerdictHitless,
 	}
 	for _, m := range smmuMoves {
 		m.by = entry.Linux
@@ -199,14 +207,15 @@ func TestSMMULinux_Verdicts(t *testing.T) {
 }
 
 // Plain stores, and one invalidation of what was there before, are torn: the new table under the old id, or
-// the reverse, and what comes of it outlives the rewrite.
+// the reverse, and what comes of it outlives the rewrite: others under the same id find it.
 func TestSMMUNaive_IsTorn(t *testing.T) {
-	for _, m := range []smmuSpec{
+	for i, m := range []smmuSpec{
 		{from: smmuS1, to: smmuS1, move: smmudriver.MoveASID, shared: true}, {from: smmuS2, to: smmuS2, shared: true},
 		{from: smmuS1, to: smmuS2, shared: true}, {from: smmuS2, to: smmuS1, shared: true},
 	} {
+		sameTags := i < 2 // before and after
 		for _, cached := range []bool{true, false} {
-			torn := 0
+			torn, hit := 0, 0
 			for _, reverse := range []bool{false, true} {
 				m.by, m.reverse = entry.Naive, reverse
 				x := newSMMUMove(t, smmuConfig(cached), m)
@@ -215,8 +224,10 @@ func TestSMMUNaive_IsTorn(t *testing.T) {
 				rep, err := Explore(&x.Scenario)
 				require.NoError(t, err)
 				torn += len(x.torn(rep))
+				hit += len(x.bystanders(t))
 			}
 			require.NotZero(t, torn)
+			require.Equal(t, cached && sameTags, hit > 0, "others under the same id")
 		}
 	}
 }

@@ -29,6 +29,7 @@ type smmuMove struct {
 	formats entry.SMMUv3
 	format  *entry.Format
 	live    []host.Domain
+	shared  bool // by devices sid+1, which is in the old domain, and sid+2, in the new one
 }
 
 // smmuHost makes the domains of a move: those of the host, and of one guest.
@@ -123,9 +124,11 @@ type smmuSpec struct {
 	from, to smmuEnd
 	by       entry.Writer
 	move     smmudriver.Move
-	shared   bool // both domains have another device, so that no id is alone
-	wide     bool // 16 bytes at a time
-	reverse  bool // on a unit that reads the words of STE and CD from the last to the first
+	pasid    emu.PASID // of the requests; 0: they have none
+	beside   bool      // another PASID of the device is in use, and PASID 0 is tried
+	shared   bool      // both domains have another device, so that no id is alone
+	wide     bool      // 16 bytes at a time
+	reverse  bool      // on a unit that reads the words of STE and CD from the last to the first
 }
 
 func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
@@ -149,13 +152,23 @@ func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
 		require.NoError(t, d.Attach(sid+1, emu.NoPASID, old))
 		require.NoError(t, d.Attach(sid+2, emu.NoPASID, new))
 	}
-	require.NoError(t, d.Attach(sid, emu.NoPASID, old))
-	x := &smmuMove{d: d, live: []host.Domain{old, new}}
+	pasid := emu.NoPASID
+	if s.pasid != 0 || s.beside {
+		require.NoError(t, d.Probe(sid, host.DeviceSpec{PASIDs: 64}))
+	}
+	if s.beside {
+		require.NoError(t, d.Attach(sid, 9, smmuS1(h, 3<<20)))
+	}
+	if s.pasid != 0 {
+		pasid = s.pasid
+	}
+	require.NoError(t, d.Attach(sid, pasid, old))
+	x := &smmuMove{d: d, live: []host.Domain{old, new}, shared: s.shared}
 	x.Program = cpu.Record(func() {
-		x.report, err = d.Replace(sid, emu.NoPASID, new, s.by)
+		x.report, err = d.Replace(sid, pasid, new, s.by)
 		require.NoError(t, err)
 	})
-	x.at, _ = d.EntryAt(sid, emu.NoPASID)
+	x.at, _ = d.EntryAt(sid, pasid)
 	x.formats = smmuFormats(u, s.wide)
 	x.format = x.formats.CD(nil)
 	if ste, _ := d.STEAt(sid); x.at == ste {
@@ -172,7 +185,12 @@ func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
 	if s.reverse {
 		x.Scenario.Unit = reverse.SMMUv3(u)
 	}
-	x.Request = emu.Request{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}
+	x.Request = emu.Request{Addr: iova, Source: sid, PASID: pasid, Len: 8, Access: emu.Read}
+	if s.beside {
+		zero := x.Request
+		zero.PASID = 0
+		x.Others = append(x.Others, zero)
+	}
 	return x
 }
 
@@ -180,6 +198,51 @@ func newSMMUMove(t *testing.T, c smmuv3.Config, s smmuSpec) *smmuMove {
 func smmuFormats(u *smmuv3.Unit, wide bool) entry.SMMUv3 {
 	id := func(off uint32) uint32 { return uint32(u.ReadReg(off, 4)) }
 	return entry.SMMUv3{IDR0: id(spec.OffIDR0), IDR1: id(spec.OffIDR1), IDR3: id(spec.OffIDR3), IDR5: id(spec.OffIDR5), Wide: wide}
+}
+
+// halfWritten returns the ways of PASID 0 on which CD 0 was read as valid and not as it is before or after.
+func (x *smmuMove) halfWritten(t *testing.T) (list []Seen) {
+	if len(x.Others) == 0 {
+		return nil
+	}
+	sc := x.Scenario
+	sc.Request, sc.Others = x.Others[0], nil
+	rep, err := Explore(&sc)
+	require.NoError(t, err)
+	cd := x.formats.CD(nil)
+	_, ste := x.d.STEAt(sid)
+	at := emu.PA(ste[0] & spec.SteS1Context.Mask())
+	var whole [][]uint64
+	for _, p := range []point{last(0), last(len(x.Program))} {
+		m, w := timeline{x.Memory, x.Program, p}, make([]uint64, 8)
+		for i := range w {
+			var v [4]uint64
+			m.Load(at+emu.PA(i*8), 8, &v)
+			w[i] = v[0]
+		}
+		whole = append(whole, w)
+	}
+	return rep.pick(func(s *Seen) bool {
+		return slices.ContainsFunc(s.Entries, func(e Entry) bool {
+			return e.At == at && spec.CdV.On(e.Words[0]) && !slices.ContainsFunc(whole, func(w []uint64) bool { return cd.Same(w, e.Words[:]) })
+		})
+	})
+}
+
+// bystanders returns the wrong ways of the devices that stay in a domain which the move begins or ends in.
+func (x *smmuMove) bystanders(t *testing.T) (list []Seen) {
+	if !x.shared {
+		return nil
+	}
+	for _, by := range []emu.SourceID{sid + 1, sid + 2} {
+		sc := x.Scenario
+		sc.Others = []emu.Request{sc.Request}
+		sc.Request.Source, sc.Request.PASID = by, emu.NoPASID
+		rep, err := Explore(&sc)
+		require.NoError(t, err)
+		list = append(list, x.wrong(rep)...)
+	}
+	return list
 }
 
 // torn returns the ways on which the entry was read, in what counts, as none of the declared contents.
@@ -218,4 +281,47 @@ func (x *smmuMove) wrong(rep *Report) []Seen {
 			return s.Status == o.Status && s.PA == o.PA && s.Prov.Leaf == o.Prov.Leaf
 		})
 	})
+}
+
+// Undisturbed, a unit that reads in the reverse order finds the same.
+func TestSMMUReverse_ReadsTheSame(t *testing.T) {
+	for _, m := range smmuMoves {
+		m.by = entry.Hitless
+		var ends [2][]Seen
+		for i := range ends {
+			m.reverse = i == 1
+			x := newSMMUMove(t, smmuConfig(false), m.smmuSpec)
+			x.Program = nil
+			rep, err := Explore(&x.Scenario)
+			require.NoError(t, err)
+			ends[i] = rep.All
+			var w walk
+			x.Scenario.Unit.Start(&w.t, &x.Request)
+			order := map[emu.PA][]emu.PA{}
+			for w.t.Act.Op != emu.OpDone {
+				x.Scenario.Unit.Step(&w.t)
+				w.t.Ans = emu.AnsOK
+				if a := &w.t.Act; a.Op == emu.OpFetch {
+					require.True(t, x.Memory.Load(a.Addr, a.Size, &w.t.In))
+					if a.Step == smmuv3.StepSTE || a.Step == smmuv3.StepCD {
+						order[a.Addr&^63] = append(order[a.Addr&^63], a.Addr)
+					}
+				}
+			}
+			require.NotEmpty(t, order)
+			for _, list := range order {
+				require.Contains(t, []int{4, 8}, len(list))
+				if m.reverse {
+					slices.Reverse(list)
+				}
+				require.True(t, slices.IsSorted(list))
+			}
+		}
+		require.Len(t, ends[0], 1)
+		require.Equal(t, emu.OK, ends[0][0].Status, m.name)
+		for i := range ends {
+			ends[i][0].Path = nil
+		}
+		require.Equal(t, ends[0], ends[1], m.name)
+	}
 }

@@ -12,6 +12,7 @@ type walk struct {
 	t       emu.Txn
 	at      point
 	after   bool
+	other   bool // not the request that is told of
 	asked   int
 	entries int32 // index of history
 	path    []string
@@ -73,6 +74,7 @@ type state struct {
 	t       emu.Txn
 	at      point
 	after   bool
+	other   bool
 	entries int32
 }
 
@@ -96,7 +98,7 @@ func newVisited() visited {
 
 // visit notes that w is where it is, coming from w.from, and reports whether that is new.
 func (v *visited) visit(w *walk) bool {
-	s := state{t: w.t, at: w.at, after: w.after, entries: w.entries}
+	s := state{t: w.t, at: w.at, after: w.after, other: w.other, entries: w.entries}
 	// Whether the log has room is up to other requests, and which engine it wakes.
 	s.t.Res.Fault.Dropped, s.t.Wake = false, 0
 	d := digest{maphash.Comparable(v.seed[0], s), maphash.Comparable(v.seed[1], s)}

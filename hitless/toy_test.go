@@ -14,6 +14,7 @@ import (
 type toy struct {
 	emu.Unit // of which nothing else is called
 	ask      []emu.Act
+	also     []emu.Act // of the device toyOther
 	class    emu.Class // of the settled tag
 	loop     bool      // begins again instead of ending
 	forget   bool      // does not keep what a load brought
@@ -25,6 +26,10 @@ func (u *toy) Start(t *emu.Txn, q *emu.Request) { *t = emu.Txn{Req: *q} }
 func (u *toy) Observe(o emu.Observer)           { u.observer = o }
 func (u *toy) Describe(emu.Step) emu.StepInfo   { return emu.StepInfo{Name: "toy step"} }
 func (u *toy) Step(t *emu.Txn) {
+	ask := u.ask
+	if t.Req.Source == toyOther {
+		ask = u.also
+	}
 	t.Known, t.Tag = emu.KnownLive|emu.KnownDomain, emu.MakeTag(u.class, 1, emu.NoPASID)
 	switch {
 	case t.State == 0:
@@ -35,27 +40,30 @@ func (u *toy) Step(t *emu.Txn) {
 		t.Aux[0] = t.In[0]
 	case t.Act.Op == emu.OpProbe && t.Ans == emu.AnsOK:
 		t.Aux[0] = t.In[0]
-		t.State = uint16(len(u.ask))
+		t.State = uint16(len(ask))
 	}
 	if u.forget {
 		t.In, t.Aux = [4]uint64{}, [4]uint64{}
 	}
-	if u.loop && int(t.State) == len(u.ask) {
+	if u.loop && int(t.State) == len(ask) {
 		t.State = 0
 	}
-	if int(t.State) == len(u.ask) {
+	if int(t.State) == len(ask) {
 		t.Act = emu.Act{Op: emu.OpDone}
 		t.Res.Status, t.Res.PA = emu.OK, emu.PA(t.Aux[0])
 		return
 	}
-	t.Act = u.ask[t.State]
+	t.Act = ask[t.State]
 	if t.Act.Op == emu.OpFill {
 		t.Act.Data[0] = t.Aux[0]
 	}
 	t.State++
 }
 
-const toyPA = emu.PA(0x1000)
+const (
+	toyPA    = emu.PA(0x1000)
+	toyOther = emu.SourceID(2)
+)
 
 func load(at emu.PA) emu.Act { return emu.Act{Op: emu.OpFetch, Addr: at, Size: 8} }
 
@@ -81,6 +89,32 @@ func TestFill_MayFallBehindAnInvalidationThatTheRequestPasses(t *testing.T) {
 	rep, err = Explore(&sc)
 	require.NoError(t, err)
 	require.Empty(t, rep.Stale())
+}
+
+// What another request leaves in a cache, this one finds; how the other goes is not told.
+func TestExplore_OthersActThroughCaches(t *testing.T) {
+	key := emu.Key{Tag: emu.MakeTag(1, 1, emu.NoPASID)}
+	probe := emu.Act{Op: emu.OpProbe, Cache: emu.CacheStage2, Key: key}
+	u := &toy{class: 1, ask: []emu.Act{probe}, also: []emu.Act{load(toyPA), {Op: emu.OpFill, Cache: emu.CacheStage2, Key: key, Lg2: 12}}}
+	sc := Scenario{Unit: u, Memory: mem.New(), Program: []Step{Store64("new", toyPA, 0x5000)}}
+	ends := func() map[emu.PA]bool {
+		rep, err := Explore(&sc)
+		require.NoError(t, err)
+		m := map[emu.PA]bool{}
+		for _, s := range rep.All {
+			m[s.PA] = true
+		}
+		return m
+	}
+	require.Equal(t, map[emu.PA]bool{0: true}, ends(), "a miss")
+	sc.Others = []emu.Request{{Source: toyOther}}
+	require.Equal(t, map[emu.PA]bool{0: true, 0x5000: true}, ends())
+	sc.Program = append(sc.Program, Sync("all", emu.Selector{Caches: emu.AllCaches}), Store64("newest", toyPA, 0x6000))
+	require.Equal(t, map[emu.PA]bool{0: true, 0x5000: true, 0x6000: true}, ends())
+	u.ask, u.also = u.also, u.ask
+	require.Equal(t, map[emu.PA]bool{0: true, 0x5000: true, 0x6000: true}, ends(), "it loads itself")
+	u.ask = u.also
+	require.Equal(t, map[emu.PA]bool{0: true}, ends(), "nobody fills")
 }
 
 // explorerOf begins an exploration.
