@@ -8,7 +8,7 @@ import (
 // cdReady goes on with the CD in t.Entry.
 func (u *Unit) cdReady(t *emu.Txn) {
 	cd := cdOf(t)
-	t.Aux[1] = s1Version(t.Entry[:4], cd[:])
+	t.Aux[1] = configVersion(t.Entry[:4]) + t.Entry[7]
 	t.Ver = t.Aux[1]
 	if flag(t, auxS2) {
 		t.Ver += s2Version(t.Entry[:4])
@@ -18,7 +18,7 @@ func (u *Unit) cdReady(t *emu.Txn) {
 	case !spec.CdV.On(cd[0]):
 		u.fault(t, FaultCDInvalid, StepCD, t.At)
 		return
-	case cdIllegal.On(t.Entry[7]), spec.CdS.On(cd[0]) && spec.SteS1STALLD.On(t.Entry[1]):
+	case cdIllegal.On(cd[1]), spec.CdS.On(cd[0]) && spec.SteS1STALLD.On(t.Entry[1]):
 		u.fault(t, FaultCDIllegal, StepCD, t.At)
 		return
 	}

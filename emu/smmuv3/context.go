@@ -26,7 +26,7 @@ func (u *Unit) cdProbed(t *emu.Txn) {
 
 func (u *Unit) cdSlot(t *emu.Txn) {
 	switch {
-	case t.Ans == emu.AnsMerged && !cdIsL1.On(t.In[3]):
+	case t.Ans == emu.AnsMerged && !cdIsL1.On(t.In[1]):
 		u.cdCached(t)
 	case t.Ans == emu.AnsMerged, t.Ans == emu.AnsRetry:
 		u.context(t, cdIndex(t))
@@ -143,7 +143,7 @@ func (u *Unit) fillL1CD(t *emu.Txn, next uint16) {
 		return
 	}
 	setFlag(t, auxHaveL1, false)
-	t.Act.Data = [4]uint64{t.Aux[3], 0, 0, cdIsL1.Mask()}
+	t.Act.Data = [4]uint64{t.Aux[3], cdIsL1.Mask()}
 	t.Fill(emu.CachePASID, u.l1cdKey(t), 0, u.vmid(t.Entry[2]), StepCDFill, next)
 }
 
@@ -190,7 +190,8 @@ func (u *Unit) cdWord(t *emu.Txn) {
 		words := [8]uint64{t.Entry[4], t.Entry[5], t.Entry[6], t.Entry[7], uint64(f.Table), f.In, f.Entry, uint64(f.At)}
 		u.obs.Assembled(t, emu.StructPASID, t.At, words[:])
 	}
-	t.Entry[7] = cdIllegal.PutBool(u.illegalCD(t))
+	t.Entry[5] = t.Entry[5]&^cdFlags.Mask() | cdIllegal.PutBool(u.illegalCD(t))
+	t.Entry[7] = cdVersion(cdOf(t))
 	if u.cache.PASID == nil {
 		u.cdFilled(t)
 		return

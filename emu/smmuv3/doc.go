@@ -24,10 +24,10 @@
 //
 // What the unit puts into its caches is opaque to everyone else:
 //
-//	CacheEntry   STE: W0..W3 its first words, flags in the implementation defined bits of W1 (values.go)
+//	CacheEntry   STE: W0..W3 its first words, flags in bits of W1 that hardware may use (values.go)
 //	             L1STD: W0 the descriptor, W1 flags
-//	CachePASID   CD: W0..W2 its first words; W3 flags
-//	             L1CD: W0 the descriptor, W3 flags
+//	CachePASID   CD: W0..W2 its first words, flags in reserved bits of W1; W3 its part of the version
+//	             L1CD: W0 the descriptor, W1 flags
 //	CacheIOTLB   W0 page | lg2 11:6 | rights 5:0; W1 attributes; W2 version; W3 leaf address
 //	CacheStage2  the same, of intermediate physical addresses
 //	CacheWalk    W0 table | limits 11:8 | level 2:0; W2 version

@@ -68,7 +68,7 @@ func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, 
 	}
 	key := cdKey(q.Source, index)
 	e, hc := u.cache.PASID.Find(&key)
-	if e == nil || !spec.CdV.On(e[0]) || cdIllegal.On(e[3]) || spec.CdS.On(e[0]) && spec.SteS1STALLD.On(ste[1]) {
+	if e == nil || !spec.CdV.On(e[0]) || cdIllegal.On(e[1]) || spec.CdS.On(e[0]) && spec.SteS1STALLD.On(ste[1]) {
 		return false
 	}
 	cd := (*[3]uint64)(e[:3])
@@ -86,7 +86,7 @@ func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, 
 	u.cache.IOTLB.Touch(at)
 	hit(q, r, v, in, isPriv)
 	r.Touched = 1<<emu.CacheEntry | 1<<emu.CachePASID | 1<<emu.CacheIOTLB
-	r.Prov.Entry = s1Version(ste[:], e[:3])
+	r.Prov.Entry = configVersion(ste[:]) + e[3]
 	if spec.SteConfig.Of(ste[0])&2 != 0 {
 		r.Prov.Entry += s2Version(ste[:])
 	}

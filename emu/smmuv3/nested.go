@@ -90,9 +90,7 @@ func (u *Unit) resolved(t *emu.Txn) {
 	case retCD:
 		u.fetchCDAt(t, at)
 	case retTable:
-		t.Frame[0].At = at
-		u.counts(spec.PmcgTransTableWalk, t)
-		t.Fetch(at, spec.DescSize, StepS1Table, stS1Entry)
+		u.s1FetchAt(t, at)
 	case retMark:
 		u.s1Mark(t)
 	default:

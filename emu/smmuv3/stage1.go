@@ -98,7 +98,22 @@ func (u *Unit) s1Top(t *emu.Txn) {
 
 // s1Fetch reads the descriptor of the level; bits of the address select it.
 func (u *Unit) s1Fetch(t *emu.Txn, bits uint8) {
-	u.resolve(t, entryAddress(&t.Frame[0], reg1(t).granule(), bits), emu.Read<<priv, retTable)
+	f := &t.Frame[0]
+	at := entryAddress(f, reg1(t).granule(), bits)
+	if flag(t, auxS2) {
+		u.resolve(t, at, emu.Read<<priv, retTable)
+		return
+	}
+	u.s1FetchAt(t, emu.PA(at))
+}
+
+// s1FetchAt reads the descriptor at its physical address.
+func (u *Unit) s1FetchAt(t *emu.Txn, at emu.PA) {
+	if u.pm.on {
+		u.counts(spec.PmcgTransTableWalk, t)
+	}
+	t.Frame[0].At = at
+	t.Fetch(at, spec.DescSize, StepS1Table, stS1Entry)
 }
 
 func (u *Unit) s1Descend(t *emu.Txn) { u.s1Fetch(t, reg1(t).granule().Stride()) }
@@ -108,44 +123,51 @@ func (u *Unit) s1Read(t *emu.Txn) {
 		u.fault(t, FaultS1Fetch, StepS1Table, t.Frame[0].At)
 		return
 	}
-	u.s1Entry(t, reg1(t).order(t.In[0]))
+	r := reg1(t)
+	u.s1Entry(t, r, r.order(t.In[0]))
 }
 
 // s1Entry checks the descriptor e of the level: valid, its address; for a leaf the access flag, then the
 // rights.
-func (u *Unit) s1Entry(t *emu.Txn, e uint64) {
-	f, r := &t.Frame[0], reg1(t)
+func (u *Unit) s1Entry(t *emu.Txn, r regime, e uint64) {
+	f := &t.Frame[0]
 	f.Entry = e
-	if !r.valid(e, f.Level) {
-		u.fault(t, FaultS1Translation, StepS1Table, f.At)
+	switch {
+	case isTable(e, f.Level):
+		u.s1Next(t, r, e)
 		return
-	}
-	if isTable(e, f.Level) {
-		u.s1Next(t)
+	case !r.valid(e, f.Level):
+		u.fault(t, FaultS1Translation, StepS1Table, f.At)
 		return
 	}
 	page, lg2 := r.leaf(e, f.In, f.Level)
 	perm, clean := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), e, f.Perm)
-	n := needOf(t)
 	var c uint16
-	switch ha := spec.CdHA.On(t.Entry[4]); {
+	switch {
 	case r.beyond(page):
 		c = FaultS1AddrSize
-	case !spec.TtdAF.On(e) && !ha && !spec.CdAFFD.On(t.Entry[4]):
+	case !spec.TtdAF.On(e) && !spec.CdHA.On(t.Entry[4]) && !spec.CdAFFD.On(t.Entry[4]):
 		c = FaultS1Access
-	case n&^perm != 0:
+	case needOf(t)&^perm != 0:
 		c = FaultS1Permission
 	}
-	if c != 0 {
+	switch {
+	case c != 0:
 		u.fault(t, c, StepS1Table, f.At)
-		return
+	case u.s1Marked(t, e, clean, perm) != e:
+		u.s1ResolveMark(t)
+	default:
+		u.s1Leaf(t, page, lg2, perm, clean)
 	}
-	f.Lg2 = lg2
-	if u.s1Marked(t, e, clean, perm) != e {
-		u.resolve(t, uint64(t.Frame[1].In), (emu.Read|emu.Write)<<priv, retMark)
-		return
+}
+
+// s1ResolveMark looks for the address of the descriptor, to write to it.
+func (u *Unit) s1ResolveMark(t *emu.Txn) {
+	ipa := uint64(t.Frame[0].At)
+	if flag(t, auxS2) {
+		ipa = t.Frame[1].In
 	}
-	u.s1Leaf(t)
+	u.resolve(t, ipa, (emu.Read|emu.Write)<<priv, retMark)
 }
 
 // s1Marked returns the leaf descriptor e as hardware has to leave it: accessed, and without AP[2] if it
@@ -161,100 +183,107 @@ func (u *Unit) s1Marked(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint6
 	return e
 }
 
-// s1Mark marks the leaf by a compare-and-swap against the descriptor as read, so that nothing that
-// software did meanwhile is lost. It has the address for writing in Frame[1].
+// s1Mark marks the descriptor by a compare-and-swap against what was read, so that nothing that software did
+// meanwhile is lost. It has the address for writing in Frame[1].
 func (u *Unit) s1Mark(t *emu.Txn) {
 	f, r := &t.Frame[0], reg1(t)
 	f.At = t.Frame[1].Table
-	perm, clean := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), f.Entry, f.Perm)
 	next := f.Entry | spec.TtdAF.Mask()
 	if !isTable(f.Entry, f.Level) {
+		perm, clean := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), f.Entry, f.Perm)
 		next = u.s1Marked(t, f.Entry, clean, perm)
 	}
 	t.Swap(f.At, r.order(f.Entry), r.order(next), StepS1Update, stS1Marked)
 }
 
-// s1MarkedEntry goes on after the compare-and-swap; if the descriptor changed meanwhile it is looked at
-// anew.
+// s1MarkedEntry goes on after the compare-and-swap, with the descriptor as it is then.
 func (u *Unit) s1MarkedEntry(t *emu.Txn) {
-	f, r := &t.Frame[0], reg1(t)
+	r := reg1(t)
 	switch t.Ans {
 	case emu.AnsError:
-		u.fault(t, FaultS1Fetch, StepS1Update, f.At)
+		u.fault(t, FaultS1Fetch, StepS1Update, t.Frame[0].At)
 	case emu.AnsMiss:
-		u.s1Entry(t, r.order(t.In[0]))
+		u.s1Entry(t, r, r.order(t.In[0]))
 	default:
-		f.Entry = r.order(t.Act.Data[2])
-		if isTable(f.Entry, f.Level) {
-			u.s1Down(t)
-			return
-		}
-		u.s1Leaf(t)
+		u.s1Entry(t, r, r.order(t.Act.Data[2]))
 	}
 }
 
-// s1Next goes on with a table descriptor: its address must be one, and with HAFT it is marked accessed.
-func (u *Unit) s1Next(t *emu.Txn) {
-	f, r := &t.Frame[0], reg1(t)
-	if r.beyond(r.address(f.Entry, uint8(r.granule()))) {
+// s1Next goes on with a table descriptor: its address must be one, and with HAFT it is marked accessed. Then
+// it goes down to that table, past the paging-structure cache of the level if there is one.
+func (u *Unit) s1Next(t *emu.Txn, r regime, e uint64) {
+	f, g := &t.Frame[0], r.granule()
+	next := r.address(e, uint8(g))
+	switch {
+	case r.beyond(next):
 		u.fault(t, FaultS1AddrSize, StepS1Table, f.At)
 		return
-	}
-	if u.cfg.HTTU == spec.HTTUTable && spec.CdHAFT.On(t.Entry[5]) && spec.CdHA.On(t.Entry[4]) && !spec.TtdAF.On(f.Entry) {
-		u.resolve(t, uint64(t.Frame[1].In), (emu.Read|emu.Write)<<priv, retMark)
+	case u.cfg.HTTU == spec.HTTUTable && !spec.TtdAF.On(e) && spec.CdHAFT.On(t.Entry[5]) && spec.CdHA.On(t.Entry[4]):
+		u.s1ResolveMark(t)
 		return
 	}
-	u.s1Down(t)
-}
-
-// s1Down goes down to the table that a descriptor points to, past the paging-structure cache of its level
-// if there is one.
-func (u *Unit) s1Down(t *emu.Txn) {
-	f, r := &t.Frame[0], reg1(t)
-	cd := cdOf(t)
-	had := spec.CdHAD0.On(cd[1])
-	if flag(t, auxUpper) {
-		had = spec.CdHAD1.On(cd[2])
+	if l := limitsOf(e); l != 0 && !u.hierarchyOff(t) {
+		f.Perm |= l
 	}
-	if !had || !u.cfg.HAD {
-		f.Perm |= limitsOf(f.Entry)
-	}
-	lg2 := r.granule().Shift(f.Level)
-	f.Table, f.Level = emu.PA(r.address(f.Entry, uint8(r.granule()))), f.Level-1
+	f.Table = emu.PA(next)
+	lg2 := g.Shift(f.Level)
+	f.Level--
 	if u.lim.walk>>(lg2&63)&1 == 0 {
-		u.s1Descend(t)
+		u.s1Fetch(t, g.Stride())
 		return
 	}
 	v := &t.Act.Data
-	v[0] = uint64(f.Table) | walkLimit.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level))
+	v[0] = next | walkLimit.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = 0, t.Aux[1], 0
 	t.Fill(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepWalkFill, stS1Descend)
 }
 
-// s1Leaf has the page that stage 1 translates to; stage 2 may have to translate that.
-func (u *Unit) s1Leaf(t *emu.Txn) {
+// hierarchyOff reports whether table descriptors of the half take nothing away (HAD).
+func (u *Unit) hierarchyOff(t *emu.Txn) bool {
+	had := spec.CdHAD0.On(t.Entry[5])
+	if flag(t, auxUpper) {
+		had = spec.CdHAD1.On(t.Entry[6])
+	}
+	return had && u.cfg.HAD
+}
+
+// cleanLeaf in Frame[0].Ret: the leaf of stage 1 must be marked dirty before a write.
+const cleanLeaf = 1
+
+// s1Leaf has the page that stage 1 translates to. Where stage 2 has to translate that, page and rights are
+// kept in Frame[0].
+func (u *Unit) s1Leaf(t *emu.Txn, page uint64, lg2 uint8, perm emu.Access, clean bool) {
 	f := &t.Frame[0]
-	page, lg2 := reg1(t).leaf(f.Entry, f.In, f.Level)
-	f.Lg2 = lg2
-	if perm, _ := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), f.Entry, f.Perm); t.Req.Type == emu.TranslationReq && mine(perm, flag(t, auxPriv)) == 0 {
+	if t.Req.Type == emu.TranslationReq && mine(perm, flag(t, auxPriv)) == 0 {
 		withoutRights(&t.Req, &t.Res)
 		t.Done(StepATS)
 		return
 	}
+	if !flag(t, auxS2) {
+		u.translated(t, s1LeafTag(t), page, lg2, perm, tlbClean.PutBool(clean), f.At)
+		return
+	}
+	f.Lg2, f.Perm, f.Ret = lg2, perm, 0
+	if clean {
+		f.Ret = cleanLeaf
+	}
 	u.resolve(t, page|f.In&ones(lg2), needOf(t), retData)
+}
+
+// s1LeafTag returns the tag of the translation that the leaf makes: a global one has a class of its own.
+func s1LeafTag(t *emu.Txn) emu.Tag {
+	if spec.S1NG.On(t.Frame[0].Entry) {
+		return t.Tag
+	}
+	tag, _ := globalTag(t.Tag)
+	return tag
 }
 
 // s1Translated has the output of both stages: in Frame[1], what stage 2 made of the page. What the stages
 // have in common is cached.
 func (u *Unit) s1Translated(t *emu.Txn) {
 	f, s2 := &t.Frame[0], &t.Frame[1]
-	perm, clean := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), f.Entry, f.Perm)
-	clean = clean || tlbClean.On(s2.Entry)
 	lg2 := min(f.Lg2, s2.Lg2)
-	attr := tlbClean.PutBool(clean) | tlbLeaf2.Put(uint64(s2.At)>>3)
-	global, _ := globalTag(t.Tag)
-	if spec.S1NG.On(f.Entry) {
-		global = t.Tag
-	}
-	u.translated(t, global, uint64(s2.Table)&^ones(lg2), lg2, perm&s2.Perm, attr, f.At)
+	attr := tlbClean.PutBool(f.Ret == cleanLeaf || tlbClean.On(s2.Entry)) | tlbLeaf2.Put(uint64(s2.At)>>3)
+	u.translated(t, s1LeafTag(t), uint64(s2.Table)&^ones(lg2), lg2, f.Perm&s2.Perm, attr, f.At)
 }

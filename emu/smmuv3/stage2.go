@@ -79,7 +79,9 @@ func (u *Unit) s2Top(t *emu.Txn) {
 func (u *Unit) s2Fetch(t *emu.Txn, bits uint8) {
 	f := s2Frame(t)
 	f.At = emu.PA(entryAddress(f, reg2(t).granule(), bits))
-	u.counts(spec.PmcgTransTableWalk, t)
+	if u.pm.on {
+		u.counts(spec.PmcgTransTableWalk, t)
+	}
 	t.Fetch(f.At, spec.DescSize, StepS2Table, stS2Entry)
 }
 
@@ -90,19 +92,20 @@ func (u *Unit) s2Read(t *emu.Txn) {
 		u.fault2(t, FaultS2Fetch, StepS2Table, s2Frame(t).At)
 		return
 	}
-	u.s2Entry(t, reg2(t).order(t.In[0]))
+	r := reg2(t)
+	u.s2Entry(t, r, r.order(t.In[0]))
 }
 
 // s2Entry checks the descriptor e of the level as s1Entry does.
-func (u *Unit) s2Entry(t *emu.Txn, e uint64) {
-	f, r, w2 := s2Frame(t), reg2(t), t.Entry[2]
+func (u *Unit) s2Entry(t *emu.Txn, r regime, e uint64) {
+	f, w2 := s2Frame(t), t.Entry[2]
 	f.Entry = e
-	if !r.valid(e, f.Level) {
-		u.fault2(t, FaultS2Translation, StepS2Table, f.At)
+	switch {
+	case isTable(e, f.Level):
+		u.s2Next(t, r, e)
 		return
-	}
-	if isTable(e, f.Level) {
-		u.s2Next(t)
+	case !r.valid(e, f.Level):
+		u.fault2(t, FaultS2Translation, StepS2Table, f.At)
 		return
 	}
 	page, lg2 := r.leaf(e, f.In, f.Level)
@@ -120,12 +123,17 @@ func (u *Unit) s2Entry(t *emu.Txn, e uint64) {
 		u.fault2(t, c, StepS2Table, f.At)
 		return
 	}
-	f.Lg2, f.Perm = lg2, perm
-	if next := u.s2Marked(t, e, clean); next != e {
+	if next := u.s2Marked(t, e, clean, perm); next != e {
 		t.Swap(f.At, r.order(e), r.order(next), StepS2Update, stS2Marked)
 		return
 	}
-	u.s2Leaf(t)
+	f.Lg2, f.Perm = lg2, perm
+	attr := tlbClean.PutBool(clean) | tlbDevice.PutBool(device(e))
+	if flag(t, auxOnBehalf) {
+		u.resolvedBy(t, page, attr)
+		return
+	}
+	u.translated(t, t.Tag, page, lg2, perm, attr, f.At)
 }
 
 // device reports whether a leaf descriptor of stage 2 says device memory, with and without S2FWB.
@@ -145,12 +153,12 @@ func (u *Unit) s2Denied(t *emu.Txn, perm emu.Access, dev bool) uint16 {
 
 // s2Marked returns the leaf descriptor e as hardware has to leave it: accessed, and writable if it is
 // written to (3.13).
-func (u *Unit) s2Marked(t *emu.Txn, e uint64, clean bool) uint64 {
+func (u *Unit) s2Marked(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
 	if !spec.SteS2HA.On(t.Entry[2]) {
 		return e
 	}
 	e |= spec.TtdAF.Mask()
-	if clean && u.s2Dirties(t, s2Frame(t).Perm) {
+	if clean && u.s2Dirties(t, perm) {
 		e |= spec.S2APW.Mask()
 	}
 	return e
@@ -162,73 +170,49 @@ func (u *Unit) s2Dirties(t *emu.Txn, perm emu.Access) bool {
 		return auxNeed.Of(t.Aux[0])&uint64(emu.Write<<priv) != 0
 	}
 	if flag(t, auxS1) {
-		s1, _ := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), t.Frame[0].Entry, t.Frame[0].Perm)
-		perm &= s1
+		perm &= t.Frame[0].Perm
 	}
 	return dirties(t, perm)
 }
 
 // s2MarkedEntry goes on after the compare-and-swap as s1MarkedEntry does.
 func (u *Unit) s2MarkedEntry(t *emu.Txn) {
-	f, r := s2Frame(t), reg2(t)
+	r := reg2(t)
 	switch t.Ans {
 	case emu.AnsError:
-		u.fault2(t, FaultS2Fetch, StepS2Update, f.At)
+		u.fault2(t, FaultS2Fetch, StepS2Update, s2Frame(t).At)
 	case emu.AnsMiss:
-		u.s2Entry(t, r.order(t.In[0]))
+		u.s2Entry(t, r, r.order(t.In[0]))
 	default:
-		f.Entry = r.order(t.Act.Data[2])
-		if isTable(f.Entry, f.Level) {
-			u.s2Down(t)
-			return
-		}
-		u.s2Leaf(t)
+		u.s2Entry(t, r, r.order(t.Act.Data[2]))
 	}
 }
 
 // s2Next goes on with a table descriptor as s1Next does.
-func (u *Unit) s2Next(t *emu.Txn) {
-	f, r, w2 := s2Frame(t), reg2(t), t.Entry[2]
-	if r.beyond(r.address(f.Entry, uint8(r.granule()))) {
+func (u *Unit) s2Next(t *emu.Txn, r regime, e uint64) {
+	f, g, w2 := s2Frame(t), r.granule(), t.Entry[2]
+	next := r.address(e, uint8(g))
+	switch {
+	case r.beyond(next):
 		u.fault2(t, FaultS2AddrSize, StepS2Table, f.At)
 		return
-	}
-	if u.cfg.HTTU == spec.HTTUTable && spec.SteS2HAFT.On(w2) && spec.SteS2HA.On(w2) && !spec.TtdAF.On(f.Entry) {
-		t.Swap(f.At, r.order(f.Entry), r.order(f.Entry|spec.TtdAF.Mask()), StepS2Update, stS2Marked)
+	case u.cfg.HTTU == spec.HTTUTable && !spec.TtdAF.On(e) && spec.SteS2HAFT.On(w2) && spec.SteS2HA.On(w2):
+		t.Swap(f.At, r.order(e), r.order(e|spec.TtdAF.Mask()), StepS2Update, stS2Marked)
 		return
 	}
-	u.s2Down(t)
-}
-
-// s2Down goes down to the table that a descriptor points to as s1Down does.
-func (u *Unit) s2Down(t *emu.Txn) {
-	f, r := s2Frame(t), reg2(t)
-	lg2 := r.granule().Shift(f.Level)
-	f.Table, f.Level = emu.PA(r.address(f.Entry, uint8(r.granule()))), f.Level-1
+	f.Table = emu.PA(next)
+	lg2 := g.Shift(f.Level)
+	f.Level--
 	c, have := emu.CacheWalk, u.lim.walk
 	if flag(t, auxOnBehalf) {
 		c, have = emu.CacheWalk2, u.lim.walk2
 	}
 	if have>>(lg2&63)&1 == 0 {
-		u.s2Descend(t)
+		u.s2Fetch(t, g.Stride())
 		return
 	}
 	v := &t.Act.Data
-	v[0] = uint64(f.Table) | walkLevel.Put(uint64(f.Level))
+	v[0] = next | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = 0, t.Aux[2], 0
 	t.Fill(c, emu.Key{Tag: u.s2Tag(t), Addr: f.In}, lg2, 0, StepWalkFill, stS2Descend)
-}
-
-// s2Leaf ends a walk.
-func (u *Unit) s2Leaf(t *emu.Txn) {
-	f, r := s2Frame(t), reg2(t)
-	page, lg2 := r.leaf(f.Entry, f.In, f.Level)
-	perm, clean := u.s2Rights(t.Entry[2], f.Entry)
-	attr := tlbClean.PutBool(clean) | tlbDevice.PutBool(device(f.Entry))
-	f.Lg2, f.Perm = lg2, perm
-	if flag(t, auxOnBehalf) {
-		u.resolvedBy(t, page, attr)
-		return
-	}
-	u.translated(t, t.Tag, page, lg2, perm, attr, f.At)
 }

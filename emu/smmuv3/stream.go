@@ -80,7 +80,9 @@ func (u *Unit) steCached(t *emu.Txn) {
 // fetchStream begins with the level 1 descriptor of a two-level table, or the STE of a linear one.
 func (u *Unit) fetchStream(t *emu.Txn) {
 	s := &u.streams
-	u.counts(spec.PmcgConfigCacheMiss, t)
+	if u.pm.on {
+		u.counts(spec.PmcgConfigCacheMiss, t)
+	}
 	switch {
 	case s.split == 0:
 		u.fetchSTE(t, s.base+emu.PA(t.Req.Source)*spec.STESize)

@@ -86,7 +86,9 @@ func (u *Unit) askWalker(t *emu.Txn) {
 }
 
 func (u *Unit) walkBegin(t *emu.Txn) {
-	u.counts(spec.PmcgTLBMiss, t)
+	if u.pm.on {
+		u.counts(spec.PmcgTLBMiss, t)
+	}
 	if flag(t, auxS1) {
 		u.s1Begin(t)
 		return

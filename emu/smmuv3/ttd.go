@@ -19,11 +19,14 @@ func Descriptor(t *emu.Txn) (e uint64, table bool) {
 		f, r = s2Frame(t), reg2(t)
 	}
 	e = r.order(t.In[0])
-	return e, spec.TtdValid.On(e) && isTable(e, f.Level)
+	return e, isTable(e, f.Level)
 }
 
-// isTable reports whether a valid descriptor of a level points to a table.
-func isTable(e uint64, level int8) bool { return level != spec.LevelPage && spec.TtdTable.On(e) }
+// isTable reports whether a descriptor of a level points to a table.
+func isTable(e uint64, level int8) bool {
+	const table = 3 // TtdValid, TtdTable
+	return level != spec.LevelPage && e&table == table
+}
 
 // valid reports whether e is one that a level may have: not invalid, and a block only where
 // there are blocks.

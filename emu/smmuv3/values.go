@@ -36,10 +36,11 @@ const (
 	steFlags   reg.Bits = 127_116
 )
 
-// Flags of a cached CD or L1CD, W3.
+// Flags of a cached CD or L1CD, W1: bits that are reserved in a CD. W3 of a CD is its part of the version.
 const (
-	cdIllegal reg.Bits = 0_000 // C_BAD_CD
-	cdIsL1    reg.Bits = 1_001 // this is an L1CD
+	cdIllegal reg.Bits = 116_116 // C_BAD_CD
+	cdIsL1    reg.Bits = 117_117 // this is an L1CD
+	cdFlags   reg.Bits = 121_116
 )
 
 // IOTLB values. W1 holds attributes.

@@ -9,8 +9,6 @@ import (
 // place.
 const (
 	verConfig = 0x9e37_79b9_7f4a_7c15
-	verWorld  = 0xd6e8_feb8_6659_fd93
-	verVMID   = 0xbf58_476d_1ce4_e5b9
 	verS2A    = 0x94d0_49bb_1331_11eb
 	verS2B    = 0xff51_afd7_ed55_8ccd
 	verCD0    = 0xc4ce_b9fe_1a85_ec53
@@ -67,19 +65,31 @@ func s1Version(ste, cd []uint64) uint64 {
 	if !spec.SteV.On(ste[0]) || c&4 == 0 {
 		return verConfig
 	}
-	v := (c + 1) * verConfig
-	if c == spec.ConfigBypass {
+	v := configVersion(ste)
+	if cd == nil || c == spec.ConfigBypass {
 		return v
 	}
-	if c == spec.ConfigS1 {
-		v += spec.SteSTRW.Of(ste[1]) * verWorld
+	return v + cdVersion((*[3]uint64)(cd))
+}
+
+// configVersion is the part of an STE that is not about stage 2, but for those that abort.
+func configVersion(ste []uint64) uint64 {
+	c := spec.SteConfig.Of(ste[0])
+	v := c + 1
+	switch c {
+	case spec.ConfigBypass:
+	case spec.ConfigS1:
+		v |= spec.SteS2VMID.Of(ste[2])<<8 | spec.SteSTRW.Of(ste[1])<<4
+	default:
+		v |= spec.SteS2VMID.Of(ste[2]) << 8
 	}
-	v += spec.SteS2VMID.Of(ste[2]) * verVMID
-	if cd == nil {
-		return v
-	}
+	return v * verConfig
+}
+
+// cdVersion is the part of a CD.
+func cdVersion(cd *[3]uint64) uint64 {
 	m := &cdMask[spec.CdEPD0.Of(cd[0])|spec.CdEPD1.Of(cd[0])<<1]
-	return v + (cd[0]&m[0])*verCD0 + (cd[1]&m[1])*verCD1 + (cd[2]&m[2])*verCD2
+	return (cd[0]&m[0])*verCD0 + (cd[1]&m[1])*verCD1 + (cd[2]&m[2])*verCD2
 }
 
 // s2Version is the part of stage 2.
