@@ -45,7 +45,7 @@ var amdviArch = &arch{name: "amdvi", lay: amdviHAW, modes: []*mode{
 	amdviMode(mode{name: amdviV2, stage: host.StageFirst, limit: 47, poison: amdviPoisonGuest}),
 	amdviMode(mode{
 		name: amdviTagged, stage: host.StageFirst, limit: 47, poison: amdviPoisonGuest, pasids: amdviPASIDs, deal: amdviDeal,
-		pasid: &structure{entry.AMDVi{HAW: amdviHAW}.GCR3(), alone(func(w []uint64) uint64 { return amdvi.GCR3Version(w[0]) })},
+		pasid: whole(entry.AMDVi{HAW: amdviHAW}.GCR3(), func(w []uint64) uint64 { return amdvi.GCR3Version(w[0]) }),
 	}),
 	amdviMode(mode{name: amdviNested, nested: true, limit: 47, poison: amdviPoisonBoth}),
 }}
@@ -53,7 +53,7 @@ var amdviArch = &arch{name: "amdvi", lay: amdviHAW, modes: []*mode{
 // amdviMode completes a mode.
 func amdviMode(m mode) *mode {
 	m.unit, m.driver = amdviUnit, amdviDriver
-	m.own = &structure{entry.AMDVi{HAW: amdviHAW}.DTE(), alone(amdvi.DTEVersion)}
+	m.own = whole(entry.AMDVi{HAW: amdviHAW}.DTE(), amdvi.DTEVersion)
 	return &m
 }
 

@@ -44,6 +44,14 @@ type structure struct {
 	// version is the provenance word of a raw entry of the requester sid. l is where what the entry
 	// belongs with can be read.
 	version func(l *look, sid emu.SourceID, words []uint64) uint64
+	// find, if set, tells the entry of sid that rewrites change, and what it holds, where that is not what the
+	// driver takes for it (host.Driver.EntryAt).
+	find func(l *look, sid emu.SourceID) (emu.PA, []uint64)
+}
+
+// whole is an entry that has all that steers translation.
+func whole(f *entry.Format, version func(words []uint64) uint64) *structure {
+	return &structure{format: f, version: func(_ *look, _ emu.SourceID, words []uint64) uint64 { return version(words) }}
 }
 
 // look is how the lab sees what is around an entry, without a processor and without time.
@@ -51,11 +59,6 @@ type look struct {
 	driver host.Driver
 	memory emu.Memory
 	lay    layout
-}
-
-// alone is the version of an entry that has all that steers translation.
-func alone(version func(words []uint64) uint64) func(*look, emu.SourceID, []uint64) uint64 {
-	return func(_ *look, _ emu.SourceID, words []uint64) uint64 { return version(words) }
 }
 
 // structure returns the kind of entry that requests with a PASID, or with none, go by.

@@ -305,6 +305,9 @@ func direction(k traces.Kind, p traces.Perm) emu.Access {
 	}
 }
 
+// maxPABits is how many bits a physical address of a trace may have, whatever the machine of a run.
+const maxPABits = 52
+
 // mapRange follows a Map event. What it covers is mapped anew.
 func (c *cell) mapRange(e *traces.Event) error {
 	sp := traces.Space{SID: e.SID, PASID: e.PASID}
@@ -321,12 +324,11 @@ func (c *cell) mapRange(e *traces.Event) error {
 	if !e.HasPA {
 		pa = emu.PA(first) & (1<<c.paBits() - 1)
 	}
-	if c.mode.nested && (pa+emu.PA(n)-1)>>c.lay.guest() != 0 {
-		c.count.NotApplicable++ // the guest has no such memory
+	if end := pa + emu.PA(n) - 1; end>>maxPABits != 0 || end < pa {
+		return fmt.Errorf("trace: map %v iova %#x: pa %#x: want below 2^%d", sp, first, pa, maxPABits)
+	} else if end>>c.paBits() != 0 {
+		c.count.NotApplicable++ // the machine, or the guest, has no such memory
 		return nil
-	}
-	if (pa+emu.PA(n)-1)>>c.lay.trace() != 0 {
-		return fmt.Errorf("trace: map %v iova %#x: pa %#x: want below 2^%d", sp, first, pa, c.lay.trace())
 	}
 	s, err := c.streamOf(sp)
 	if err != nil {

@@ -3,21 +3,33 @@ package replay
 import (
 	"fmt"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
 // declare notes where the entry of s is and what it holds at rest.
 func (c *cell) declare(s *stream) {
-	at, words := c.drv.EntryAt(s.space.SID, s.space.PASID)
+	at, words := c.entryOf(s)
 	s.entryAt = at
 	c.entries[at] = s
 	s.cur.version = c.version(s, words)
 	s.declared = append(s.declared[:0], s.kind.format.Effective(words))
 }
 
+// look is what the lab sees around entries.
+func (c *cell) look() *look { return &look{c.drv, c.m.Memory(), c.lay} }
+
+// entryOf returns where the entry of s is, and what it holds.
+func (c *cell) entryOf(s *stream) (emu.PA, []uint64) {
+	if s.kind.find != nil {
+		return s.kind.find(c.look(), s.space.SID)
+	}
+	return c.drv.EntryAt(s.space.SID, s.space.PASID)
+}
+
 // version is the provenance word of what the entry of s held, or holds.
 func (c *cell) version(s *stream, words []uint64) uint64 {
-	return s.kind.version(&look{c.drv, c.m.Memory(), c.lay}, s.space.SID, words)
+	return s.kind.version(c.look(), s.space.SID, words)
 }
 
 // prepare builds the fresh domain that the next rewrite of s moves to.

@@ -11,10 +11,12 @@ import (
 	"github.com/iommulab/iommulab/host/guest"
 )
 
-// The modes of SMMUv3. In stage 2 and nested mode the STE is rewritten, in the others a CD in its place: that
-// of requests without SubstreamID, or one of a table with one for each.
+// The modes of SMMUv3. In stage 2 and nested mode the STE is rewritten, in stage 1 a CD in its place: that of
+// requests without SubstreamID, or one of a table with one for each. Or a CD is made beside the present one, and
+// the STE's pointer is rewritten.
 const (
 	smmuv3Stage1     = "stage1"
+	smmuv3NewTable   = "stage1-new-table"
 	smmuv3Stage2     = "stage2"
 	smmuv3Nested     = "nested"
 	smmuv3Substreams = "substreams"
@@ -40,6 +42,10 @@ var (
 
 var smmuv3Arch = &arch{name: "smmuv3", lay: smmuv3OAS, modes: []*mode{
 	smmuv3Mode(mode{name: smmuv3Stage1, own: smmuv3CD, stage: host.StageFirst, poison: smmuv3PoisonS1}),
+	smmuv3Mode(mode{
+		name: smmuv3NewTable, own: smmuv3STE, driver: smmuv3Driver(smmuv3driver.MoveTable),
+		stage: host.StageFirst, poison: smmuv3PoisonS1,
+	}),
 	smmuv3Mode(mode{name: smmuv3Stage2, own: smmuv3STE, stage: host.StageSecond, poison: smmuv3PoisonS2}),
 	smmuv3Mode(mode{name: smmuv3Nested, own: smmuv3STE, nested: true, guest: smmuv3Guest, poison: smmuv3PoisonBoth}),
 	smmuv3Mode(mode{
@@ -50,7 +56,10 @@ var smmuv3Arch = &arch{name: "smmuv3", lay: smmuv3OAS, modes: []*mode{
 
 // smmuv3Mode completes a mode.
 func smmuv3Mode(m mode) *mode {
-	m.unit, m.driver, m.limit = smmuv3Unit, smmuv3Driver, 48
+	m.unit, m.limit = smmuv3Unit, 48
+	if m.driver == nil {
+		m.driver = smmuv3Driver(smmuv3driver.MoveASID)
+	}
 	return &m
 }
 
@@ -62,14 +71,23 @@ var smmuv3Formats = entry.SMMUv3{
 
 // Provenance is of STE and CD together. What is rewritten is one of them; the other is read where it is.
 var (
-	smmuv3STE = &structure{smmuv3Formats.STE(), func(l *look, _ emu.SourceID, ste []uint64) uint64 {
-		return smmuv3.Version(ste, smmuv3Context(l, ste))
-	}}
-	smmuv3CD = &structure{smmuv3Formats.CD(nil), func(l *look, sid emu.SourceID, cd []uint64) uint64 {
-		_, ste := l.driver.(*smmuv3driver.Driver).STEAt(sid)
-		return smmuv3.Version(ste, cd)
-	}}
+	smmuv3STE = &structure{
+		format:  smmuv3Formats.STE(),
+		version: func(l *look, _ emu.SourceID, ste []uint64) uint64 { return smmuv3.Version(ste, smmuv3Context(l, ste)) },
+		find:    smmuv3STEAt,
+	}
+	smmuv3CD = &structure{
+		format: smmuv3Formats.CD(nil),
+		version: func(l *look, sid emu.SourceID, cd []uint64) uint64 {
+			_, ste := smmuv3STEAt(l, sid)
+			return smmuv3.Version(ste, cd)
+		},
+	}
 )
+
+func smmuv3STEAt(l *look, sid emu.SourceID) (emu.PA, []uint64) {
+	return l.driver.(*smmuv3driver.Driver).STEAt(sid)
+}
 
 // smmuv3Context returns the only CD of an STE, or nil: there is none. Under stage 2 it is in the guest's memory.
 func smmuv3Context(l *look, ste []uint64) []uint64 {
@@ -110,10 +128,12 @@ func smmuv3Unit(p *timing.Preset, seed uint64) (emu.Unit, error) {
 	return smmuv3.New(c)
 }
 
-func smmuv3Driver(cpu host.CPU, unit int, frames *host.Frames, omit entry.Omit) (host.Driver, error) {
-	d, err := smmuv3driver.New(cpu, frames, smmuv3driver.Options{Unit: unit, Move: smmuv3driver.MoveASID, Omit: omit})
-	if err != nil {
-		return nil, err
+func smmuv3Driver(m smmuv3driver.Move) func(host.CPU, int, *host.Frames, entry.Omit) (host.Driver, error) {
+	return func(cpu host.CPU, unit int, frames *host.Frames, omit entry.Omit) (host.Driver, error) {
+		d, err := smmuv3driver.New(cpu, frames, smmuv3driver.Options{Unit: unit, Move: m, Omit: omit})
+		if err != nil {
+			return nil, err
+		}
+		return d, d.Enable()
 	}
-	return d, d.Enable()
 }

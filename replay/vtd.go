@@ -35,7 +35,7 @@ const (
 var vtdArch = &arch{name: "vtd", lay: vtdHAW, modes: []*mode{
 	{
 		name: vtdLegacy, unit: vtdUnit, driver: vtdDriver(vtddriver.ModeLegacy),
-		own:   &structure{entry.VTD{HAW: vtdHAW}.Context(), alone(vtd.ContextVersion)},
+		own:   whole(entry.VTD{HAW: vtdHAW}.Context(), vtd.ContextVersion),
 		stage: host.StageSecond, limit: 48, poison: poison{bits: vtdPoisonSecond},
 	},
 	vtdPASID(mode{name: vtdScalable, stage: host.StageSecond, limit: 48, poison: poison{bits: vtdPoisonSecond}}),
@@ -47,7 +47,7 @@ var vtdArch = &arch{name: "vtd", lay: vtdHAW, modes: []*mode{
 // vtdPASID completes a mode in which PASID-table entries are rewritten, for requests without PASID too.
 func vtdPASID(m mode) *mode {
 	m.unit, m.driver = vtdUnit, vtdDriver(vtddriver.ModeScalable)
-	m.pasid = &structure{entry.VTD{HAW: vtdHAW}.PASID(), alone(vtd.PASIDVersion)}
+	m.pasid = whole(entry.VTD{HAW: vtdHAW}.PASID(), vtd.PASIDVersion)
 	m.own, m.pasids = m.pasid, uint32(emu.MaxPASID)+1
 	return &m
 }

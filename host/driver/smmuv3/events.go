@@ -97,8 +97,8 @@ func (d *Driver) signal(cfg0 uint32, handler func()) {
 const msiDevice = 1
 
 // take reads records up to what PROD says, and hands each to f. The unit interrupts again only once the
-// queue was read empty: as many rounds as records fit, then the rest is left. lost is called if records were
-// lost, before the unit is told that it is known.
+// queue was read empty, and devices may fault faster than a processor reads: as many records as fit are read,
+// then the rest is left. lost is called if records were lost, before the unit is told that it is known.
 func (d *Driver) take(q *recordQueue, f func(w []uint64), lost func()) {
 	if q.taking {
 		q.again = true
@@ -108,7 +108,7 @@ func (d *Driver) take(q *recordQueue, f func(w []uint64), lost func()) {
 	defer func() { q.taking = false }()
 	mask := uint32(2)<<q.lg2 - 1
 	w := make([]uint64, q.size/8)
-	for round := 0; ; round++ {
+	for n := 0; ; {
 		q.again = false
 		prod := d.c.Read(q.prod, 4)
 		over := prod & spec.QOverflow.Mask()
@@ -117,11 +117,11 @@ func (d *Driver) take(q *recordQueue, f func(w []uint64), lost func()) {
 		} else if q.cons == uint32(prod)&mask && !q.again {
 			return
 		}
-		if round > 1<<q.lg2 {
+		if n >= 1<<q.lg2 {
 			q.left = true
 			return
 		}
-		for ; q.cons != uint32(prod)&mask; q.cons = (q.cons + 1) & mask {
+		for ; q.cons != uint32(prod)&mask; q.cons, n = (q.cons+1)&mask, n+1 {
 			at := q.base + emu.PA(int(q.cons&(1<<q.lg2-1))*q.size)
 			for i := range w {
 				w[i] = d.c.CPU.Load64(at + emu.PA(i*8))
