@@ -78,6 +78,22 @@ func TestProbe_SmallerPageHitsFirst(t *testing.T) {
 	}
 }
 
+func TestOverlaps_LargerPagesOfTheKeyOnly(t *testing.T) {
+	c := mustNew(t, Geometry{Sets: 16, Ways: 4})
+	key := &emu.Key{Tag: emu.MakeTag(0, 1, emu.NoPASID), Addr: 0x20_3000}
+	fill(c, 0, 1, emu.NoPASID, 0x20_3000, 12)
+	require.False(t, c.Overlaps(key, 12), "the page itself")
+	fill(c, 0, 2, emu.NoPASID, 0x20_0000, 21)
+	fill(c, 1, 1, emu.NoPASID, 0x20_0000, 21)
+	fill(c, 0, 1, emu.NoPASID, 0x40_0000, 21)
+	require.False(t, c.Overlaps(key, 12), "of others, and another page")
+	fill(c, 0, 1, emu.NoPASID, 0x20_0000, 21)
+	require.True(t, c.Overlaps(key, 12))
+	require.False(t, c.Overlaps(key, 21), "none is larger than that")
+	c.Invalidate(&emu.Selector{Match: emu.MatchDomain, Domain: 1})
+	require.False(t, c.Overlaps(key, 12))
+}
+
 func TestInvalidatePage_TakesLargerPagesThatOverlap(t *testing.T) {
 	c := mustNew(t, Geometry{Sets: 16, Ways: 4})
 	for _, lg2 := range []uint8{12, 21, 30} {

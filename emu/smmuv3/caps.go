@@ -52,6 +52,9 @@ func (c *Config) adopt(r *ids) {
 	c.TermModel = spec.Idr0TermModel.On(r.IDR0)
 	c.STLevel = uint8(min(spec.Idr0STLevel.Of(r.IDR0), spec.STLevel2))
 	c.SIDSIZE, c.SSIDSIZE = uint8(spec.Idr1SIDSIZE.Of(r.IDR1)), uint8(spec.Idr1SSIDSIZE.Of(r.IDR1))
+	if !c.S1P {
+		c.SSIDSIZE = 0
+	}
 	c.CMDQS, c.EVENTQS, c.PRIQS = uint8(spec.Idr1CMDQS.Of(r.IDR1)), uint8(spec.Idr1EVENTQS.Of(r.IDR1)), uint8(spec.Idr1PRIQS.Of(r.IDR1))
 	c.AttrPermsOvr = spec.Idr1AttrPermsOvr.On(r.IDR1)
 	c.HAD, c.XNX, c.PPS = spec.Idr3HAD.On(r.IDR3), spec.Idr3XNX.On(r.IDR3) && c.S2P, spec.Idr3PPS.On(r.IDR3)

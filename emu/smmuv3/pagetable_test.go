@@ -19,6 +19,11 @@ import (
 
 // noiseTables fills n tables of a granule, in a row, with descriptors of which many point to one another.
 func noiseTables(r *rig, rng *rand.Rand, g spec.Granule, n int, entry func() uint64) (root emu.PA) {
+	return noiseTablesAt(r, rng, g, n, 0, entry)
+}
+
+// noiseTablesAt is noiseTables for tables whose addresses are larger by off for those that point to them.
+func noiseTablesAt(r *rig, rng *rand.Rand, g spec.Granule, n int, off emu.PA, entry func() uint64) (root emu.PA) {
 	var tables []emu.PA
 	root = r.aligned(uint64(n) << g)
 	for i := range n {
@@ -31,7 +36,7 @@ func noiseTables(r *rig, rng *rand.Rand, g spec.Granule, n int, entry func() uin
 			}
 			e := entry()
 			if rng.IntN(4) > 0 {
-				e = e&^(spec.TtdAddr.Mask()|3<<8) | uint64(tables[rng.IntN(n)])
+				e = e&^(spec.TtdAddr.Mask()|3<<8) | uint64(tables[rng.IntN(n)]+off)
 				if rng.IntN(3) > 0 {
 					e |= table
 				}
@@ -77,13 +82,42 @@ type walkCase struct {
 	extra  emu.Access // what accesses ask for besides
 	exec   bool
 	change change
-	make   func(r *rig, rng *rand.Rand) *pagetable.Table
+	make   func(r *rig, rng *rand.Rand) emutest.Find
 }
 
-func openTable(r *rig, f pagetable.Format, root emu.PA, c pagetable.Config) *pagetable.Table {
+func findIn(r *rig, f pagetable.Format, root emu.PA, c pagetable.Config) emutest.Find {
 	tab, err := pagetable.Open(f, r.F, nil, root, c)
 	require.NoError(r.T, err)
-	return tab
+	return emutest.FindIn(tab)
+}
+
+// noiseNested gives dev noise of both stages. Stage 2 maps the tables of stage 1 well; their leaves point
+// anywhere in sixteen regions that it maps in all sizes, or does not.
+func noiseNested(r *rig, rng *rand.Rand) emutest.Find {
+	const off, regions = emu.PA(1) << 41, 16
+	root := noiseTablesAt(r, rng, spec.Granule4K, 8, off, func() uint64 {
+		return noise1(rng)&^spec.TtdAddr.Mask() | (1+rng.Uint64N(regions))<<30
+	})
+	ha, hd, ha2, hd2 := rng.Uint64N(2), rng.Uint64N(2), rng.Uint64N(2), rng.Uint64N(2)
+	cd, _ := r.attach(dev, field{spec.CdTTB0, uint64(root+off) >> 4}, field{spec.CdIPS, 4}, field{spec.CdHA, ha}, field{spec.CdHD, hd})
+	top := r.Page()
+	r.set(r.ste(dev), append(s2Fields(top), field{spec.SteConfig, spec.ConfigNested}, field{spec.SteS2PS, 4}, field{spec.SteS2HA, ha2}, field{spec.SteS2HD, hd2})...)
+	r.mapPage(top, uint64(cd), uint64(cd), s2RW)
+	for i := range emu.PA(8) {
+		at := root + i<<spec.Granule4K
+		r.mapPage(top, uint64(at+off), uint64(at), s2RW)
+	}
+	below := noiseTables(r, rng, spec.Granule4K, 4, func() uint64 { return noise2(rng) })
+	for i := uint64(1); i <= regions; i++ {
+		e := noise2(rng) &^ 2
+		if rng.IntN(2) == 0 {
+			e = uint64(below+emu.PA(rng.Uint64N(4))<<spec.Granule4K) | table
+		}
+		r.Put(r.descriptor(spec.Granule4K, top, 3, i<<30, 2), e)
+	}
+	s2 := r.Open(pagetable.LPAES2{OAS: 44, HA: ha2 != 0, HD: hd2 != 0, Exec: true}, top, 4, false)
+	s1 := r.OpenOver(s2, pagetable.LPAES1{OAS: 44, HA: ha != 0, HD: hd != 0, Exec: true}, root+off, 4, false)
+	return emutest.FindOver(s1, s2, 0)
 }
 
 func walkCases() (list []walkCase) {
@@ -94,24 +128,24 @@ func walkCases() (list []walkCase) {
 			for _, isPriv := range []emu.Access{0, emu.Priv} {
 				list = append(list, walkCase{
 					name: fmt.Sprintf("stage 1, %dK, upper %v, priv %v", 1<<(g.g-10), upper, isPriv != 0), bits: 48, upper: upper, extra: isPriv, exec: isPriv == 0,
-					make: func(r *rig, rng *rand.Rand) *pagetable.Table {
+					make: func(r *rig, rng *rand.Rand) emutest.Find {
 						root := noiseTables(r, rng, g.g, 8, func() uint64 { return noise1(rng) })
 						ha, hd, had := rng.Uint64N(2), rng.Uint64N(2), rng.Uint64N(2)
 						r.attach(dev, field{spec.CdTTB0, uint64(root) >> 4}, field{spec.CdTG0, g.tg0}, field{spec.CdTTB1, uint64(root) >> 4}, field{spec.CdTG1, g.tg1},
 							field{spec.CdT1SZ, 16}, field{spec.CdEPD1, 0}, field{spec.CdIPS, 4}, field{spec.CdHA, ha}, field{spec.CdHD, hd}, field{spec.CdHAD0, had}, field{spec.CdHAD1, had})
 						f := pagetable.LPAES1{Granule: uint8(g.g), OAS: 44, HA: ha != 0, HD: hd != 0, HAD: had != 0, Exec: true, Privileged: isPriv != 0}
-						return openTable(r, f, root, pagetable.Config{Levels: from + 1, Upper: upper, VABits: 48})
+						return findIn(r, f, root, pagetable.Config{Levels: from + 1, Upper: upper, VABits: 48})
 					},
 				})
 			}
 		}
 		list = append(list, walkCase{
 			name: fmt.Sprintf("stage 1, %dK, 52 bits", 1<<(g.g-10)), bits: 52, change: wide,
-			make: func(r *rig, rng *rand.Rand) *pagetable.Table {
+			make: func(r *rig, rng *rand.Rand) emutest.Find {
 				root := noiseTables(r, rng, g.g, 8, func() uint64 { return noise1(rng) })
 				levels := (51-uint8(g.g))/g.g.Stride() + 1
 				r.attach(dev, field{spec.CdTTB0, uint64(root) >> 4}, field{spec.CdTG0, g.tg0}, field{spec.CdT0SZ, 12}, field{spec.CdIPS, 6}, field{spec.CdDS, 1})
-				return openTable(r, pagetable.LPAES1{Granule: uint8(g.g), LPA: true}, root, pagetable.Config{Levels: levels, VABits: 52})
+				return findIn(r, pagetable.LPAES1{Granule: uint8(g.g), LPA: true}, root, pagetable.Config{Levels: levels, VABits: 52})
 			},
 		})
 		levels, bits := uint8(3), uint8(42) // eight tables side by side
@@ -123,7 +157,7 @@ func walkCases() (list []walkCase) {
 		}
 		list = append(list, walkCase{
 			name: fmt.Sprintf("stage 2, %dK, tables side by side", 1<<(g.g-10)), exec: true, bits: bits,
-			make: func(r *rig, rng *rand.Rand) *pagetable.Table {
+			make: func(r *rig, rng *rand.Rand) emutest.Find {
 				root := noiseTables(r, rng, g.g, 8, func() uint64 { return noise2(rng) })
 				sl0, ok := spec.S2SL0(g.g, int8(levels)-1)
 				require.True(r.T, ok)
@@ -131,11 +165,11 @@ func walkCases() (list []walkCase) {
 				r.attach2(dev, field{spec.SteS2TTB, uint64(root) >> 4}, field{spec.SteS2TG, g.tg0}, field{spec.SteS2T0SZ, uint64(64 - bits)}, field{spec.SteS2SL0, sl0},
 					field{spec.SteS2PS, 4}, field{spec.SteS2HA, ha}, field{spec.SteS2HD, hd})
 				f := pagetable.LPAES2{Granule: uint8(g.g), OAS: 44, HA: ha != 0, HD: hd != 0, Exec: true}
-				return openTable(r, f, root, pagetable.Config{Levels: levels, VABits: bits})
+				return findIn(r, f, root, pagetable.Config{Levels: levels, VABits: bits})
 			},
 		})
 	}
-	return list
+	return append(list, walkCase{name: "both stages, 4K", bits: 48, exec: true, make: noiseNested})
 }
 
 func TestWalksAgreeWithPackagePagetable(t *testing.T) {
@@ -152,7 +186,7 @@ func TestWalksAgreeWithPackagePagetable(t *testing.T) {
 					more = append(more, noCaches)
 				}
 				r := newRig(t, more...).enable()
-				tab := c.make(r, rng)
+				find := c.make(r, rng)
 				for range 1500 {
 					va := rng.Uint64() &^ 0xfff
 					if rng.IntN(8) > 0 { // within the tables
@@ -171,7 +205,7 @@ func TestWalksAgreeWithPackagePagetable(t *testing.T) {
 					if c.exec && rng.IntN(3) == 0 {
 						access, need = emu.Read|emu.Exec, emu.Exec
 					}
-					tr, ok := tab.Lookup(emu.IOVA(va))
+					pa, lg2, perm, ok := find(va)
 					if ok && c.upper != (va>>55&1 != 0) {
 						continue
 					}
@@ -179,15 +213,15 @@ func TestWalksAgreeWithPackagePagetable(t *testing.T) {
 					if c.upper != (va>>55&1 != 0) {
 						continue // the other half
 					}
-					allowed := ok && need&^emu.Access(tr.Perm) == 0
-					require.Equal(t, allowed, res.Status == emu.OK, "%#x: %v, fault %#x; %+v", va, access, res.Fault.Code, tr)
+					allowed := ok && need&^perm == 0
+					require.Equal(t, allowed, res.Status == emu.OK, "%#x: %v, fault %#x; %+v", va, access, res.Fault.Code, perm)
 					if !allowed {
 						continue
 					}
 					good++
-					require.Equal(t, tr.PA, res.PA, "%#x", va)
-					require.Equal(t, tr.Lg2, res.Lg2)
-					require.Equal(t, emu.Access(tr.Perm)&(emu.RW|access&emu.Exec), res.Perm)
+					require.Equal(t, pa, res.PA, "%#x", va)
+					require.Equal(t, lg2, res.Lg2)
+					require.Equal(t, perm&(emu.RW|access&emu.Exec), res.Perm)
 				}
 			}
 			require.Greater(t, good, 100)

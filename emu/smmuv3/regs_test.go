@@ -225,6 +225,16 @@ func TestSnapshotAdvertisesWhatIsNotModelled(t *testing.T) {
 	require.Equal(t, []string{"IDR0.TTF", "IDR0.BTM", "IDR0.ATOS", "IDR1.ECMDQ", "IDR3.MPAM", "IDR5.D128"}, u.Unmodelled())
 }
 
+// What a unit without stage 1 says of substreams means nothing.
+func TestSnapshotWithoutStage1(t *testing.T) {
+	u, err := smmuv3.New(smmuv3.DefaultConfig())
+	require.NoError(t, err)
+	img := emu.RegImage{{Off: 0, Size: 4, Value: spec.Idr0S2P.Mask() | spec.Idr0CD2L.Mask()}, {Off: 4, Size: 4, Value: spec.Idr1SSIDSIZE.Put(5)},
+		{Off: 12, Size: 4, Value: spec.Idr3PASIDTT.Mask()}, {Off: 0x14, Size: 4, Value: spec.Idr5GRAN4K.Mask()}}
+	require.NoError(t, u.Load(img))
+	require.Contains(t, u.Unmodelled(), "IDR1.SSIDSIZE")
+}
+
 func TestConfigErrorsNameTheField(t *testing.T) {
 	for field, f := range map[string]change{
 		"S1P":      func(c *smmuv3.Config) { c.S1P, c.S2P = false, false },
