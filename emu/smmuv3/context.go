@@ -11,14 +11,23 @@ func (u *Unit) context(t *emu.Txn, index uint64) {
 		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stCDWalker)
 		return
 	}
-	t.Probe(emu.CachePASID, cdKey(t.Req.Source, index), StepCDCache, stCDProbed)
+	key := cdKey(t.Req.Source, index)
+	if t.Solo && !u.pm.on { // as in probeSTE
+		if e, h := u.cache.PASID.Find(&key); e != nil {
+			u.cache.PASID.Touch(h)
+			t.Res.Touched |= emu.CachePASID.Set()
+			u.cdCached(t, e)
+			return
+		}
+	}
+	t.Probe(emu.CachePASID, key, StepCDCache, stCDProbed)
 }
 
 func cdIndex(t *emu.Txn) uint64 { return auxIndex.Of(t.Aux[0]) }
 
 func (u *Unit) cdProbed(t *emu.Txn) {
 	if t.Ans == emu.AnsOK {
-		u.cdCached(t)
+		u.cdCached(t, &t.In)
 		return
 	}
 	t.Acquire(emu.SlotPASID, cdKey(t.Req.Source, cdIndex(t)), StepCDMiss, stCDSlot)
@@ -27,7 +36,7 @@ func (u *Unit) cdProbed(t *emu.Txn) {
 func (u *Unit) cdSlot(t *emu.Txn) {
 	switch {
 	case t.Ans == emu.AnsMerged && !cdIsL1.On(t.In[1]):
-		u.cdCached(t)
+		u.cdCached(t, &t.In)
 	case t.Ans == emu.AnsMerged, t.Ans == emu.AnsRetry:
 		u.context(t, cdIndex(t))
 	default:
@@ -35,9 +44,9 @@ func (u *Unit) cdSlot(t *emu.Txn) {
 	}
 }
 
-// cdCached uses a value of the CD cache.
-func (u *Unit) cdCached(t *emu.Txn) {
-	t.Entry[4], t.Entry[5], t.Entry[6], t.Entry[7] = t.In[0], t.In[1], t.In[2], t.In[3]
+// cdCached uses value v of the CD cache.
+func (u *Unit) cdCached(t *emu.Txn, v *[4]uint64) {
+	t.Entry[4], t.Entry[5], t.Entry[6], t.Entry[7] = v[0], v[1], v[2], v[3]
 	t.At = 0
 	u.cdReady(t)
 }
