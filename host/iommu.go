@@ -10,15 +10,16 @@ import (
 
 // What drivers fail with, whatever the architecture. The text around it names the place.
 var (
-	ErrUnsupported = errors.New("not supported by this IOMMU") // the unit lacks a capability
-	ErrBusy        = errors.New("in use")                      // attached already, or still attached
-	ErrNotAttached = errors.New("no domain attached")          // there is nothing to detach or replace
-	ErrForeign     = errors.New("domain of another driver")    // or one that was freed
-	ErrPASID       = errors.New("PASID out of range")          // for the device, or reserved
-	ErrDevice      = errors.New("device unknown or known")     // probed twice, or released without
-	ErrNoID        = errors.New("out of domain ids")           // all in use, or waiting for a flush
-	ErrTimeout     = errors.New("hardware did not answer")     // a poll ran into its limit
-	ErrNotTracking = errors.New("dirty tracking is off")       // nobody keeps the flags that are asked for
+	ErrUnsupported = errors.New("not supported by this IOMMU")           // the unit lacks a capability
+	ErrBusy        = errors.New("in use")                                // attached already, or still attached
+	ErrNotAttached = errors.New("no domain attached")                    // there is nothing to detach or replace
+	ErrForeign     = errors.New("domain of another driver")              // or one that was freed
+	ErrPASID       = errors.New("PASID out of range")                    // for the device, or reserved
+	ErrDevice      = errors.New("device unknown or known")               // probed twice, or released without
+	ErrNoID        = errors.New("out of domain ids")                     // all in use, or waiting for a flush
+	ErrTimeout     = errors.New("hardware did not answer")               // a poll ran into its limit
+	ErrDeviceTLB   = errors.New("device did not answer an invalidation") // of its TLB, time and again
+	ErrNotTracking = errors.New("dirty tracking is off")                 // nobody keeps the flags that are asked for
 )
 
 // DomainKind is what a domain does with an address.

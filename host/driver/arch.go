@@ -33,7 +33,7 @@ type Arch interface {
 	Target(v *Device, pasid emu.PASID, m *Domain, build bool) (*entry.Target, error)
 	// Words is what that entry holds.
 	Words(v *Device, pasid emu.PASID, m *Domain) []uint64
-	// Settle does what comes behind the rewrite. The attachment is already that of m.
+	// Settle does what comes behind the rewrite; that the attachment has m is noted after it.
 	Settle(v *Device, pasid emu.PASID, m *Domain) error
 	// Drain makes sure that no page request of (v, pasid), which had the domain old, is left anywhere.
 	Drain(v *Device, pasid emu.PASID, old *Domain) error
@@ -43,8 +43,10 @@ type Arch interface {
 	Forget(changes []Change) error
 	// Present does what is due when entries became present.
 	Present(m *Domain, first, last emu.IOVA) error
-	// Rest does what interrupts have left to do for the time when nobody waits.
+	// Rest does what interrupts have left to do for the end of an operation.
 	Rest()
+	// Recall has the unit interrupt, so that a handler calls Serve when the program has got on.
+	Recall()
 
 	// IDOf is the id under which translations of an entry of x, that an earlier system has left, are.
 	IDOf(x *Inherited, raw []uint64) uint32

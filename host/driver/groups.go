@@ -13,7 +13,7 @@ type Groups struct {
 	partial map[GroupKey]*host.PageGroup // whose last request has not come
 	ready   []host.PageGroup             // complete, nobody told yet; the oldest first
 	open    map[GroupKey]bool            // handed on, not answered
-	serving bool                         // Serve is running
+	serving bool                         // groups are being handed on
 }
 
 // GroupKey is what tells groups that wait for an answer from each other.
@@ -61,15 +61,28 @@ func (p *Groups) Lost() { clear(p.partial) }
 // OnPageRequest implements host.PageRequester.
 func (d *Driver) OnPageRequest(fn func(host.PageGroup)) { d.c.onPages = fn }
 
-// Serve hands groups on.
+// maxServe is how many cycles groups are handed on for in a row: devices may ask faster than they are
+// answered, and the program has to get on.
+const maxServe = 10_000
+
+// Serve hands groups on. In the middle of a method it leaves that to the end of the method.
 func (c *Core) Serve() {
 	p := c.Groups
-	if p == nil || p.serving {
+	if p == nil || p.serving || c.busy > 0 {
 		return
 	}
 	p.serving = true
-	defer func() { p.serving = false }()
-	for len(p.ready) > 0 {
+	c.serve(p)
+	p.serving = false
+	if len(p.ready) > 0 {
+		c.busy++ // no handler gives commands in the middle of it
+		c.arch.Recall()
+		c.busy--
+	}
+}
+
+func (c *Core) serve(p *Groups) {
+	for until := c.CPU.Now() + maxServe; len(p.ready) > 0 && c.CPU.Now() <= until; {
 		g := p.ready[0]
 		p.ready = p.ready[1:]
 		c.Count.PageGroups++

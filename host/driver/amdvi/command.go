@@ -111,6 +111,11 @@ func fenceCommand() command {
 	return command{spec.CmdOpcode.Put(spec.CmdCompletionWait) | spec.CwF.Mask()}
 }
 
+// interruptCommand makes a COMPLETION_WAIT that interrupts.
+func interruptCommand() command {
+	return command{spec.CmdOpcode.Put(spec.CmdCompletionWait) | spec.CwI.Mask()}
+}
+
 // idleCommand makes a COMPLETION_WAIT that does nothing.
 func idleCommand() command { return command{spec.CmdOpcode.Put(spec.CmdCompletionWait)} }
 

@@ -129,7 +129,7 @@ func (d *Driver) startRing() {
 func (d *Driver) turnOff() error {
 	for _, b := range []reg.Bits{
 		spec.CtlCmdBufEn, spec.CtlEventIntEn, spec.CtlEventLogEn, spec.CtlGALogEn, spec.CtlGAIntEn, spec.CtlPPRLogEn, spec.CtlPprIntEn,
-		spec.CtlPPREn, spec.CtlIommuEn, spec.CtlIRTCacheDis,
+		spec.CtlPPREn, spec.CtlComWaitIntEn, spec.CtlIommuEn, spec.CtlIRTCacheDis,
 	} {
 		if b.On(d.ctl) && (b != spec.CtlIommuEn || !d.running) {
 			d.control(b, 0)

@@ -9,6 +9,7 @@ import (
 	hw "github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -124,10 +125,10 @@ func TestRing_DeviceTimeout(t *testing.T) {
 	require.EqualValues(t, 2, r.d.Stats().DeviceRetries)
 	r.CPU.OnATSInvalidate = func(*emu.Txn) bool { return false }
 	err := a.Flush()
-	var late *DeviceTimeout
+	var late *driver.DeviceTimeout
 	require.ErrorAs(t, err, &late)
 	require.ErrorIs(t, err, host.ErrTimeout)
-	require.Equal(t, DeviceTimeout{dev, 4}, *late)
+	require.Equal(t, driver.DeviceTimeout{Driver: "amdvi", Source: dev, Tries: 4}, *late)
 	r.CPU.OnATSInvalidate = func(*emu.Txn) bool { return true }
 	require.NoError(t, a.Flush())
 }

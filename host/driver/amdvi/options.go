@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/iommulab/iommulab/emu"
-	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
@@ -86,9 +85,6 @@ var (
 // ErrCommand is what a CommandError wraps.
 var ErrCommand = errors.New("command refused")
 
-// ErrDeviceIOTLB is what a DeviceTimeout wraps, besides host.ErrTimeout.
-var ErrDeviceIOTLB = errors.New("device did not answer an invalidation")
-
 // CommandError is a command that hardware stopped at (ILLEGAL_COMMAND_ERROR, COMMAND_HARDWARE_ERROR). An illegal
 // one has been replaced, so that the buffer runs again; what it asked for has not been done.
 type CommandError struct {
@@ -104,20 +100,6 @@ func (e *CommandError) Error() string {
 
 // Unwrap returns ErrCommand.
 func (e *CommandError) Unwrap() error { return ErrCommand }
-
-// DeviceTimeout is a device IOTLB invalidation that timed out time and again (IOTLB_INV_TIMEOUT).
-type DeviceTimeout struct {
-	Source emu.SourceID
-	Tries  int
-}
-
-// Error names the device.
-func (e *DeviceTimeout) Error() string {
-	return fmt.Sprintf("amdvi: device %#04x, %d tries: %v", uint32(e.Source), e.Tries, ErrDeviceIOTLB)
-}
-
-// Unwrap returns ErrDeviceIOTLB and host.ErrTimeout.
-func (e *DeviceTimeout) Unwrap() []error { return []error{ErrDeviceIOTLB, host.ErrTimeout} }
 
 // Stats counts what the driver did since New.
 type Stats struct {

@@ -35,6 +35,7 @@ func (d *Driver) startPages() error {
 	d.control(spec.CtlPPREn, 1)
 	d.control(spec.CtlPprIntEn, 1)
 	d.control(spec.CtlPPRLogEn, 1)
+	d.control(spec.CtlComWaitIntEn, 1)
 	return nil
 }
 
@@ -77,6 +78,13 @@ func (d *Driver) takePage(e [2]uint64) {
 // Answer gives the answer to hardware, once.
 func (d arch) Answer(k driver.GroupKey, r host.PageResponse) error {
 	return d.ring.once([]command{responseCommand(k, r)}, !d.k.Omit.Has(entry.OmitWait))
+}
+
+// Recall asks for an interrupt by a COMPLETION_WAIT. It comes only if no earlier one stands.
+func (d arch) Recall() {
+	d.k.Write(spec.OffStatus, 8, spec.StsComWaitInt.Mask())
+	// A unit that takes no commands any more says so to the next operation.
+	_ = d.ring.once([]command{interruptCommand()}, false)
 }
 
 // Drain answers what is left of (v, pasid). The device has answered an invalidation since it lost its

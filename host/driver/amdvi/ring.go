@@ -6,6 +6,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -78,7 +79,7 @@ func (r *ring) room(n int) error {
 // invalidate gives ops, in order, to hardware and waits. It is the only way to the caches. Before IommuEn
 // there is nothing in them, and no command runs.
 //
-// Errors: CommandError, DeviceTimeout, host.ErrTimeout.
+// Errors: CommandError, driver.DeviceTimeout, host.ErrTimeout.
 func (d *Driver) invalidate(how entry.Batching, ops ...op) error {
 	if !d.running {
 		return nil
@@ -131,7 +132,7 @@ func (r *ring) submit(list []command, devices bool) error {
 			return err
 		}
 		if try > d.opt.Retries {
-			return &DeviceTimeout{Source: r.expired[0], Tries: try}
+			return &driver.DeviceTimeout{Driver: "amdvi", Source: r.expired[0], Tries: try}
 		}
 		d.count.DeviceRetries++
 	}

@@ -166,3 +166,17 @@ func TestTimed_V0Leaks(t *testing.T) {
 	}
 	require.NotZero(t, s.Pages[emu.PA(drivertest.StreamPage)])
 }
+
+// Dirty flags are read and cleared while devices write, and no write is lost. Without the invalidation some
+// are.
+func TestTimed_NoWriteIsLostToDirtyTracking(t *testing.T) {
+	preset, err := timing.LoadPreset("default")
+	require.NoError(t, err)
+	for i, c := range drivertest.Tracked {
+		for _, omit := range []entry.Omit{0, entry.OmitIOTLB} {
+			d, m, cpu := timed(t, Options{})
+			lost := drivertest.LostWrites(t, i, d, m, cpu, dev, preset.Link, func() { d.SetOmit(omit) })
+			require.Equal(t, omit != 0, lost > 0, "%s: %d of %d pages lost", c.Name, lost, drivertest.DirtyPages)
+		}
+	}
+}

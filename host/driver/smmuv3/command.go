@@ -124,6 +124,16 @@ func message(pa emu.PA) command {
 	return c
 }
 
+// interrupt is a CMD_SYNC that sends a message to an interrupt controller.
+func interrupt(addr emu.PA, data uint32) command {
+	c := newCommand(spec.CmdSync)
+	spec.SyncCS.Set(c[:], spec.SyncIRQ)
+	spec.SyncMSIAttr.Set(c[:], msiDevice)
+	spec.SyncMSIData.Set(c[:], uint64(data))
+	c[1] |= uint64(addr)
+	return c
+}
+
 // msiWriteBack is the memory type of messages that processors find in their caches.
 const msiWriteBack = 0xf
 

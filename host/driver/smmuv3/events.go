@@ -16,8 +16,9 @@ type recordQueue struct {
 	ack        uint64 // OVACKFLG
 	prod, read uint32 // register offsets of PROD and CONS
 	taking     bool
-	again      bool // the interrupt came while it was being read
-	left       bool // it was not read empty; the next operation goes on
+	again      bool    // the interrupt came while it was being read
+	left       bool    // it was not read empty; the next operation goes on
+	message    command // that sends its interrupt
 }
 
 const recordQueueLg2 = 7
@@ -81,16 +82,17 @@ func (d *Driver) startRecord(r queueRegs, handler func()) (*recordQueue, error) 
 	d.c.Write(r.base, 8, uint64(q.base)|spec.QBaseHint.Mask()|uint64(q.lg2))
 	d.c.Write(r.prod, 4, 0)
 	d.c.Write(r.cons, 4, 0)
-	d.signal(r.msi, handler)
+	q.message = d.signal(r.msi, handler)
 	return q, d.enable(r.enable)
 }
 
-// signal makes a handler the one of an interrupt.
-func (d *Driver) signal(cfg0 uint32, handler func()) {
+// signal makes a handler the one of an interrupt. It returns the command that sends the same message.
+func (d *Driver) signal(cfg0 uint32, handler func()) command {
 	addr, data := d.c.CPU.OnIRQ(handler)
 	d.c.Write(cfg0, 8, uint64(addr))
 	d.c.Write(cfg0+8, 4, uint64(data))
 	d.c.Write(cfg0+12, 4, msiDevice)
+	return interrupt(addr, data)
 }
 
 // msiDevice is the memory type of messages to interrupt controllers: Device-nGnRE.
@@ -136,9 +138,7 @@ func (d *Driver) take(q *recordQueue, f func(w []uint64), lost func()) {
 // eventInterrupt is the handler of the event queue.
 func (d *Driver) eventInterrupt() {
 	d.takeEvents()
-	if d.c.Idle() {
-		d.c.Serve()
-	}
+	d.c.Serve()
 }
 
 // takeEvents reads the event queue empty.

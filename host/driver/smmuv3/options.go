@@ -74,10 +74,6 @@ func (o *Options) settings() driver.Settings {
 // ErrCommand is what a CommandError wraps.
 var ErrCommand = errors.New("command refused")
 
-// ErrDeviceTLB: a device did not answer invalidations of its TLB, time and again. host.ErrTimeout is
-// wrapped too.
-var ErrDeviceTLB = errors.New("device did not answer an invalidation")
-
 // CommandError is a command that the unit stopped at (CERROR_ILL, or CERROR_ABT time and again). The
 // driver has replaced it, so that the queue runs again; what it asks for has not been done.
 type CommandError struct {

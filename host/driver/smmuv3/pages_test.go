@@ -137,7 +137,7 @@ func TestATS_DeviceDoesNotAnswer(t *testing.T) {
 	require.NoError(t, dom.Map(iova, page(0), 0x1000, emu.RW))
 	answers = 1000
 	_, err = dom.Unmap(iova, 0x1000)
-	require.ErrorIs(t, err, ErrDeviceTLB)
+	require.ErrorIs(t, err, host.ErrDeviceTLB)
 	require.ErrorIs(t, err, host.ErrTimeout)
 	require.NoError(t, r.d.invalidate(0, tlbiVMID(9)))
 }

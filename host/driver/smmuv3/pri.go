@@ -14,8 +14,14 @@ import (
 // pageInterrupt is the handler of the page request queue.
 func (d *Driver) pageInterrupt() {
 	d.takePages()
-	if d.c.Idle() {
-		d.c.Serve()
+	d.c.Serve()
+}
+
+// Recall implements driver.Arch, by a CMD_SYNC. A unit that sends no messages is asked by operations.
+func (d arch) Recall() {
+	if d.caps.has0(spec.Idr0MSI) {
+		// A queue that has stopped says so to the next operation.
+		_ = d.queue.once([]command{d.events.message}, false)
 	}
 }
 
@@ -83,7 +89,7 @@ func (d arch) Drain(v *driver.Device, pasid emu.PASID, old *driver.Domain) error
 		if s.stall && !substreams(v, pasid) && (pasid == emu.NoPASID || v.Domains[emu.NoPASID] == nil) {
 			list = append(list, stallTerm(v.SID))
 		}
-		if err := d.invalidate(entry.OneWait, list...); err != nil && !errors.Is(err, ErrDeviceTLB) {
+		if err := d.invalidate(entry.OneWait, list...); err != nil && !errors.Is(err, host.ErrDeviceTLB) {
 			return err
 		}
 		d.takeEvents()

@@ -87,7 +87,7 @@ func (q *queue) get(index uint32) command {
 
 // submit gives list to the unit and, with wait, returns when it is complete.
 //
-// Errors: CommandError, ErrDeviceTLB, host.ErrTimeout.
+// Errors: CommandError, host.ErrDeviceTLB, host.ErrTimeout.
 func (q *queue) submit(list []command, wait bool) error {
 	for try := 1; ; try++ {
 		err := q.once(list, wait)
@@ -95,7 +95,7 @@ func (q *queue) submit(list []command, wait bool) error {
 			return err
 		}
 		if try > q.d.opt.Retries {
-			return fmt.Errorf("smmuv3: unit %d, %d tries: %w: %w", q.d.opt.Unit, try, ErrDeviceTLB, host.ErrTimeout)
+			return fmt.Errorf("smmuv3: unit %d, %d tries: %w: %w", q.d.opt.Unit, try, host.ErrDeviceTLB, host.ErrTimeout)
 		}
 		q.d.more.DeviceRetries++
 	}
@@ -227,7 +227,7 @@ func (d *Driver) omitWait() bool { return d.c.Omit.Has(entry.OmitWait) }
 // invalidate gives commands, in the order of their stages, to the unit and waits. It is the only way to
 // the caches.
 //
-// Errors: CommandError, ErrDeviceTLB, host.ErrTimeout.
+// Errors: CommandError, host.ErrDeviceTLB, host.ErrTimeout.
 func (d *Driver) invalidate(how entry.Batching, list ...command) error {
 	kept := make([]command, 0, len(list))
 	for _, c := range list {

@@ -9,10 +9,7 @@ import (
 // startFaults lets the unit report faults by an interrupt (11.4.7.2).
 func (d *Driver) startFaults() {
 	addr, data := d.k.CPU.OnIRQ(d.takeFaults)
-	d.k.Write(spec.OffFEDATA, 4, uint64(data))
-	d.k.Write(spec.OffFEADDR, 4, uint64(addr)&0xffff_ffff)
-	d.k.Write(spec.OffFEUADDR, 4, uint64(addr)>>32)
-	d.k.Write(spec.OffFECTL, 4, 0)
+	d.signal(spec.OffFECTL, addr, data)
 }
 
 // takeFaults empties the recording registers: from FRI on, until one holds nothing or all have been

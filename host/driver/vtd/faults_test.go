@@ -8,6 +8,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 )
 
 func TestFaults_AreHandedOn(t *testing.T) {
@@ -100,9 +101,9 @@ func TestQueue_DeviceTLBTimeout(t *testing.T) {
 	require.NoError(t, a.Map(0x10000, target, 0x1000, emu.RW))
 	r.cpu.OnATSInvalidate = func(*emu.Txn) bool { return false }
 	_, err = a.Unmap(0x10000, 0x1000)
-	require.ErrorIs(t, err, ErrDeviceTLB)
+	require.ErrorIs(t, err, host.ErrDeviceTLB)
 	require.ErrorIs(t, err, host.ErrTimeout)
-	var dt *DeviceTimeout
+	var dt *driver.DeviceTimeout
 	require.ErrorAs(t, err, &dt)
 	require.Equal(t, dev, dt.Source)
 	require.Equal(t, 4, dt.Tries)

@@ -13,7 +13,7 @@ func (d *Driver) omitWait() bool { return d.k.Omit.Has(entry.OmitWait) }
 
 // invalidate gives ops, in order, to hardware and waits. It is the only way to the caches.
 //
-// Errors: QueueError, DeviceTimeout, ErrRejected, host.ErrTimeout.
+// Errors: QueueError, driver.DeviceTimeout, ErrRejected, host.ErrTimeout.
 func (d *Driver) invalidate(how entry.Batching, ops ...op) error {
 	kept := make([]op, 0, len(ops))
 	for _, o := range ops {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host/driver"
 	"github.com/iommulab/iommulab/host/entry"
@@ -75,9 +74,6 @@ var (
 // ErrDescriptor is what a QueueError wraps.
 var ErrDescriptor = errors.New("invalidation descriptor refused")
 
-// ErrDeviceTLB is what a DeviceTimeout wraps, besides host.ErrTimeout.
-var ErrDeviceTLB = errors.New("device did not answer an invalidation")
-
 // ErrRejected: the invalidation registers reported granularity 0.
 var ErrRejected = errors.New("invalidation rejected")
 
@@ -96,21 +92,6 @@ func (e *QueueError) Error() string {
 
 // Unwrap returns ErrDescriptor.
 func (e *QueueError) Unwrap() error { return ErrDescriptor }
-
-// DeviceTimeout is a device-TLB invalidation that timed out time and again (FSTS.ITE).
-type DeviceTimeout struct {
-	Source emu.SourceID // IQERCD.ITESID
-	Tries  int
-	base   error
-}
-
-// Error names the device.
-func (e *DeviceTimeout) Error() string {
-	return fmt.Sprintf("vtd: device %#04x, %d tries: %v", uint32(e.Source), e.Tries, ErrDeviceTLB)
-}
-
-// Unwrap returns ErrDeviceTLB and host.ErrTimeout.
-func (e *DeviceTimeout) Unwrap() []error { return []error{ErrDeviceTLB, e.base} }
 
 // Stats counts what the driver did since New.
 type Stats struct {

@@ -40,11 +40,18 @@ func (d *Driver) startPages() error {
 	d.k.Write(spec.OffPQA, 8, uint64(base)|spec.PqaPQS.Put(pageQueueLg2-emu.PageShift))
 	d.k.Write(spec.OffPRS, 4, spec.PrsPRO.Mask()|spec.PrsPPR.Mask())
 	addr, data := d.k.CPU.OnIRQ(d.pageEvent)
-	d.k.Write(spec.OffPEDATA, 4, uint64(data))
-	d.k.Write(spec.OffPEADDR, 4, uint64(addr)&0xffff_ffff)
-	d.k.Write(spec.OffPEUADDR, 4, uint64(addr)>>32)
-	d.k.Write(spec.OffPECTL, 4, 0)
+	d.signal(spec.OffPECTL, addr, data)
+	addr, data = d.k.CPU.OnIRQ(d.k.Serve)
+	d.signal(spec.OffIECTL, addr, data)
 	return nil
+}
+
+// signal gives an event, whose registers begin at ctl, its message, and unmasks it (11.4.7.2).
+func (d *Driver) signal(ctl uint32, addr emu.PA, data uint32) {
+	d.k.Write(ctl+4, 4, uint64(data))
+	d.k.Write(ctl+8, 4, uint64(addr)&0xffff_ffff)
+	d.k.Write(ctl+12, 4, uint64(addr)>>32)
+	d.k.Write(ctl, 4, 0)
 }
 
 // stopPages masks the event and takes the queue away.
@@ -53,6 +60,7 @@ func (d *Driver) stopPages() {
 		return
 	}
 	d.k.Write(spec.OffPECTL, 4, spec.EventIM.Mask())
+	d.k.Write(spec.OffIECTL, 4, spec.EventIM.Mask())
 	d.k.Write(spec.OffPQH, 8, 0)
 	d.k.Write(spec.OffPQT, 8, 0)
 	d.k.Write(spec.OffPQA, 8, 0)
@@ -62,9 +70,14 @@ func (d *Driver) stopPages() {
 // pageEvent is the interrupt handler.
 func (d *Driver) pageEvent() {
 	d.takePages()
-	if d.k.Idle() {
-		d.k.Serve()
-	}
+	d.k.Serve()
+}
+
+// Recall asks for an interrupt by a wait descriptor. It comes only if no earlier one stands.
+func (d arch) Recall() {
+	d.k.Write(spec.OffICS, 4, spec.IcsIWC.Mask())
+	// A queue that has stopped says so to the next operation.
+	_ = d.queue.once([]desc{{spec.PutDescType(spec.DescWait) | spec.IwIF.Mask()}}, false)
 }
 
 // takePages reads the queue empty. PPR is taken back first, so that a request that comes after the tail

@@ -408,7 +408,7 @@ func TestDeviceTLB_MutedDeviceTimesOut(t *testing.T) {
 	p.Dev.Reaches(5, 0x10000, target)
 	p.Dev.Mute(true)
 	_, err := p.Dom.Unmap(0x10000, 0x1000)
-	require.ErrorIs(t, err, ErrDeviceTLB)
+	require.ErrorIs(t, err, host.ErrDeviceTLB)
 	p.Dev.Reaches(5, 0x10000, target)
 	p.Dev.Mute(false)
 	require.NoError(t, p.Dom.Flush())

@@ -7,6 +7,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/host/driver"
 )
 
 // queue is the invalidation queue (6.5.2).
@@ -95,7 +96,7 @@ func (q *queue) room(n int) error {
 
 // submit gives list to hardware and, with wait, returns when it is complete.
 //
-// Errors: QueueError, DeviceTimeout, host.ErrTimeout.
+// Errors: QueueError, driver.DeviceTimeout, host.ErrTimeout.
 func (q *queue) submit(list []desc, wait bool) error {
 	for try := 1; ; try++ {
 		err := q.once(list, wait)
@@ -104,7 +105,7 @@ func (q *queue) submit(list []desc, wait bool) error {
 		}
 		sid := emu.SourceID(spec.IqercdITESID.Of(q.d.k.Read(spec.OffIQERCD, 8)))
 		if try > q.d.opt.Retries {
-			return &DeviceTimeout{Source: sid, Tries: try, base: host.ErrTimeout}
+			return &driver.DeviceTimeout{Driver: "vtd", Source: sid, Tries: try}
 		}
 		q.d.count.DeviceRetries++
 	}
