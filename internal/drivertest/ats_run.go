@@ -34,7 +34,7 @@ func RunATS(t *testing.T, start func(t *testing.T, change ...func(*device.Endpoi
 			require.Equal(t, omit != 0, m.unmapUnderDMA() != 0)
 		}
 	})
-	t.Run("detach under page requests", func(t *testing.T) { start(t, every(50)).detachUnderFaults() })
+	t.Run("detach under page requests", func(t *testing.T) { start(t, every(200)).detachUnderFaults() })
 	t.Run("asks for ever", func(t *testing.T) {
 		longest := start(t, every(20)).askForEver()
 		require.Less(t, longest, uint64(100_000))
