@@ -41,6 +41,10 @@ func newAMD(tb testing.TB, kind string, tlb iotlb.Geometry) *amdRig {
 	c := amdvi.DefaultConfig()
 	c.IOTLB, c.Stage2, c.GCR3Cache = tlb, iotlb.Geometry{}, iotlb.Geometry{}
 	c.Walk, c.Walk2 = nil, nil
+	return newAMDOf(tb, kind, c)
+}
+
+func newAMDOf(tb testing.TB, kind string, c amdvi.Config) *amdRig {
 	u, err := amdvi.New(c)
 	require.NoError(tb, err)
 	lg2 := map[string]uint8{amdSized: 16, amdLarge: 21, amdHuge: 30}[kind]

@@ -40,6 +40,10 @@ func newSMMU(tb testing.TB, kind string, tlb iotlb.Geometry) *smmuRig {
 	c := smmuv3.DefaultConfig()
 	c.IOTLB, c.Stage2 = tlb, iotlb.Geometry{}
 	c.Walk, c.Walk2 = nil, nil
+	return newSMMUOf(tb, kind, c)
+}
+
+func newSMMUOf(tb testing.TB, kind string, c smmuv3.Config) *smmuRig {
 	u, err := smmuv3.New(c)
 	require.NoError(tb, err)
 	lg2 := uint8(emu.PageShift)
