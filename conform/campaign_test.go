@@ -95,7 +95,7 @@ func TestRunner_RefusesWhatTheMachineLacks(t *testing.T) {
 		"the program has 4 devices, the machine 3":                                           func(p *conform.Program) { p.Devices = append(p.Devices, 9) },
 		"device 1 of the program is 0x00a2, of the machine 0x00a1":                           func(p *conform.Program) { p.Devices[1] = 0xa2 },
 	} {
-		p := target.Generate(1, machine)
+		p := target.Generate(1, machineOf(target))
 		change(p)
 		_, err := r.Run(p)
 		require.EqualError(t, err, want)

@@ -36,7 +36,7 @@ func TestDirected_WritesWhatIsMissing(t *testing.T) {
 		r, _, err := conform.Pair(target, peer(t, target))
 		require.NoError(t, err)
 		for seed := uint64(1); len(missing) > 0 && seed < 20_000; seed++ {
-			p := target.Generate(seed, machine)
+			p := target.Generate(seed, machineOf(target))
 			o, err := r.Run(p)
 			require.NoError(t, err)
 			for id, what := range missing {

@@ -21,7 +21,7 @@ type mapping struct {
 func (b *builder) fillData() {
 	for i := range dataPages {
 		pa := b.p.RAM + dataArea + emu.PA(b.r.IntN(1024))*emu.PageSize
-		if b.isData(pa) {
+		if b.isData(pa) || pa+emu.PageSize > b.p.RAM+emu.PA(b.p.Size) {
 			continue
 		}
 		b.data = append(b.data, pa)

@@ -16,9 +16,20 @@ var machine = conform.Machine{
 	MSI:     &conform.Message{Addr: emu.MSIAddress, Data: 0x20},
 }
 
+// armMachine is one with an SMMUv3.
+var armMachine = conform.Machine{First: 0x4000_0000, RAM: 0x4010_0000, Size: 7<<20 - emu.PageSize, Hole: 0x20_0000_0000, Devices: machine.Devices}
+
+// machineOf returns the machine that has the unit of a target.
+func machineOf(t *conform.Target) conform.Machine {
+	if t.IOMMU == "smmuv3" {
+		return armMachine
+	}
+	return machine
+}
+
 // model returns our machine with the capabilities that QEMU has in the mode.
 func model(t testing.TB, target *conform.Target, caches bool) *conform.Model {
-	m, lost, err := target.Model(target.Words, machine, caches)
+	m, lost, err := target.Model(target.Words, machineOf(target), caches)
 	require.NoError(t, err)
 	require.Empty(t, lost, "capabilities that cannot be expressed")
 	id, err := target.ReadIdentity(m)
@@ -36,7 +47,7 @@ func TestGenerate_InvalidatesEnough(t *testing.T) {
 			transfers, done, legal := 0, 0, 0
 			const n = 400
 			for seed := range uint64(n) {
-				p := target.Generate(seed+1, machine)
+				p := target.Generate(seed+1, machineOf(target))
 				o, err := r.Run(p)
 				require.NoError(t, err, "seed %d", seed+1)
 				require.Empty(t, o.Diffs, "seed %d, step %d", seed+1, o.Failed)
@@ -57,8 +68,8 @@ func TestGenerate_InvalidatesEnough(t *testing.T) {
 
 func TestGenerate_IsAFunctionOfTheSeed(t *testing.T) {
 	for _, target := range conform.Targets("") {
-		require.Equal(t, lines(t, target.Generate(7, machine)), lines(t, target.Generate(7, machine)))
-		require.NotEqual(t, lines(t, target.Generate(7, machine)), lines(t, target.Generate(8, machine)))
+		require.Equal(t, lines(t, target.Generate(7, machineOf(target))), lines(t, target.Generate(7, machineOf(target))))
+		require.NotEqual(t, lines(t, target.Generate(7, machineOf(target))), lines(t, target.Generate(8, machineOf(target))))
 	}
 }
 
@@ -66,7 +77,7 @@ func TestGenerate_IsAFunctionOfTheSeed(t *testing.T) {
 func TestGenerate_LeavesOutWhatIsUnsuitable(t *testing.T) {
 	for _, target := range conform.Targets("") {
 		for seed := range uint64(300) {
-			p := target.Generate(seed+1, machine)
+			p := target.Generate(seed+1, machineOf(target))
 			for i := range p.Steps {
 				s := &p.Steps[i]
 				switch s.Op {

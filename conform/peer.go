@@ -43,6 +43,7 @@ type Peer interface {
 type Machine struct {
 	RAM     emu.PA // base of the memory that programs may use
 	Size    uint64 // bytes
+	First   emu.PA // where memory begins: what is below belongs to devices and is not compared
 	Hole    emu.PA // nothing answers in the 4 GiB from here: an access is aborted
 	Devices []Device
 	// MSI is the interrupt message of a unit that has it in its PCI configuration space, as it is after

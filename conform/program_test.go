@@ -92,7 +92,7 @@ func TestParse_ErrorsNameLineAndField(t *testing.T) {
 func TestParse_ReadsWhatGeneratorsWrite(t *testing.T) {
 	for _, target := range conform.Targets("") {
 		for seed := range uint64(30) {
-			p := target.Generate(seed+1, machine)
+			p := target.Generate(seed+1, machineOf(target))
 			q, err := parse(lines(t, p))
 			require.NoError(t, err)
 			q.Legal = p.Legal

@@ -15,7 +15,7 @@ import (
 
 // peer starts QEMU in the mode of a target.
 func peer(t *testing.T, target *conform.Target) conform.Peer {
-	mode, err := qemu.ParseMode(target.IOMMU, target.Mode)
+	mode, err := qemu.ParseMode(target.IOMMU, target.PeerMode())
 	require.NoError(t, err)
 	return qemutest.Peer(t, qemu.Options{Mode: mode})
 }
@@ -24,7 +24,7 @@ func peer(t *testing.T, target *conform.Target) conform.Peer {
 func TestPrograms_OnQEMU(t *testing.T) {
 	for _, target := range conform.Targets("") {
 		t.Run(target.IOMMU+"/"+target.Mode, func(t *testing.T) {
-			mode, err := qemu.ParseMode(target.IOMMU, target.Mode)
+			mode, err := qemu.ParseMode(target.IOMMU, target.PeerMode())
 			require.NoError(t, err)
 			first := qemutest.Peer(t, qemu.Options{Mode: mode})
 			id, err := target.ReadIdentity(first)

@@ -172,6 +172,7 @@ func (r *Runner) words(s *Step) []emu.PA {
 	if s.Op == Transfer && s.Write && r.view[ours].ok {
 		list = append(list, r.ours.Result().PA)
 	}
+	list = slices.DeleteFunc(list, func(pa emu.PA) bool { return pa < r.ours.mach.First })
 	slices.Sort(list)
 	return slices.Compact(list)
 }
@@ -289,7 +290,7 @@ func (r *Runner) equalize(words []emu.PA) error {
 	var b [8]byte
 	for _, pa := range words {
 		v, ok := r.ours.mem.Load64(pa)
-		if !ok {
+		if !ok || pa < r.ours.mach.First {
 			continue
 		}
 		binary.LittleEndian.PutUint64(b[:], v)
@@ -302,7 +303,8 @@ func (r *Runner) equalize(words []emu.PA) error {
 
 // end compares all memory that the program used.
 func (r *Runner) end() error {
-	diffs, err := diffPages(nil, r.ours, r.theirs, r.track.list(), r.last)
+	pages := slices.DeleteFunc(r.track.list(), func(pa emu.PA) bool { return pa < r.ours.mach.First })
+	diffs, err := diffPages(nil, r.ours, r.theirs, pages, r.last)
 	if err != nil {
 		return err
 	}

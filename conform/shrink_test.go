@@ -43,7 +43,7 @@ func TestShrink_FindsInjectedDefects(t *testing.T) {
 
 func firstDifferent(t *testing.T, r *conform.Runner, target *conform.Target, within int) *conform.Program {
 	for seed := range uint64(within) {
-		p := target.Generate(seed+1, machine)
+		p := target.Generate(seed+1, machineOf(target))
 		o, err := r.Run(p)
 		require.NoError(t, err)
 		if !o.Same() {
@@ -63,7 +63,7 @@ func lines(t *testing.T, p *conform.Program) string {
 func TestShrink_LeavesOthersAlone(t *testing.T) {
 	target := conform.Targets("vtd")[0]
 	r := conform.NewRunner(target.Strict(), model(t, target, true), model(t, target, true))
-	p := target.Generate(1, machine)
+	p := target.Generate(1, machineOf(target))
 	q, err := conform.Shrink(r, p, 10)
 	require.NoError(t, err)
 	require.Same(t, p, q)

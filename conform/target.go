@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
@@ -12,6 +13,8 @@ import (
 type Target struct {
 	IOMMU string
 	Mode  string
+	// Peer is the mode of the other peer that programs run on; empty: Mode.
+	Peer  string
 	About string
 	// Words are the identity registers that the other peer is expected to have, by offset.
 	Words Identity
@@ -39,7 +42,7 @@ type Target struct {
 
 // Identity is the registers that say what a unit can do. For VT-d: VER, CAP, ECAP. What a unit has less
 // of is 0.
-type Identity [3]uint64
+type Identity [5]uint64
 
 // ReadIdentity reads the identity registers of a peer.
 func (t *Target) ReadIdentity(p Peer) (id Identity, err error) {
@@ -92,7 +95,7 @@ func (r *Register) fields() []field {
 }
 
 // targets lists what this build knows.
-var targets = slices.Concat(vtdTargets(), amdviTargets())
+var targets = slices.Concat(vtdTargets(), amdviTargets(), smmuTargets())
 
 // Targets returns the modes of a unit, or of all units if iommu is empty.
 func Targets(iommu string) []*Target {
@@ -114,6 +117,9 @@ func FindTarget(iommu, mode string) (*Target, bool) {
 	}
 	return nil, false
 }
+
+// PeerMode names the mode of the other peer that programs run on.
+func (t *Target) PeerMode() string { return cmp.Or(t.Peer, t.Mode) }
 
 // Generate returns the program of a seed for a machine.
 func (t *Target) Generate(seed uint64, m Machine) *Program { return t.generate(seed, m) }

@@ -177,7 +177,7 @@ func (q *qemus) binary(m qemu.Mode) (*qtest.Binary, error) {
 
 // open starts QEMU in the mode of a target.
 func (q *qemus) open(t *conform.Target) (conform.Peer, error) {
-	m, err := qemu.ParseMode(t.IOMMU, t.Mode)
+	m, err := qemu.ParseMode(t.IOMMU, t.PeerMode())
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func (a *app) available(f *conformFlags, q *qemus) error {
 	missing := make(map[string]bool)
 	var list []*conform.Target
 	for _, t := range f.opt.Targets {
-		m, err := qemu.ParseMode(t.IOMMU, t.Mode)
+		m, err := qemu.ParseMode(t.IOMMU, t.PeerMode())
 		if err != nil {
 			return err
 		}
