@@ -1,6 +1,9 @@
 package conform
 
-import "github.com/iommulab/iommulab/emu/smmuv3/spec"
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/smmuv3/spec"
+)
 
 // smmuDeviations is what is known of QEMU's SMMUv3, release 11.1. docs/conform.md prints it.
 var smmuDeviations = []*Deviation{
@@ -9,7 +12,34 @@ var smmuDeviations = []*Deviation{
 		What:  "LOG2SIZE of queues comes up as 19; the value is unknown",
 		match: smmuResetValues,
 	},
+	{
+		ID: "stream-always-recorded", Right: Ours, Clause: "6.3.12, 7.3.3", After: Settle,
+		What:  "C_BAD_STREAMID is recorded although CR2.RECINVSID is 0",
+		match: smmuStreamRecorded,
+	},
+	{
+		ID: "event-queue-full", Right: Ours, Clause: "7.4", After: End,
+		What:  "an event for which there is no room is EVENTQ_ABT_ERR instead of an overflow",
+		match: smmuFull,
+	},
+	{
+		ID: "cd-fetch-address", Right: Ours, Clause: "7.3.10", After: Settle,
+		What:  "F_CD_FETCH has the address in the place of InputAddr",
+		match: smmuCDFetch,
+	},
+	{
+		ID: "substreams", Right: Ours, Clause: "5.2", After: Settle,
+		What:  "S1CDMax is looked at although there are no SubstreamIDs: C_BAD_STE",
+		match: smmuSubstreams,
+	},
+	{
+		ID: "unprivileged", Right: Ours, Clause: "DDI 0487 D8.4", Modes: smmuWithS1, After: Settle,
+		What:  "AP[1]=0 and APTable[0]=1 keep nobody from anything",
+		match: smmuUnprivileged,
+	},
 }
+
+var smmuWithS1 = []string{smmuS1, smmuNested}
 
 func smmuResetValues(c *Case) {
 	if c.index >= 0 {
@@ -22,5 +52,100 @@ func smmuResetValues(c *Case) {
 	}
 }
 
-var smmuUnseen = []*Deviation{}
-var smmuUnsuitable = pcUnsuitable
+func smmuStreamRecorded(c *Case) {
+	if r, ok := c.transfer(); ok && r.Fault.Code&0xff == spec.EvBadStreamID {
+		c.smmuClaim(smmuQuestion{regs: map[uint32]uint64{spec.OffCR2: c.was(ours, spec.OffCR2) | spec.Cr2RECINVSID.Mask()}})
+	}
+}
+
+// smmuFull compares with the event that there was no room for.
+func smmuFull(c *Case) {
+	if r, ok := c.transfer(); ok && r.Fault.Dropped {
+		c.smmuClaim(smmuQuestion{})
+	}
+}
+
+func smmuCDFetch(c *Case) {
+	if r, ok := c.transfer(); ok && r.Fault.Code&0xff == spec.EvCDFetch {
+		c.smmuClaim(smmuQuestion{edit: func(e *spec.Event) { e[2], e[3] = e[3], 0 }})
+	}
+}
+
+// smmuSTE returns where the STE of the step is.
+func smmuSTE(c *Case) (emu.PA, bool) {
+	base, cfg := c.was(ours, spec.OffSTRTABBase)&spec.StrtabAddr.Mask(), c.was(ours, spec.OffSTRTABBaseCfg)
+	sid, log2 := uint64(c.source()), spec.StrtabLog2.Of(cfg)
+	if spec.StrtabFmt.Of(cfg) != spec.StrtabFmt2Lvl {
+		return emu.PA(base&^(64<<log2-1) + sid*spec.STESize), sid>>log2 == 0
+	}
+	split := spec.StrtabSplit.Of(cfg)
+	lg2 := uint64(6)
+	if log2 > split {
+		lg2 = max(lg2, log2-split+3)
+	}
+	d := spec.L1STD(c.model.word(emu.PA(base&^(1<<lg2-1) + sid>>split*spec.DescSize)))
+	i := sid & (1<<split - 1)
+	return d.L2Ptr() + emu.PA(i*spec.STESize), i < d.STEs()
+}
+
+// smmuSubstreams asks about an STE that is illegal for another reason.
+func smmuSubstreams(c *Case) {
+	at, ok := smmuSTE(c)
+	if c.step.Op != Transfer || !ok || spec.SteS1CDMax.Of(c.model.word(at)) == 0 {
+		return
+	}
+	w0, w1 := c.model.word(at), c.model.word(at+8)
+	c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{
+		at: w0 | spec.SteConfig.Put(1), at + 8: w1 | 1<<(spec.SteS1STALLD.Lo()&63),
+	}}})
+}
+
+// smmuUnprivileged asks about descriptors without what keeps unprivileged accesses out.
+func smmuUnprivileged(c *Case) {
+	r, ok := c.transfer()
+	if !ok || r.Fault.Code&0xff != spec.EvPermission {
+		return
+	}
+	at := r.Fault.At
+	e := c.model.word(at)
+	c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{at: e | spec.S1AP1.Mask()}}})
+}
+
+// smmuUnseen is what is known of QEMU's SMMUv3 and programs do not show.
+var smmuUnseen = []*Deviation{
+	{
+		ID: "linear-stays-two-level", Right: Ours, Clause: "6.3.24",
+		What:   "after STRTAB_BASE_CFG.FMT was 1 once, the stream table is taken for a two-level one with the last SPLIT",
+		Unseen: "entries of a linear table, taken for pointers, lead to STEs that may abort QEMU",
+	},
+	{
+		ID: "stage-2-of-32-bits", Right: Ours, Clause: "5.2",
+		What:   "an STE with stage 2 and S2AA64=0 aborts QEMU instead of C_BAD_STE",
+		Unseen: "it ends QEMU",
+	},
+	{
+		ID: "reserved-output-size", Right: Ours, Clause: "5.2, 5.4",
+		What:   "IPS=7 or S2PS=7 aborts QEMU instead of being taken for the largest size",
+		Unseen: "it ends QEMU",
+	},
+}
+
+// smmuUnsuitable is all that generators of SMMUv3 programs leave out.
+var smmuUnsuitable = append([]Unsuitable{
+	{
+		What: "changing a valid structure without the invalidations that the specification asks for before the next access",
+		Why:  "what caches still hold is up to each unit (4.7): both may be right and differ",
+	},
+	{
+		What: "STEs with stage 2 and S2AA64=0, IPS=7, S2PS=7, a linear stream table after one of two levels",
+		Why:  "QEMU aborts, or may do so",
+	},
+	{
+		What: "64-bit reads of 32-bit registers",
+		Why:  "QEMU answers them with 0; what they do is up to each unit (6.2)",
+	},
+	{
+		What: "blocks at levels that have none",
+		Why:  "QEMU takes them, and an access would end in registers of devices",
+	},
+}, pcUnsuitable...)

@@ -91,7 +91,7 @@ func (g *smmuGen) prepare() {
 func (g *smmuGen) newStreams() {
 	s := smmuStreams{log2: 9 + uint64(g.r.IntN(2)), l1: make(map[uint64]uint64)}
 	lg2 := uint8(s.log2 + 6)
-	if g.chance(50) {
+	if g.streams.split != 0 || g.chance(50) { // see deviation linear-stays-two-level
 		s.split = one[uint64](&g.builder, 6, 8, 10)
 		lg2 = 12
 	}

@@ -17,7 +17,7 @@ var machine = conform.Machine{
 }
 
 // armMachine is one with an SMMUv3.
-var armMachine = conform.Machine{First: 0x4000_0000, RAM: 0x4010_0000, Size: 7<<20 - emu.PageSize, Hole: 0x20_0000_0000, Devices: machine.Devices}
+var armMachine = conform.Machine{First: 0x4000_0000, RAM: 0x4010_0000, Size: 7 << 20, Hole: 0x20_0000_0000, Devices: machine.Devices}
 
 // machineOf returns the machine that has the unit of a target.
 func machineOf(t *conform.Target) conform.Machine {

@@ -83,8 +83,12 @@ func (v *Peer) sendBack(e *edu, data []byte) error {
 		return err
 	}
 	to := uint64(readBack)
+	var was [8]byte
 	if v.u.toMemory {
-		to = v.m.RAM + v.ram - emu.PageSize
+		to = v.m.RAM + scratch
+		if err := v.p.LoadRAM(scratch, was[:]); err != nil {
+			return err
+		}
 	}
 	if err := v.transfer(e, eduRoom, to, 8, eduToMemory); err != nil {
 		return err
@@ -96,7 +100,10 @@ func (v *Peer) sendBack(e *edu, data []byte) error {
 		return err
 	}
 	if v.u.toMemory {
-		return v.p.LoadRAM(v.ram-emu.PageSize, data)
+		if err := v.p.LoadRAM(scratch, data); err != nil {
+			return err
+		}
+		return v.p.StoreRAM(scratch, was[:])
 	}
 	m := v.seen.data
 	if len(m) != 2 || m[0].Addr != readBack || m[1].Addr != readBack+4 {
@@ -106,6 +113,9 @@ func (v *Peer) sendBack(e *edu, data []byte) error {
 	binary.LittleEndian.PutUint32(data[4:], m[1].Data)
 	return nil
 }
+
+// scratch is where devices send what they have read, from the beginning of RAM. What was there is put back.
+const scratch = lowest - emu.PageSize
 
 // setAside changes registers of the unit for what follows, and returns what puts them back.
 func (v *Peer) setAside() (restore func() error, err error) {

@@ -130,7 +130,7 @@ func (v *Peer) Version() qtest.Version { return v.p.Version }
 
 // Machine returns what there is.
 func (v *Peer) Machine() conform.Machine {
-	m := conform.Machine{RAM: emu.PA(v.m.RAM + lowest), Size: v.ram - lowest - v.u.scratch(), First: emu.PA(v.m.RAM), Hole: emu.PA(v.m.Hole)}
+	m := conform.Machine{RAM: emu.PA(v.m.RAM + lowest), Size: v.ram - lowest, First: emu.PA(v.m.RAM), Hole: emu.PA(v.m.Hole)}
 	if v.msi != 0 {
 		m.MSI = &unitMessage
 	}

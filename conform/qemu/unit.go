@@ -2,7 +2,6 @@ package qemu
 
 import (
 	"github.com/iommulab/iommulab/conform/qtest"
-	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
 	arm "github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
@@ -25,7 +24,7 @@ type unit struct {
 	// again in halves; so 4 bytes are tried first.
 	probe bool
 	// toMemory says that a device can write what it has read to memory, past translation, while the
-	// registers in aside are changed: to the last page. Otherwise it sends an interrupt message, which
+	// registers in aside are changed: to the page below that for programs. Otherwise it sends an interrupt message, which
 	// is not translated.
 	toMemory bool
 	// aside are registers that are changed while a device sends what it has read, so that the unit neither
@@ -48,14 +47,6 @@ type fresh struct {
 	off   uint32
 	size  uint8
 	value uint64
-}
-
-// scratch is how much of the end of memory is not for programs.
-func (u *unit) scratch() uint64 {
-	if u.toMemory {
-		return emu.PageSize
-	}
-	return 0
 }
 
 // A PC with three requesters: two on the root bus, one behind a root port on bus 1.
