@@ -29,10 +29,10 @@ func (o *overlay) Load(pa emu.PA, size uint8, v *[4]uint64) bool {
 	return true
 }
 
-// Store implements emu.Memory. Nothing here stores more or less than a word.
+// Store implements emu.Memory. Nothing here stores less than a word.
 func (o *overlay) Store(pa emu.PA, size uint8, v *[4]uint64) bool {
-	if size == 8 {
-		o.words[pa] = v[0]
+	for i := range emu.PA(size / 8) {
+		o.words[pa+8*i] = v[i]
 	}
 	return true
 }

@@ -37,6 +37,11 @@ var smmuDeviations = []*Deviation{
 		What:  "AP[1]=0 and APTable[0]=1 keep nobody from anything",
 		match: smmuUnprivileged,
 	},
+	{
+		ID: "table-size", Right: Ours, Clause: "DDI 0487 D8.2", Modes: smmuWithS1, After: Settle,
+		What:  "the address in a table descriptor is not compared with the output size: F_WALK_EABT instead of F_ADDR_SIZE",
+		match: smmuTableSize,
+	},
 }
 
 var smmuWithS1 = []string{smmuS1, smmuNested}
@@ -109,6 +114,21 @@ func smmuUnprivileged(c *Case) {
 	at := r.Fault.At
 	e := c.model.word(at)
 	c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{at: e | spec.S1AP1.Mask()}}})
+}
+
+// smmuTableSize asks about a table where no memory is, but not beyond the output size.
+func smmuTableSize(c *Case) {
+	r, ok := c.transfer()
+	if !ok || r.Fault.Code&0xff != spec.EvAddrSize {
+		return
+	}
+	const high = 0xff << 40
+	e := c.model.word(r.Fault.At)
+	near := e&^high | uint64(c.model.mach.Hole)
+	c.smmuClaim(smmuQuestion{
+		asIf: asIf{words: map[emu.PA]uint64{r.Fault.At: near}},
+		edit: func(ev *spec.Event) { ev[3] ^= (e ^ near) & spec.TtdAddr.Mask() },
+	})
 }
 
 // smmuUnseen is what is known of QEMU's SMMUv3 and programs do not show.

@@ -18,6 +18,7 @@ type smmuGen struct {
 	cmds    smmuQueue
 	events  smmuQueue
 	cr0     uint64 // as software believes
+	gerrorn uint64
 	asid    uint64 // last one given
 	vmid    uint64
 }

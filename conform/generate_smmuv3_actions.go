@@ -285,10 +285,3 @@ func (g *smmuGen) actQueues() {
 func (g *smmuGen) actInterrupts() {
 	g.write(spec.OffIRQCtrl, 4, one[uint64](&g.builder, 0, 1, 4, 5), "IRQ_CTRL")
 }
-
-// mistake is what a program does that is not legal.
-func (g *smmuGen) mistake() { pick(g.r, smmuMistakes)(g) }
-
-var smmuMistakes = []choice[*smmuGen]{
-	{1, (*smmuGen).actAccess},
-}
