@@ -1,6 +1,8 @@
 package conform
 
 import (
+	"slices"
+
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
@@ -41,6 +43,16 @@ var smmuDeviations = []*Deviation{
 		ID: "table-size", Right: Ours, Clause: "DDI 0487 D8.2", Modes: smmuWithS1, After: Settle,
 		What:  "the address in a table descriptor is not compared with the output size: F_WALK_EABT instead of F_ADDR_SIZE",
 		match: smmuTableSize,
+	},
+	{
+		ID: "fault-order", Right: Ours, Clause: "DDI 0487 D8.15", Modes: smmuWithS1, After: Settle,
+		What:  "access flag and rights of a leaf come before its address: F_ACCESS or F_PERMISSION instead of F_ADDR_SIZE",
+		match: smmuFaultOrder,
+	},
+	{
+		ID: "commands-taken", Right: Ours, Clause: "4.1.3, 4.6.3", After: End,
+		What:  "commands of what the unit does not have (EL2, EL3, ATC_INV, PRI_RESP, RESUME, STALL_TERM) and CMD_SYNC with CS=3 are no errors",
+		match: smmuCommandsTaken,
 	},
 }
 
@@ -129,6 +141,39 @@ func smmuTableSize(c *Case) {
 		asIf: asIf{words: map[emu.PA]uint64{r.Fault.At: near}},
 		edit: func(ev *spec.Event) { ev[3] ^= (e ^ near) & spec.TtdAddr.Mask() },
 	})
+}
+
+// smmuFaultOrder asks about a leaf with an address of memory.
+func smmuFaultOrder(c *Case) {
+	if r, ok := c.transfer(); ok && r.Fault.Code&0xff == spec.EvAddrSize {
+		e := c.model.word(r.Fault.At) &^ (0xff << 40)
+		c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{r.Fault.At: e}}})
+	}
+}
+
+// smmuTaken are commands that the other side takes and does nothing for.
+var smmuTaken = []uint64{
+	spec.CmdTlbiEL3All, spec.CmdTlbiEL3VA, spec.CmdTlbiEL2All, spec.CmdTlbiEL2ASID, spec.CmdTlbiEL2VA, spec.CmdTlbiEL2VAA,
+	spec.CmdAtcInv, spec.CmdPriResp, spec.CmdResume, spec.CmdStallTerm,
+}
+
+// smmuCommandsTaken looks at the command at which our queue has stopped.
+func smmuCommandsTaken(c *Case) {
+	if !c.writes(spec.OffCMDQProd) || c.is(theirs, spec.OffCMDQCons) != c.is(theirs, spec.OffCMDQProd) ||
+		spec.CmdqErr.Of(c.is(ours, spec.OffCMDQCons)) != spec.CerrorILL || c.is(ours, spec.OffGERROR) == c.was(ours, spec.OffGERROR) {
+		return
+	}
+	base := c.is(ours, spec.OffCMDQBase)
+	lg2 := spec.QBaseLog2.Of(base)
+	at := emu.PA(base&spec.QBaseAddr.Mask() + c.is(ours, spec.OffCMDQCons)&(1<<lg2-1)*spec.CommandSize)
+	w := c.model.word(at)
+	op := spec.CmdOpcode.Of(w)
+	if !slices.Contains(smmuTaken, op) && (op != spec.CmdSync || spec.SyncCS.Of(w) != 3) {
+		return
+	}
+	for _, name := range []string{"CMDQ_CONS.RD", "CMDQ_CONS.ERR", "GERROR.CMDQ_ERR"} {
+		c.claim(c.find(name))
+	}
 }
 
 // smmuUnseen is what is known of QEMU's SMMUv3 and programs do not show.

@@ -120,9 +120,14 @@ func (g *smmuGen) badCommand() {
 	g.section("a wrong command")
 	q := &g.cmds
 	op := one[uint64](&g.builder, 0, 0x08, 0x0f, 0x14, 0x1f, 0x2b, 0x31, 0x47, 0x80, 0xff)
-	if g.chance(30) {
+	switch {
+	case g.chance(10):
+		g.put(one(&g.builder, smmuTaken...), g.r.Uint64()&^0xff, g.r.Uint64(), "of what there is not")
+	case g.chance(5):
+		g.put(spec.CmdSync, spec.SyncCS.Put(3), 0, "a reserved signal")
+	case g.chance(30):
 		g.put(one[uint64](&g.builder, spec.CmdCfgiSTE, spec.CmdCfgiSTERange, spec.CmdCfgiCD, spec.CmdCfgiCDAll), spec.CmdSSec.Mask(), 0, "of a Secure stream")
-	} else {
+	default:
 		g.put(op, g.r.Uint64()&^0xff, g.r.Uint64(), "unknown")
 	}
 	g.write(spec.OffCMDQProd, 4, q.index, "CMDQ_PROD")
