@@ -159,7 +159,7 @@ var smmuTaken = []uint64{
 
 // smmuCommandsTaken looks at the command at which our queue has stopped.
 func smmuCommandsTaken(c *Case) {
-	if !c.writes(spec.OffCMDQProd) || c.is(theirs, spec.OffCMDQCons) != c.is(theirs, spec.OffCMDQProd) ||
+	if !c.writes(spec.OffCMDQProd) || c.is(theirs, spec.OffCMDQCons)&spec.QIndex.Mask() != c.is(theirs, spec.OffCMDQProd) ||
 		spec.CmdqErr.Of(c.is(ours, spec.OffCMDQCons)) != spec.CerrorILL || c.is(ours, spec.OffGERROR) == c.was(ours, spec.OffGERROR) {
 		return
 	}

@@ -8,7 +8,7 @@ import (
 	"path"
 )
 
-//go:embed testdata/vtd testdata/amdvi
+//go:embed testdata/vtd testdata/amdvi testdata/smmuv3
 var directedFiles embed.FS
 
 // Directed returns the programs that were written for single deviations of a target, in the order of

@@ -58,11 +58,18 @@ func (g *smmuGen) badCD() {
 	g.section("a wrong CD")
 	mask := []uint64{
 		spec.CdV.Mask() | spec.CdAA64.Mask() | spec.CdA.Mask() | spec.CdS.Mask() | spec.CdR.Mask() | spec.CdHA.Mask() | spec.CdHD.Mask() |
-			spec.CdENDI.Mask() | spec.CdT0SZ.Mask() | spec.CdTG0.Mask() | spec.CdT1SZ.Mask() | spec.CdTG1.Mask() | spec.CdEPD0.Mask() | spec.CdEPD1.Mask(),
+			spec.CdENDI.Mask(),
 		0xff << 44, 0xff << 44,
 	}
-	w := g.flip(g.current(d.space.cd, 3), mask)
+	// Sizes are made such that there are none, for other sizes take tables for leaves.
 	s := d.space
+	if s.lower != nil {
+		mask[0] |= spec.CdEPD0.Mask() | 1<<5
+	}
+	if s.upper != nil {
+		mask[0] |= spec.CdEPD1.Mask() | 1<<21
+	}
+	w := g.flip(g.current(s.cd, 3), mask)
 	g.with(s.cd, w, func() { g.flushCD(s) }, func() {
 		at := one(&g.builder, emu.IOVA(0), 0x1000, ^emu.IOVA(0xfff), emu.IOVA(g.r.Uint64())&^7)
 		g.dma(d.index, at, false, "with the wrong CD")
