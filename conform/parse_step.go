@@ -46,7 +46,7 @@ func (p *parser) step(s *Step, words []string) error {
 }
 
 func (p *parser) regRead(s *Step, a []string) error {
-	off, err := p.number("offset", a[0], 16)
+	off, err := p.number("offset", a[0], 20)
 	if err != nil {
 		return err
 	}
