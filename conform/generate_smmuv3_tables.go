@@ -26,7 +26,6 @@ type smmuSpace struct {
 	lower      *smmuTables
 	upper      *smmuTables
 	second     *smmuTables
-	flatSecond bool // that maps all memory as it is
 	tbi        bool
 	affd       bool
 }
