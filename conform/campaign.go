@@ -49,7 +49,7 @@ func Campaign(ctx context.Context, o Options) (*report.Conform, error) {
 		var peer string
 		m, peer, err = o.target(ctx, t, &done)
 		if m != nil {
-			if name := strings.TrimSuffix(peer, " "+t.Mode); !slices.Contains(peers, name) {
+			if name := strings.TrimSuffix(peer, " "+t.PeerMode()); !slices.Contains(peers, name) {
 				peers = append(peers, name)
 			}
 			doc.Modes = append(doc.Modes, *m)
@@ -268,7 +268,7 @@ func Replay(ctx context.Context, t *Target, p *Program, open func(t *Target) (Pe
 	m := summary(t, jobs, 1)
 	m.NotExpressed, m.Notes = r.lost, r.notes
 	doc := report.NewConform()
-	doc.Peer, doc.Seed, doc.Modes = strings.TrimSuffix(r.name(), " "+t.Mode), p.Seed, []report.ConformMode{*m}
+	doc.Peer, doc.Seed, doc.Modes = strings.TrimSuffix(r.name(), " "+t.PeerMode()), p.Seed, []report.ConformMode{*m}
 	doc.Wall.Seconds = time.Since(began).Seconds()
 	doc.Wall.ProgramsPerMinute = 60 / max(doc.Wall.Seconds, 1e-9)
 	return doc, nil

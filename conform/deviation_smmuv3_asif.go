@@ -110,7 +110,10 @@ func (c *Case) smmuClaim(q smmuQuestion) {
 	}
 	if a, ok := c.smmuAsk(q); ok && c.smmuShows(a) {
 		for i := range c.diffs {
-			c.claim(&c.diffs[i])
+			d := &c.diffs[i]
+			if c.claim(d); d.Kind == DiffMemory {
+				c.back = append(c.back, d.PA)
+			}
 		}
 	}
 }

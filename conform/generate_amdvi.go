@@ -37,6 +37,14 @@ type amdDevice struct {
 	used  []int      // its entries that remap
 }
 
+// maps are the pages that a device has.
+func (d *amdDevice) maps() []mapping {
+	if d.dom == nil {
+		return nil
+	}
+	return d.dom.maps
+}
+
 func amdGenerate(mode string, seed uint64, m Machine) *Program {
 	p := newProgram("amdvi", mode, seed, m)
 	g := &amdGen{builder: newBuilder(p, m, "amdvi "+mode), mode: mode}

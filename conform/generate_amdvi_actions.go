@@ -21,7 +21,7 @@ var amdActions = []choice[*amdGen]{
 	{5, (*amdGen).actWait},
 	{5, (*amdGen).actEnables},
 	{10, (*amdGen).actInterrupt},
-	{4, (*amdGen).actProbe},
+	{4, func(g *amdGen) { g.readSome(amdRegisters) }},
 	{2, (*amdGen).actToggle},
 	{2, (*amdGen).actTable},
 	{2, (*amdGen).actRing},
@@ -29,51 +29,22 @@ var amdActions = []choice[*amdGen]{
 	{2, (*amdGen).actExclusion},
 	{1, (*amdGen).actSpecial},
 	{1, (*amdGen).actPPR},
-	{1, func(g *amdGen) { g.add(Step{Op: Clock, Value: uint64(1 + g.r.IntN(1_000_000))}, "") }},
+	{1, func(g *amdGen) { g.pass() }},
 }
 
 // device draws a device; most of the time one that is translated.
 func (g *amdGen) device() *amdDevice {
-	for range 4 {
-		if d := one(&g.builder, g.devs...); d.dom != nil && len(d.dom.maps) > 0 {
-			return d
-		}
-	}
-	return one(&g.builder, g.devs...)
+	return likely(&g.builder, g.devs, func(d *amdDevice) bool { return len(d.maps()) > 0 })
 }
 
-// actAccess accesses what is mapped, in the right and in the wrong direction.
 func (g *amdGen) actAccess() {
 	d := g.device()
-	if d.dom == nil || len(d.dom.maps) == 0 {
-		g.access(d.index, g.direct(), "device without pages")
-		return
-	}
-	m := one(&g.builder, d.dom.maps...)
-	at := g.inside(&m)
-	switch {
-	case g.chance(15): // twice: from the tables, from the caches
-		g.access(d.index, at, "mapped")
-		g.access(d.index, at, "again")
-	case m.perm == 3 || g.chance(30):
-		g.access(d.index, at, "mapped")
-	default:
-		g.dma(d.index, at, m.perm == 2, "mapped, as far as it is allowed")
-	}
+	g.accessSome(d.index, d.maps())
 }
 
-// actNear accesses the neighbourhood of what is mapped.
 func (g *amdGen) actNear() {
 	d := g.device()
-	if d.dom == nil || len(d.dom.maps) == 0 {
-		g.access(d.index, g.direct(), "device without pages")
-		return
-	}
-	m := one(&g.builder, d.dom.maps...)
-	at := one(&g.builder, m.iova-8, m.iova+1<<m.lg2, m.iova^1<<21, m.iova^1<<30, m.iova^1<<38, m.iova^1<<47)
-	if g.safe(d.dom.maps, at) {
-		g.access(d.index, at, "beside what is mapped")
-	}
+	g.accessNear(d.index, d.maps())
 }
 
 // actBeyond accesses addresses beyond the width of a domain.
@@ -84,9 +55,7 @@ func (g *amdGen) actBeyond() {
 	}
 	w := d.dom.width()
 	at := one(&g.builder, emu.IOVA(1)<<w, emu.IOVA(1)<<w|0x1000, emu.IOVA(1)<<62, ^emu.IOVA(7), emu.IOVA(1)<<w-8)
-	if g.safe(d.dom.maps, at) {
-		g.access(d.index, at, "at the limits of the address width")
-	}
+	g.accessLimit(d.index, at, d.dom.maps)
 }
 
 // actEvents looks for events and clears what is pending, as a driver does; now and then it starts the
@@ -125,26 +94,15 @@ func (g *amdGen) restartLog() {
 }
 
 func (g *amdGen) actMap() {
-	if len(g.doms) == 0 {
-		return
-	}
-	d := one(&g.builder, g.doms...)
-	g.section("map in domain %d", d.did)
-	g.mapSome(d)
-	g.title = ""
+	withOne(&g.builder, g.doms, func(d *amdDomain) {
+		g.section("map in domain %d", d.did)
+		g.mapSome(d)
+	})
 }
 
-func (g *amdGen) actChange() {
-	if len(g.doms) > 0 {
-		g.change(one(&g.builder, g.doms...))
-	}
-}
+func (g *amdGen) actChange() { withOne(&g.builder, g.doms, g.change) }
 
-func (g *amdGen) actDrop() {
-	if len(g.doms) > 0 {
-		g.drop(one(&g.builder, g.doms...))
-	}
-}
+func (g *amdGen) actDrop() { withOne(&g.builder, g.doms, g.drop) }
 
 func (g *amdGen) actMove()   { g.move(one(&g.builder, g.devs...)) }
 func (g *amdGen) actDetach() { g.detach(one(&g.builder, g.devs...)) }
@@ -194,18 +152,6 @@ func (g *amdGen) actWait() {
 func (g *amdGen) actEnables() {
 	b := one(&g.builder, spec.CtlEventIntEn, spec.CtlComWaitIntEn)
 	g.set(b, !g.on(b))
-}
-
-// actProbe reads registers, whole and in halves.
-func (g *amdGen) actProbe() {
-	for range 1 + g.r.IntN(3) {
-		r := one(&g.builder, amdRegisters...)
-		off, size := r.Off, r.Size
-		if g.chance(40) {
-			size, off = 4, off+uint32(g.r.IntN(2))*4
-		}
-		g.read(off, size, "%s", r.Name)
-	}
 }
 
 // actToggle turns the unit off and on again.

@@ -30,19 +30,7 @@ func (g *amdGen) mistake() { pick(g.r, amdMistakes)(g) }
 
 // probe lets a device read and write what it has mapped, and serves the events in between.
 func (g *amdGen) probe(d *amdDevice, mayWrite bool) {
-	at := g.direct()
-	if d.dom != nil && len(d.dom.maps) > 0 {
-		m := one(&g.builder, d.dom.maps...)
-		at = g.inside(&m)
-	}
-	for _, write := range []bool{false, true} {
-		if (mayWrite || !write) && g.chance(80) {
-			g.dma(d.index, at, write, "meets it")
-		}
-		if g.chance(50) {
-			g.actEvents()
-		}
-	}
+	g.accessWrong(d.index, d.maps(), mayWrite, g.actEvents)
 }
 
 // badEntry changes fields of a device table entry to what they must not be.

@@ -12,18 +12,18 @@ var smmuActions = []choice[*smmuGen]{
 	{8, (*smmuGen).actNear},
 	{4, (*smmuGen).actBeyond},
 	{10, (*smmuGen).actEvents},
-	{8, func(g *smmuGen) { g.withSpace(g.mapSome) }},
-	{10, func(g *smmuGen) { g.withSpace(g.change) }},
-	{4, func(g *smmuGen) { g.withSpace(g.drop) }},
+	{8, func(g *smmuGen) { withOne(&g.builder, g.spaces, g.mapSome) }},
+	{10, func(g *smmuGen) { withOne(&g.builder, g.spaces, g.change) }},
+	{4, func(g *smmuGen) { withOne(&g.builder, g.spaces, g.drop) }},
 	{8, (*smmuGen).actMove},
 	{4, (*smmuGen).actFlush},
-	{4, (*smmuGen).actProbe},
+	{4, func(g *smmuGen) { g.readSome(smmuRegisters) }},
 	{3, (*smmuGen).actCD},
 	{3, (*smmuGen).actToggle},
 	{2, (*smmuGen).actStreams},
 	{2, (*smmuGen).actQueues},
 	{2, (*smmuGen).actInterrupts},
-	{1, func(g *smmuGen) { g.add(Step{Op: Clock, Value: uint64(1 + g.r.IntN(1_000_000))}, "") }},
+	{1, func(g *smmuGen) { g.pass() }},
 }
 
 func (g *smmuGen) someSpace() *smmuSpace {
@@ -31,13 +31,6 @@ func (g *smmuGen) someSpace() *smmuSpace {
 		return nil
 	}
 	return one(&g.builder, g.spaces...)
-}
-
-func (g *smmuGen) withSpace(f func(*smmuSpace)) {
-	if s := g.someSpace(); s != nil {
-		f(s)
-		g.title = ""
-	}
 }
 
 // someConfig draws a configuration of streams: mostly that of the mode.
@@ -76,78 +69,66 @@ func (g *smmuGen) secondSTE(w []uint64, s *smmuSpace) {
 }
 
 // device draws a device; most of the time one that is translated.
-func (g *smmuGen) device() *smmuDevice {
-	for range 4 {
-		if d := one(&g.builder, g.devs...); d.translates() {
-			return d
-		}
+func (g *smmuGen) device() *smmuDevice { return likely(&g.builder, g.devs, (*smmuDevice).translates) }
+
+// tables draws tables that a device goes through; nil: none.
+func (g *smmuGen) tables(d *smmuDevice) *smmuTables {
+	if !d.translates() || g.cr0&spec.Cr0SMMUEN.Mask() == 0 {
+		return nil
 	}
-	return one(&g.builder, g.devs...)
+	return one(&g.builder, d.space.halves()...)
+}
+
+// pages draws from what a device has mapped.
+func (g *smmuGen) pages(d *smmuDevice) []mapping {
+	if t := g.tables(d); t != nil {
+		return t.maps
+	}
+	return nil
 }
 
 // mapped draws a page of a device.
 func (g *smmuGen) mapped(d *smmuDevice) (*smmuTables, *mapping) {
-	if !d.translates() || g.cr0&spec.Cr0SMMUEN.Mask() == 0 {
-		return nil, nil
-	}
-	t := one(&g.builder, d.space.halves()...)
-	if len(t.maps) == 0 {
+	t := g.tables(d)
+	if t == nil || len(t.maps) == 0 {
 		return nil, nil
 	}
 	return t, &t.maps[g.r.IntN(len(t.maps))]
 }
 
-// actAccess accesses what is mapped, in the right and in the wrong direction.
 func (g *smmuGen) actAccess() {
 	d := g.device()
 	_, m := g.mapped(d)
 	if m == nil {
-		g.access(d.index, g.direct(), "device without pages")
+		g.accessSome(d.index, nil)
 		return
 	}
 	at := g.inside(m)
 	if d.space.tbi && g.chance(50) {
 		at ^= emu.IOVA(g.r.Uint64()) << 56
 	}
-	switch {
-	case g.chance(15): // twice: from the tables, from the caches
-		g.access(d.index, at, "mapped")
-		g.access(d.index, at, "again")
-	case m.perm == 3 || g.chance(30):
-		g.access(d.index, at, "mapped")
-	default:
-		g.dma(d.index, at, m.perm == 2, "mapped, as far as it is allowed")
-	}
+	g.accessPage(d.index, m, at)
 }
 
-// actNear accesses the neighbourhood of what is mapped.
 func (g *smmuGen) actNear() {
 	d := g.device()
-	t, m := g.mapped(d)
-	if m == nil {
-		return
-	}
-	at := one(&g.builder, m.iova-8, m.iova+1<<m.lg2, m.iova^1<<21, m.iova^1<<30, m.iova^1<<38, m.iova^1<<47)
-	if g.safe(t.maps, at) {
-		g.access(d.index, at, "beside what is mapped")
-	}
+	g.accessNear(d.index, g.pages(d))
 }
 
 // actBeyond accesses addresses at the limits of the tables.
 func (g *smmuGen) actBeyond() {
 	d := g.device()
-	if !d.translates() || g.cr0&spec.Cr0SMMUEN.Mask() == 0 {
+	t := g.tables(d)
+	if t == nil {
 		return
 	}
-	t := one(&g.builder, d.space.halves()...)
 	top := emu.IOVA(1) << t.in
 	at := one(&g.builder, top, top-8, -top, -top-8, ^emu.IOVA(7), 1<<55, 1<<56, 1<<63)
+	var all []mapping
 	for _, h := range d.space.halves() {
-		if !g.safe(h.maps, at) {
-			return
-		}
+		all = append(all, h.maps...)
 	}
-	g.access(d.index, at, "at the limits of the tables")
+	g.accessLimit(d.index, at, all)
 }
 
 // actEvents reads events as a driver does.
@@ -213,18 +194,6 @@ func (g *smmuGen) actFlush() {
 		g.put(spec.CmdTlbiNHAll, spec.CmdVMID.Put(g.r.Uint64N(4)), 0, "forget a VMID")
 	}
 	g.ring()
-}
-
-// actProbe reads registers.
-func (g *smmuGen) actProbe() {
-	for range 1 + g.r.IntN(3) {
-		r := one(&g.builder, smmuRegisters...)
-		off, size := r.Off, r.Size
-		if size == 8 && g.chance(50) {
-			size, off = 4, off+uint32(g.r.IntN(2))*4
-		}
-		g.read(off, size, "%s", r.Name)
-	}
 }
 
 // actCD changes the CD of a space.

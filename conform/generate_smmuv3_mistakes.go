@@ -20,16 +20,8 @@ var smmuMistakes = []choice[*smmuGen]{
 // mistake makes one of them.
 func (g *smmuGen) mistake() { pick(g.r, smmuMistakes)(g) }
 
-// probe accesses a page of a device a few times.
-func (g *smmuGen) probe(d *smmuDevice) {
-	for range 1 + g.r.IntN(2) {
-		if _, m := g.mapped(d); m != nil {
-			g.access(d.index, g.inside(m), "met by the mistake")
-		} else {
-			g.access(d.index, g.direct(), "met by the mistake")
-		}
-	}
-}
+// probe lets a device read and write what it has mapped, and serves the events in between.
+func (g *smmuGen) probe(d *smmuDevice) { g.accessWrong(d.index, g.pages(d), true, g.actEvents) }
 
 // smmuFlips are the bits of an STE that mistakes change: of Config those that do not turn stage 2 on.
 var smmuFlips = [2]uint64{

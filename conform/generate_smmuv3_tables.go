@@ -176,17 +176,9 @@ func (g *smmuGen) mapSome(s *smmuSpace) {
 // blocks reports whether leaves may be at a level.
 func (g *smmuGen) blocks(t *smmuTables, level int8) bool { return level <= t.start }
 
-// someIOVA draws an address of tables: near what is mapped, or at places that are easily got wrong.
+// someIOVA draws the address of a page of tables, from the beginning of their half.
 func (g *smmuGen) someIOVA(t *smmuTables) emu.IOVA {
-	top := emu.IOVA(1) << t.in
-	at := one(&g.builder, 0, 0x1000, 0x20_0000, 0x4000_0000, 0x1_0000_0000, top-1<<t.gran, top-0x20_0000, top/2)
-	if len(t.maps) > 0 && g.chance(50) {
-		m := one(&g.builder, t.maps...)
-		at = m.iova + emu.IOVA(g.r.IntN(4))<<m.lg2
-	} else if g.chance(30) {
-		at = emu.IOVA(g.r.Uint64())
-	}
-	return at & (top - 1) &^ (1<<t.gran - 1)
+	return g.someAddress(t.maps, t.in) & (1<<t.in - 1) &^ (1<<t.gran - 1)
 }
 
 // mapAt maps one page, unless something is there already.

@@ -37,6 +37,14 @@ type vtdDevice struct {
 	table emu.PA
 }
 
+// maps are the pages that a device has.
+func (d *vtdDevice) maps() []mapping {
+	if d.dom == nil {
+		return nil
+	}
+	return d.dom.maps
+}
+
 // vtdDomain is an address space.
 type vtdDomain struct {
 	did   uint64

@@ -21,60 +21,27 @@ var vtdActions = []choice[*vtdGen]{
 	{3, (*vtdGen).actEvents},
 	{3, (*vtdGen).actMessage},
 	{6, (*vtdGen).actRemap},
-	{4, (*vtdGen).actProbe},
+	{4, func(g *vtdGen) { g.readSome(vtdRegisters) }},
 	{2, (*vtdGen).actToggle},
 	{2, (*vtdGen).actRoot},
 	{2, (*vtdGen).actQueue},
 	{1, (*vtdGen).actWrap},
-	{1, func(g *vtdGen) { g.add(Step{Op: Clock, Value: uint64(1 + g.r.IntN(1_000_000))}, "") }},
+	{1, func(g *vtdGen) { g.pass() }},
 }
 
 // device draws a device; most of the time one that is translated.
 func (g *vtdGen) device() *vtdDevice {
-	for range 4 {
-		if d := one(&g.builder, g.devs...); d.dom != nil && len(d.dom.maps) > 0 {
-			return d
-		}
-	}
-	return one(&g.builder, g.devs...)
+	return likely(&g.builder, g.devs, func(d *vtdDevice) bool { return len(d.maps()) > 0 })
 }
 
-// actAccess accesses what is mapped, in the right and in the wrong direction.
 func (g *vtdGen) actAccess() {
 	d := g.device()
-	switch {
-	case d.dom == nil || len(d.dom.maps) == 0:
-		g.access(d.index, g.direct(), "device without pages")
-		return
-	case g.chance(10): // twice: from the tables, from the caches
-		m := one(&g.builder, d.dom.maps...)
-		at := g.inside(&m)
-		g.access(d.index, at, "mapped")
-		g.access(d.index, at, "again")
-		return
-	}
-	m := one(&g.builder, d.dom.maps...)
-	at := g.inside(&m)
-	if m.perm == 3 || g.chance(30) {
-		g.access(d.index, at, "mapped")
-		return
-	}
-	g.dma(d.index, at, m.perm == 2, "mapped, as far as it is allowed")
+	g.accessSome(d.index, d.maps())
 }
 
-// actNear accesses the neighbourhood of what is mapped.
 func (g *vtdGen) actNear() {
 	d := g.device()
-	if d.dom == nil || len(d.dom.maps) == 0 {
-		g.access(d.index, g.direct(), "device without pages")
-		return
-	}
-	m := one(&g.builder, d.dom.maps...)
-	at := one(&g.builder, m.iova-8, m.iova+1<<m.lg2, m.iova^1<<21, m.iova^1<<30, m.iova^1<<38)
-	if !g.safe(d.dom.maps, at) {
-		return
-	}
-	g.access(d.index, at, "beside what is mapped")
+	g.accessNear(d.index, d.maps())
 }
 
 // actBeyond accesses addresses beyond the width of a domain.
@@ -92,10 +59,7 @@ func (g *vtdGen) actBeyond() {
 	w := d.dom.width()
 	at := one(&g.builder, emu.IOVA(1)<<w, emu.IOVA(1)<<w|0x1000, emu.IOVA(1)<<62, ^emu.IOVA(7), emu.IOVA(1)<<47,
 		emu.IOVA(1)<<47-8, vtdHighHalf, vtdHighHalf-8)
-	if !g.safe(d.dom.maps, at) {
-		return
-	}
-	g.access(d.index, at, "at the limits of the address width")
+	g.accessLimit(d.index, at, d.dom.maps)
 }
 
 // actFaults looks for faults and clears them, as a driver does.
@@ -117,26 +81,15 @@ func (g *vtdGen) actFaults() {
 }
 
 func (g *vtdGen) actMap() {
-	if len(g.doms) == 0 {
-		return
-	}
-	d := one(&g.builder, g.doms...)
-	g.section("map in domain %d", d.did)
-	g.mapSome(d)
-	g.title = ""
+	withOne(&g.builder, g.doms, func(d *vtdDomain) {
+		g.section("map in domain %d", d.did)
+		g.mapSome(d)
+	})
 }
 
-func (g *vtdGen) actChange() {
-	if len(g.doms) > 0 {
-		g.change(one(&g.builder, g.doms...))
-	}
-}
+func (g *vtdGen) actChange() { withOne(&g.builder, g.doms, g.change) }
 
-func (g *vtdGen) actDrop() {
-	if len(g.doms) > 0 {
-		g.drop(one(&g.builder, g.doms...))
-	}
-}
+func (g *vtdGen) actDrop() { withOne(&g.builder, g.doms, g.drop) }
 
 func (g *vtdGen) actMove()   { g.move(one(&g.builder, g.devs...)) }
 func (g *vtdGen) actDetach() { g.detach(one(&g.builder, g.devs...)) }
@@ -171,18 +124,6 @@ func (g *vtdGen) actMessage() {
 	at := emu.IOVA(interruptRange)<<20 | emu.IOVA(g.r.IntN(256))<<12
 	g.add(Step{Op: Interrupt, Device: uint8(g.r.IntN(len(g.devs))), Addr: at, Write: true, Value: uint64(0x20 + g.r.IntN(0xe0))},
 		"message of a device")
-}
-
-// actProbe reads registers, whole and in halves.
-func (g *vtdGen) actProbe() {
-	for range 1 + g.r.IntN(3) {
-		r := one(&g.builder, vtdRegisters...)
-		off, size := r.Off, r.Size
-		if size == 8 && g.chance(40) {
-			size, off = 4, off+uint32(g.r.IntN(2))*4
-		}
-		g.read(off, size, "%s", r.Name)
-	}
 }
 
 // actToggle turns translation off and on again.

@@ -45,21 +45,7 @@ func (g *vtdGen) mistake() {
 }
 
 // probe lets a device read and write what it has mapped, and serves the faults in between.
-func (g *vtdGen) probe(d *vtdDevice) {
-	at := g.direct()
-	if d.dom != nil && len(d.dom.maps) > 0 {
-		m := one(&g.builder, d.dom.maps...)
-		at = g.inside(&m)
-	}
-	for _, write := range []bool{false, true} {
-		if g.chance(80) {
-			g.dma(d.index, at, write, "meets it")
-		}
-		if g.chance(70) {
-			g.actFaults()
-		}
-	}
-}
+func (g *vtdGen) probe(d *vtdDevice) { g.accessWrong(d.index, d.maps(), true, g.actFaults) }
 
 // attached draws a device with an entry in force.
 func (g *vtdGen) attached() (*vtdDevice, bool) {

@@ -69,17 +69,9 @@ func (g *vtdGen) mapSome(d *vtdDomain) {
 	}
 }
 
-// someIOVA draws an address of a domain: near what is mapped, or at places that are easily got wrong.
+// someIOVA draws the address of a page of a domain.
 func (g *vtdGen) someIOVA(d *vtdDomain) emu.IOVA {
-	top := emu.IOVA(1) << d.width()
-	at := one(&g.builder, 0, 0x1000, 0x20_0000, 0x4000_0000, 0xbff0_0000, 0x1_0000_0000, top-0x1000, top-0x20_0000, top/2)
-	if len(d.maps) > 0 && g.chance(50) {
-		m := one(&g.builder, d.maps...)
-		at = m.iova + emu.IOVA(g.r.IntN(4))<<m.lg2
-	} else if g.chance(30) {
-		at = emu.IOVA(g.r.Uint64())
-	}
-	return d.fold(at) &^ (emu.PageSize - 1)
+	return d.fold(g.someAddress(d.maps, uint8(d.width()))) &^ (emu.PageSize - 1)
 }
 
 // mapAt maps one leaf, unless something is there already.
