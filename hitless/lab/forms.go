@@ -112,6 +112,7 @@ func amdviForms() []Form {
 			{amdvi.DteGCR3Hi, root >> 31}, {amdvi.DteGuestPagingMode, levels - 4},
 		}
 	}
+	interrupts := []field{{amdvi.DteIV, 1}, {amdvi.DteIntCtl, amdvi.IntCtlRemap}, {amdvi.DteIRTRoot, host1 >> 6}}
 	nested := func(guest, host uint64) []field { return append(v2(guest, 4), v1(host, 4)...) }
 	return []Form{
 		form("blocked", 4, nil, field{amdvi.DteV, 1}),
@@ -132,6 +133,9 @@ func amdviForms() []Form {
 		dte("v1 table 1, id 1, read-only", id1, append(v1(host1, 3), field{amdvi.DteIW, 0})...),
 		dte("nested 2 on 2, id 4", id4, nested(guest2, host3+0x3000)...),
 		form("untranslated (V=0)", 4, nil),
+		dte("no rights", id1, field{amdvi.DteIR, 0}, field{amdvi.DteIW, 0}),
+		dte("v1 table 1, id 1, interrupts remapped", id1, append(v1(host1, 3), interrupts...)...),
+		form("blocked, interrupts remapped", 4, nil, append([]field{{amdvi.DteV, 1}}, interrupts...)...),
 	}
 }
 

@@ -16,11 +16,13 @@ import (
 // smmuv3Unit makes the unit; without caches if only its capabilities are wanted. Flags of tables are set
 // beforehand.
 func smmuv3Unit(o *Options, caches bool) (*smmuv3.Unit, error) {
-	c := smmuv3.DefaultConfig()
+	c, err := smmuv3.Preset("full")
+	if err != nil {
+		return nil, err
+	}
 	if none := (iotlb.Geometry{}); !caches {
 		c.STECache, c.CDCache, c.IOTLB, c.Stage2, c.Walk, c.Walk2 = none, none, none, none, nil, nil
 	}
-	c.HTTU = spec.HTTUNone
 	c.FWB = !o.NoFWB
 	if o.Unit == 16 {
 		c.FetchSize = 16
@@ -39,7 +41,8 @@ func smmuv3Formats(o *Options) entry.SMMUv3 {
 		idr0 = idr0&^uint32(spec.Idr0StallModel.Mask()) | uint32(spec.Idr0StallModel.Put(spec.StallBoth))
 	}
 	return entry.SMMUv3{
-		IDR0: idr0, IDR1: id(spec.OffIDR1), IDR3: id(spec.OffIDR3), IDR5: id(spec.OffIDR5), Wide: o.Unit == 16,
+		// Attributes of memory make no outcome of their own: what overrides them counts all the same.
+		IDR0: idr0, IDR1: id(spec.OffIDR1) | uint32(spec.Idr1AttrTypesOvr.Mask()), IDR3: id(spec.OffIDR3), IDR5: id(spec.OffIDR5), Wide: o.Unit == 16,
 	}
 }
 

@@ -25,6 +25,7 @@ func (v AMDVi) DTE() *Format {
 	return &Format{
 		Name: l.Name, Words: l.Words(), Unit: 16, Whole: true, Handshake: true, ID: spec.DteDomainID,
 		Used: usedDTE, Present: presentDTE, Block: blockDTE, Pass: passDTE, Below: belowDTE, Legal: v.legalDTE,
+		Apart:  dteInterrupts[:],
 		Safe:   []uint64{0, spec.DteSE.Mask() | spec.DteSA.Mask(), spec.DteIG.Mask(), 0},
 		Fields: func(mask []uint64) []string { return fieldNames(l, mask) },
 		linux:  linuxDTE,
@@ -59,6 +60,8 @@ var (
 	dteGuest = maskOfAll(spec.DteGIoV, spec.DteGLX, spec.DteGCR3Lo, spec.DteGCR3Mid, spec.DteGCR3Hi)
 	dteGCR3  = maskOfAll(spec.DteGCR3Lo, spec.DteGCR3Mid, spec.DteGCR3Hi)
 	dteAttr  = maskOfAll(spec.DteAttrV, spec.DteMode0FC, spec.DteSnoopAttribute)
+	// The interrupt side: the upper half, but for what belongs to memory.
+	dteInterrupts = spec.DTE{2: ^maskOfAll(spec.DteGuestPagingMode, spec.DteHPTMode)[2], 3: ^dteAttr[3]}
 )
 
 func maskOfAll(fields ...reg.Bits) (m spec.DTE) {

@@ -98,6 +98,11 @@ func TestDTE_Plan(t *testing.T) {
 		{"untranslated to v1", pass, with(v1(0x1000, 5), amd.DteIV, 0), entry.Means{}, entry.VerdictHitless, "store16 all store8", ""},
 		{"interrupt table", v1(0x1000, 5), with(v1(0x1000, 5), amd.DteIRTRoot, 0x99), entry.Means{}, entry.VerdictHitless, "store8 all", ""},
 
+		{"v1 to v1, interrupt table too", v1(0x1000, 5), with(v1(0x2000, 6), amd.DteIRTRoot, 0x99), entry.Means{}, entry.VerdictHitless, "store8 store16 all", ""},
+		{"v1 to blocked, interrupts off", v1(0x1000, 5), with(dteBlocked(), amd.DteIV, 0), entry.Means{}, entry.VerdictHitless, "store8 store8 all store16", ""},
+		{"v2 to v2, interrupt table too, temporary id", v2(0x3000, 5), with(v2(0x4000, 6), amd.DteIRTRoot, 0x99), entry.Means{Temp: temp},
+			entry.VerdictHitless, "store8 store8 entry store8 entry store8 all", ""},
+
 		{"v2 to v2, both alone", v2(0x3000, 5), v2(0x4000, 6), alone, entry.VerdictHitless, "store16 all", ""},
 		{"v2 to v2, old id alone", v2(0x3000, 5), v2(0x4000, 6), entry.Means{OldAlone: true}, entry.VerdictHitless, "store8 entry store8 all", ""},
 		{"v2 to v2, new id alone", v2(0x3000, 5), v2(0x4000, 6), entry.Means{NewAlone: true}, entry.VerdictHitless, "store8 entry store8 all", ""},

@@ -131,7 +131,7 @@ func (b *builder) turned(c []uint64) bool {
 func (b *builder) ended() bool {
 	f, old, new := b.f, b.sides[0].raw, b.new()
 	return (!f.Present(old) || !f.Present(new)) && !slices.ContainsFunc(b.states, func(c []uint64) bool {
-		return !f.Present(c) && !f.like(c, old) && !f.like(c, new)
+		return !f.Present(c) && !allowed(f, b.sides, c)
 	})
 }
 

@@ -34,6 +34,9 @@ type Format struct {
 	// Safe marks bits that do not steer translation: they may have their old or their new value at
 	// any time. Nil is none.
 	Safe []uint64
+	// Apart marks bits that only requests of another kind look at, as those for interrupts: what they say
+	// is decided for these alone, and may change before the rest or behind it. Nil is none.
+	Apart []uint64
 	// Handshake: if the entry was not present, a reader that sees it present sees all that was stored
 	// before. Without it a synchronisation is needed between filling an entry and making it
 	// present.

@@ -32,8 +32,24 @@ type side struct {
 // sides returns the contents that may be seen between old and new, the old one first, the new one
 // last. Those in between are in the order of preference: the fewer ids to be flushed, the better.
 //
-// The bits of m.Alike go with the id: entries that share an id share tables.
+// The bits of m.Alike go with the id: entries that share an id share tables. Each side but the ends may
+// have the bits of Format.Apart as old has them, or as new has.
 func (f *Format) sides(old, new []uint64, m Means) []side {
+	list := f.ways(old, new, m)
+	ends := [][]uint64{old, new}
+	for _, s := range list {
+		for _, e := range ends {
+			raw := f.alike(s.raw, e, f.Apart)
+			if !slices.ContainsFunc(list, func(o side) bool { return slices.Equal(o.raw, raw) }) {
+				list = slices.Insert(list, len(list)-1, side{raw, s.new})
+			}
+		}
+	}
+	return list
+}
+
+// ways are the sides by ids and tables.
+func (f *Format) ways(old, new []uint64, m Means) []side {
 	list := []side{{old, false}}
 	if !f.tagged(old) || !f.tagged(new) {
 		return append(list, side{new, true})

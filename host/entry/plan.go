@@ -212,7 +212,10 @@ func (b *builder) hop(to []uint64, again bool) {
 	if len(critical) == 0 {
 		return
 	}
-	if again || len(b.steps) > first && !f.Whole && (f.Present(from) || !f.Handshake) {
+	switch {
+	case f.Whole && !slices.ContainsFunc(b.epoch, func(c []uint64) bool { return !f.passes(b.sides, c, to) }):
+		// Nobody combines units, nor what lies below them.
+	case again, len(b.steps) > first && !f.Whole && (f.Present(from) || !f.Handshake):
 		b.sync(OpSyncEntry)
 	}
 	c := critical[0]
@@ -335,7 +338,7 @@ func (f *Format) detour(old, new []uint64, form func([]uint64)) *builder {
 	switch {
 	case f.Present(between):
 		b.sync(OpSyncAll) // nothing else drops it from the caches
-	case !f.Present(new) && !f.Handshake && !f.Same(between, new):
+	case !f.Present(new) && !f.Same(between, new):
 		b.sync(OpSyncEntry) // what is not present may be cached, too, and blocks in another way
 	}
 	return b

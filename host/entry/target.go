@@ -188,10 +188,10 @@ func (r *run) storeAt(at emu.PA, s Step) error {
 	return nil
 }
 
-// install does what is due when an entry has become present, or blocks in another way than before: without
-// the handshake caches may hold what is not present, too.
+// install does what is due when an entry has become present, or blocks in another way than before: caches may
+// hold what blocks, too.
 func (r *run) install(new []uint64, how Batching) error {
-	if f := r.t.Format; !f.Present(new) && (f.Handshake || f.Present(r.old)) {
+	if f := r.t.Format; !f.Present(new) && f.Present(r.old) {
 		return nil
 	}
 	r.t.CPU.Fence()
