@@ -14,7 +14,6 @@ var (
 	faults = emutest.Codes("fault", smmuv3.FaultCodes(), nil)
 	logged = emutest.Codes("event", eventNumbers(), map[uint64]string{
 		spec.EvUUT:         "no transaction is unsupported: its conditions are implementation defined",
-		spec.EvCFGConflict: "STE.CONT is not used: no two cached structures overlap",
 		spec.EvPageRequest: "a hint that an implementation need not give",
 		spec.EvVMSFetch:    "MPAM is not modelled",
 	})

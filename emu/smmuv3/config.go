@@ -70,6 +70,7 @@ type Config struct {
 	// Left to the implementation.
 	FetchSize uint8          // bytes of an STE or CD that are read at once: 8 or 16
 	CacheL1   bool           // level 1 descriptors are cached, in the cache of what they lead to
+	CONT      bool           // a cached STE serves the other streams of its span (STE.CONT)
 	STECache  iotlb.Geometry // Sets*Ways == 0: no such cache
 	CDCache   iotlb.Geometry
 	IOTLB     iotlb.Geometry

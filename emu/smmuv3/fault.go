@@ -130,6 +130,8 @@ func (u *Unit) eventRecord(t *emu.Txn) spec.Event {
 		if n == spec.EvPermission && walks && auxNeed.Of(t.Aux[0])&uint64(emu.Write<<priv) == 0 {
 			e[1] |= spec.EvtTTRnW.Mask()
 		}
+	case spec.EvCFGConflict:
+		e[1] = spec.EvtReason32.Put(t.Aux[1])
 	case spec.EvTLBConflict:
 		e[1], e[2] = attrs|stage&^spec.EvtClass.Mask(), uint64(q.Addr)
 		if flag(t, auxFault2) {

@@ -28,17 +28,20 @@ func selStructs(s *emu.Selector, classes uint32, first, mask emu.SourceID) {
 	s.Source, s.SourceMask = first, mask
 }
 
-// selSTE is CFGI_STE, 4.3.1: the STE and all that was reached through it, and with Leaf=0 the L1STD.
+// selSTE is CFGI_STE, 4.3.1: the STE and all that was reached through it, and with Leaf=0 the L1STD. Streams
+// that used the STE as a neighbour's may be in flight.
 func selSTE(u *Unit, s *emu.Selector, w *[8]uint64, i int) bool {
 	switch {
 	case i == 0:
 		selStructs(s, 1<<ClassSTE|1<<ClassCD|1<<ClassL1CD, cmdSource(w), 0)
+		return true
 	case i == 1 && !spec.CmdLeaf.On(w[1]):
 		selStructs(s, 1<<ClassL1STD, cmdSource(w), emu.SourceID(ones(u.streams.split)))
-	default:
-		return false
+		return true
+	case i == 1 || i == 2 && !spec.CmdLeaf.On(w[1]):
+		return u.selNeighbours(s, cmdSource(w), 0)
 	}
-	return true
+	return false
 }
 
 // selSTERange is CFGI_STE_RANGE, 4.3.2: a block of StreamIDs, or everything.
@@ -52,6 +55,8 @@ func selSTERange(u *Unit, s *emu.Selector, w *[8]uint64, i int) bool {
 		selStructs(s, 1<<ClassSTE|1<<ClassCD|1<<ClassL1CD, cmdSource(w), block)
 	case i == 1 && n != spec.CfgiRangeAll:
 		selStructs(s, 1<<ClassL1STD, cmdSource(w), block|emu.SourceID(ones(u.streams.split)))
+	case i == 2 && n != spec.CfgiRangeAll:
+		return u.selNeighbours(s, cmdSource(w), block)
 	default:
 		return false
 	}

@@ -24,7 +24,7 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	}
 	key := steKey(q.Source)
 	ste, h := u.cache.Entry.Find(&key)
-	if ste == nil {
+	if ste == nil || u.s.MaxCONT != 0 && u.covered(q.Source) {
 		return false
 	}
 	w0, w1 := ste[0], ste[1]

@@ -33,7 +33,14 @@ func Preset(name string) (Config, error) {
 	return c, nil
 }
 
+// full has all features, and does all that the specification leaves to the implementation.
 func full() Config {
+	c := features()
+	c.CONT = true
+	return c
+}
+
+func features() Config {
 	c := DefaultConfig()
 	c.HTTU, c.SSIDSIZE = spec.HTTUTable, spec.MaxSSIDSIZE
 	c.E0PD, c.PTWNNC, c.PASIDTT, c.EPAN = true, true, true, true
@@ -44,7 +51,7 @@ func full() Config {
 // version returns the preset of SMMUv3.n.
 func version(n uint8) func() Config {
 	return func() Config {
-		c := full()
+		c := features()
 		c.Minor = n
 		if n < 4 {
 			c.DS, c.HTTU = false, spec.HTTUDirty

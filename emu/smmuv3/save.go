@@ -6,7 +6,7 @@ import (
 
 const (
 	saveName    = "smmuv3"
-	saveVersion = 1
+	saveVersion = 2
 )
 
 // Save implements emu.Unit. The capabilities are part of it: a unit that has loaded a snapshot restores

@@ -8,6 +8,7 @@ const (
 	stFrontEnd
 	stSTEProbed
 	stSTESlot
+	stNeighbour
 	stSTEWalker
 	stL1STDProbed
 	stL1STD
@@ -100,6 +101,7 @@ func init() { // in a function: the methods that go on by themselves use the tab
 		stFrontEnd:       (*Unit).frontEnd,
 		stSTEProbed:      (*Unit).steProbed,
 		stSTESlot:        (*Unit).steSlot,
+		stNeighbour:      (*Unit).neighbourProbed,
 		stSTEWalker:      (*Unit).fetchStream,
 		stL1STDProbed:    (*Unit).l1stdProbed,
 		stL1STD:          (*Unit).l1std,

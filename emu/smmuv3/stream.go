@@ -68,6 +68,10 @@ func (u *Unit) steProbed(t *emu.Txn) {
 		u.steCached(t, &t.In)
 		return
 	}
+	if u.s.MaxCONT != 0 {
+		u.neighbours(t, false)
+		return
+	}
 	t.Acquire(emu.SlotEntry, steKey(t.Req.Source), StepSTEMiss, stSTESlot)
 }
 
@@ -85,6 +89,10 @@ func (u *Unit) steSlot(t *emu.Txn) {
 // steCached uses value v of the STE cache.
 func (u *Unit) steCached(t *emu.Txn, v *[4]uint64) {
 	t.Entry[0], t.Entry[1], t.Entry[2], t.Entry[3] = v[0], v[1], v[2], v[3]
+	if u.s.MaxCONT != 0 {
+		u.neighbours(t, true)
+		return
+	}
 	u.steReady(t)
 }
 
@@ -201,6 +209,7 @@ func (u *Unit) steWord(t *emu.Txn) {
 		u.steFilled(t)
 		return
 	}
+	u.noteSpan(t)
 	t.Act.Data = [4]uint64{t.Entry[0], t.Entry[1], t.Entry[2], t.Entry[3]}
 	t.Fill(emu.CacheEntry, steKey(t.Req.Source), 0, u.vmid(t.Entry[2]), StepSTEFill, stSTEFilled)
 }

@@ -50,8 +50,11 @@ type state struct {
 	Global       bool   // there may be global translations
 	Ticked       uint64 // cycle up to which cycles have been counted
 	Sizes        uint64 // bit lg2: a translation of that size was cached, on a unit that sees conflicts
-	Waiting      bool   // stalled transactions wait for room
-	Messages     uint8  // interrupts to be sent, by msg...
+	MaxCONT      uint8  // the largest CONT of an STE that was cached
+	NextSpan     uint32 // place in Spans
+	Spans        [maxSpans]span
+	Waiting      bool  // stalled transactions wait for room
+	Messages     uint8 // interrupts to be sent, by msg...
 	ITags        [emu.MaxITags]itag
 }
 

@@ -26,6 +26,9 @@ const (
 	ClassL1CD  emu.Class = 11
 )
 
+// ClassNeighbour is a class of transactions, not of entries: of those that used the STE of another stream.
+const ClassNeighbour emu.Class = 12
+
 // structClasses are the structures that any translation may have used.
 const structClasses = 1<<ClassSTE | 1<<ClassL1STD | 1<<ClassCD | 1<<ClassL1CD
 
