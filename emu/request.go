@@ -57,7 +57,7 @@ type Request struct {
 	Access Access
 	Type   ReqType
 	Job    Engine // Type == Job
-	Data   uint32 // payload of a 4-byte write that may be an interrupt; of a page request see MakePRG
+	Data   uint32 // payload of a 4-byte write that may be an interrupt; of a page request see MakePRG, MakeHint
 }
 
 // MakePRG packs what a page request message carries besides its address and access (PCIe 10.4.1):
@@ -73,6 +73,15 @@ func MakePRG(index uint16, last bool) uint32 {
 
 // PRG returns the group index and the last flag of a page request.
 func (q *Request) PRG() (index uint16, last bool) { return uint16(q.Data & 0x1ff), q.Data>>9&1 != 0 }
+
+// MakeHint packs what a page request carries that is a hint only: that so many pages from its address on will
+// be accessed soon. Nobody answers it. Of the units, SMMUv3 knows such hints.
+func MakeHint(pages uint8) uint32 { return hintFlag | uint32(pages)<<16 }
+
+const hintFlag = 1 << 31
+
+// Hint returns the number of pages of a page request that is a hint.
+func (q *Request) Hint() (pages uint8, ok bool) { return uint8(q.Data >> 16), q.Data&hintFlag != 0 }
 
 // Status is how a request ended.
 type Status uint8

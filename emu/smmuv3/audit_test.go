@@ -13,9 +13,7 @@ import (
 var (
 	faults = emutest.Codes("fault", smmuv3.FaultCodes(), nil)
 	logged = emutest.Codes("event", eventNumbers(), map[uint64]string{
-		spec.EvUUT:         "no transaction is unsupported: its conditions are implementation defined",
-		spec.EvPageRequest: "a hint that an implementation need not give",
-		spec.EvVMSFetch:    "MPAM is not modelled",
+		spec.EvVMSFetch: "a VMS is fetched for MPAM only, which is not modelled",
 	})
 )
 

@@ -85,6 +85,8 @@ func (u *Unit) modelOf(t *emu.Txn) faultModel {
 		return faultModel{record: u.recordsATS(event, t.Req.Type)}
 	case event == 0:
 		return faultModel{}
+	case event == spec.EvUUT:
+		return faultModel{record: t.Req.Type == emu.Untranslated}
 	case event == spec.EvBadStreamID:
 		return faultModel{record: spec.Cr2RECINVSID.On(u.reg.Get(rCR2))}
 	case !isTranslationFault(event) || c == FaultInput:
@@ -111,6 +113,8 @@ func (u *Unit) eventRecord(t *emu.Txn) spec.Event {
 	switch n {
 	case spec.EvBadSubstreamID:
 		e[0] &^= spec.EvtSSV.Mask()
+	case spec.EvUUT:
+		e[1], e[2] = uutRecord(q, f.Code), uint64(q.Addr)
 	case spec.EvSTEFetch, spec.EvCDFetch:
 		e[3] = fetched
 	case spec.EvBadATSTreq:

@@ -16,6 +16,10 @@ const (
 	FaultPRILost    = 0x0500 // page request for which the PRI queue had no room
 	FaultTranslated = 0x0600 // translated transaction beyond the output size, ATSCHK=0
 
+	FaultHintOff = 0x0700 // hint of a page request, which the unit drops
+
+	FaultCrossing       = 0x0101
+	FaultAtomic         = 0x0201
 	FaultStreamRange    = 0x0102 // StreamID beyond the stream table
 	FaultSpan           = 0x0202 // StreamID beyond the level 2 table
 	FaultL1STDFetch     = 0x0103
@@ -54,12 +58,15 @@ const (
 	FaultS2Device       = 0x0313 // S2PTW: structure in device memory
 	FaultTLBConflict    = 0x0120 // two cached translations of different size
 	FaultCFGConflict    = 0x0121 // two cached STEs that differ
+	FaultHintLost       = 0x0124 // hint for which the event queue had no room
 )
 
 // faultNames says what was found.
 var faultNames = map[uint16]string{
 	FaultGBPA: "aborted by GBPA", FaultBypassSize: "address beyond the output size", FaultConfig: "aborted by STE.Config",
 	FaultPRIOff: "page requests are off", FaultPRILost: "page request lost",
+	FaultHintOff:  "hints are off",
+	FaultCrossing: "crosses a 4 KB boundary", FaultAtomic: "AtomicOp", FaultHintLost: "hint lost",
 	FaultTranslated:  "translated address beyond the output size",
 	FaultStreamRange: "StreamID beyond the stream table", FaultSpan: "StreamID beyond the level 2 table",
 	FaultL1STDFetch: "L1STD", FaultSTEFetch: "STE",

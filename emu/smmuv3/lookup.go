@@ -10,7 +10,7 @@ import (
 func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	addr := uint64(q.Addr)
 	switch {
-	case q.Type != emu.Untranslated || u.pm.on:
+	case q.Type != emu.Untranslated || u.pm.on || u.unsupported(q) != 0:
 		return false
 	case !u.on:
 		if spec.GbpaABORT.On(u.s.GBPA) || addr>>u.lim.oas != 0 {

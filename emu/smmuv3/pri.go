@@ -16,6 +16,10 @@ func stopMarker(q *emu.Request) bool {
 
 // pageRequest writes a page request to the queue.
 func (u *Unit) pageRequest(t *emu.Txn) {
+	if pages, hint := t.Req.Hint(); hint {
+		u.pageHint(t, pages)
+		return
+	}
 	if !u.cfg.PRI || !u.ringOn(&rings[ringPRI]) {
 		u.setFault(t, FaultPRIOff, StepPRI, 0)
 		t.Res.Fault.Quiet = true

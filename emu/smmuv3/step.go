@@ -53,6 +53,7 @@ const (
 	stStallDone
 	stPRIRecorded
 	stPRIResponded
+	stHinted
 	stCmdNext
 	stCmdFetched
 	stCmdDecoded
@@ -146,6 +147,7 @@ func init() { // in a function: the methods that go on by themselves use the tab
 		stStallDone:      (*Unit).stallDone,
 		stPRIRecorded:    (*Unit).priRecorded,
 		stPRIResponded:   (*Unit).priResponded,
+		stHinted:         (*Unit).hinted,
 		stCmdNext:        (*Unit).cmdNext,
 		stCmdFetched:     (*Unit).cmdFetched,
 		stCmdDecoded:     (*Unit).cmdDecoded,

@@ -59,6 +59,9 @@ func (u *Unit) frontEnd(t *emu.Txn) {
 	if u.pm.on {
 		u.countsArrival(t)
 	}
+	if u.refused(t) {
+		return
+	}
 	if !u.on {
 		u.off(t)
 		return
