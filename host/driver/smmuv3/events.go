@@ -159,6 +159,9 @@ func (d *Driver) takeEvent(w []uint64) {
 		d.c.Add(g, host.PageRequest{Addr: f.Addr, Access: f.Access}, true)
 		return
 	}
+	if f.Reason == spec.EvPageRequest { // a hint, not a fault: nobody waits
+		return
+	}
 	d.c.Count.Faults++
 	if d.c.OnFault != nil {
 		d.c.OnFault(f)

@@ -45,6 +45,18 @@ func TestFaults_RecordsSayWhatWas(t *testing.T) {
 	require.EqualValues(t, 8, r.d.Stats().Faults)
 }
 
+// A hint of a device is no fault; a transaction that the unit does not support is.
+func TestFaults_HintsAndUnsupported(t *testing.T) {
+	r := start(t, func(c *hw.Config) { c.PageHints, c.NoCrossing = true, true })
+	var res emu.Result
+	r.CPU.Translate(&emu.Request{Source: dev, Addr: iova, PASID: emu.NoPASID, Access: emu.Read, Type: emu.PageRequest, Data: emu.MakeHint(4)}, &res)
+	require.Equal(t, emu.OK, res.Status)
+	require.Empty(t, r.Faults)
+	require.Zero(t, r.d.Stats().Faults)
+	r.CPU.Translate(&emu.Request{Source: dev, Addr: iova, PASID: emu.NoPASID, Access: emu.Write, Len: 0x1001}, &res)
+	require.Equal(t, []host.FaultRecord{{Reason: spec.EvUUT, Source: dev, PASID: emu.NoPASID, Addr: iova, Access: emu.Write}}, r.Faults)
+}
+
 // What is lost because the queue was full is counted, and what comes after is not.
 func TestFaults_Overflow(t *testing.T) {
 	for _, msi := range []bool{true, false} {
