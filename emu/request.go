@@ -75,7 +75,7 @@ func MakePRG(index uint16, last bool) uint32 {
 func (q *Request) PRG() (index uint16, last bool) { return uint16(q.Data & 0x1ff), q.Data>>9&1 != 0 }
 
 // MakeHint packs what a page request carries that is a hint only: that so many pages from its address on will
-// be accessed soon. Nobody answers it. Of the units, SMMUv3 knows such hints.
+// be accessed soon. Nobody answers it. It is for units whose architecture has such hints.
 func MakeHint(pages uint8) uint32 { return hintFlag | uint32(pages)<<16 }
 
 const hintFlag = 1 << 31
