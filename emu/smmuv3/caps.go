@@ -80,13 +80,17 @@ type limits struct {
 	granule [4]bool // that the unit has, by regime code
 	walk    uint64  // bit lg2: a paging-structure cache for that region size exists
 	walk2   uint64
+	formats *[128]format // of regimes
 }
 
 func (u *Unit) setLimits() {
 	c := &u.cfg
 	u.lim = limits{
 		oas: spec.OASBits(uint64(c.OAS)), granule: [4]bool{false, c.GRAN4K, c.GRAN16K, c.GRAN64K},
-		walk: regions(c.Walk), walk2: regions(c.Walk2),
+		walk: regions(c.Walk), walk2: regions(c.Walk2), formats: &formats[0],
+	}
+	if c.HTTU == spec.HTTUTable {
+		u.lim.formats = &formats[1]
 	}
 }
 

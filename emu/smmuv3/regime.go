@@ -1,7 +1,6 @@
 package smmuv3
 
 import (
-	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
@@ -16,7 +15,11 @@ const (
 	regOut     reg.Bits = 6_004 // output size, as IDR5.OAS
 )
 
-var granules = [4]spec.Granule{0, spec.Granule4K, spec.Granule16K, spec.Granule64K}
+// granules are the granules of a regime's codes, codes the inverse.
+var (
+	granules = [4]spec.Granule{0, spec.Granule4K, spec.Granule16K, spec.Granule64K}
+	codes    = [32]uint64{spec.Granule4K: 1, spec.Granule16K: 2, spec.Granule64K: 3}
+)
 
 func (r regime) granule() spec.Granule { return granules[r&3] }
 
@@ -36,11 +39,10 @@ func (r regime) order(e uint64) uint64 {
 
 // makeRegime packs a regime. With 64K granules descriptors have 52 bits of address if the unit has.
 func (u *Unit) makeRegime(g spec.Granule, ds, be bool, out uint64) regime {
-	code, _ := g.TLBI()
 	if g == spec.Granule64K {
 		ds = u.cfg.OAS == spec.OAS52
 	}
-	return regime(regGranule.Put(code) | regDS.PutBool(ds) | regBE.PutBool(be) | regOut.Put(out))
+	return regime(regGranule.Put(codes[g&31]) | regDS.PutBool(ds) | regBE.PutBool(be) | regOut.Put(out))
 }
 
 // s1Regime returns the regime of a half of stage 1.
@@ -81,22 +83,6 @@ func (u *Unit) largestTSZ(g spec.Granule) uint64 {
 	return 48
 }
 
-// startLevel returns the level at which a walk of stage 1 starts, of an address of in bits.
-func (r regime) startLevel(in uint8) int8 {
-	g := r.granule()
-	return int8((in - 1 - uint8(g)) / g.Stride())
-}
-
-// tableBase returns where the start table of in bits begins: it is aligned to its size, and to 64 bytes
-// where addresses have more than 48 bits.
-func (r regime) tableBase(ttb uint64, in uint8, level int8) uint64 {
-	lg2 := in - r.granule().Shift(level) + 3
-	if r.out() > 48 {
-		lg2 = max(lg2, 6)
-	}
-	return ttb &^ ones(lg2)
-}
-
 // s2Geometry returns what a stage 2 configuration says of its tables: input bits and start level. ok is
 // false where they do not fit each other (5.2, S2T0SZ and S2SL0).
 func (u *Unit) s2Geometry(w2, w3 uint64, r regime) (in uint8, level int8, ok bool) {
@@ -122,11 +108,4 @@ func (u *Unit) s2Geometry(w2, w3 uint64, r regime) (in uint8, level int8, ok boo
 	in = uint8(64 - tsz)
 	index := int(in) - int(g.Shift(level))
 	return in, level, index >= 1 && index <= int(g.Stride())+spec.MaxConcatenated
-}
-
-// entryAddress returns the address of the descriptor of level that in selects in the table of f. Start
-// tables are indexed by all bits of the address that are left, of the others each by as many as it has
-// entries.
-func entryAddress(f *emu.Frame, g spec.Granule, bits uint8) uint64 {
-	return uint64(f.Table) + f.In>>(g.Shift(f.Level)&63)&ones(bits)*spec.DescSize
 }

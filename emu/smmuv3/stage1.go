@@ -45,8 +45,7 @@ func (u *Unit) e0pd(cd *[3]uint64, world uint64, upper, isPriv bool) bool {
 func (u *Unit) stage1(t *emu.Txn) {
 	cd := cdOf(t)
 	in, upper, ok := u.s1Input(cd, world(t), uint64(t.Req.Addr))
-	setFlag(t, auxUpper, upper)
-	setAux(t, auxReg1, uint64(u.s1Regime(cd, upper)))
+	t.Aux[0] = t.Aux[0]&^(auxUpper.Mask()|auxReg1.Mask()) | auxUpper.PutBool(upper) | auxReg1.Put(uint64(u.s1Regime(cd, upper)))
 	t.Frame[0].In = in
 	switch {
 	case !ok:
@@ -76,30 +75,34 @@ func (u *Unit) s1WalkProbed(t *emu.Txn) {
 		u.s1Top(t)
 		return
 	}
-	f := &t.Frame[0]
-	f.Table, f.Level = emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0]))
-	f.Perm = emu.Access(walkLimit.Of(t.In[0]))
+	t.Frame[0].Perm = emu.Access(walkLimit.Of(t.In[0]))
 	t.Aux[1] = t.In[2]
-	u.s1Fetch(t, reg1(t).granule().Stride())
+	u.s1Go(t, u.format(reg1(t)), t.In[0]&walkTable.Mask(), int8(walkLevel.Of(t.In[0])))
 }
 
 // s1Top starts at the table of the CD.
 func (u *Unit) s1Top(t *emu.Txn) {
-	cd, r, f := cdOf(t), reg1(t), &t.Frame[0]
+	cd, k := cdOf(t), u.format(reg1(t))
 	tsz, ttb := spec.CdT0SZ.Of(cd[0]), cd[1]&spec.CdTTB0.Mask()
 	if flag(t, auxUpper) {
 		tsz, ttb = spec.CdT1SZ.Of(cd[0]), cd[2]&spec.CdTTB1.Mask()
 	}
-	in := uint8(64 - tsz)
-	f.Level, f.Perm = r.startLevel(in), 0
-	f.Table = emu.PA(r.tableBase(ttb, in, f.Level))
-	u.s1Fetch(t, in-r.granule().Shift(f.Level))
+	level, bits := k.start(uint8(64 - tsz))
+	t.Frame[0].Perm = 0
+	u.s1Fetch(t, k, k.tableBase(ttb, bits), level, bits)
 }
 
-// s1Fetch reads the descriptor of the level; bits of the address select it.
-func (u *Unit) s1Fetch(t *emu.Txn, bits uint8) {
+// s1Go goes on with a table below the start.
+func (u *Unit) s1Go(t *emu.Txn, k *format, table uint64, level int8) {
+	u.s1Fetch(t, k, table, level, k.stride)
+}
+
+// s1Fetch reads the descriptor of the level; bits of the address select it. Table and level come in registers:
+// through the frame, each level of a walk would take longer by the way to memory and back.
+func (u *Unit) s1Fetch(t *emu.Txn, k *format, table uint64, level int8, bits uint8) {
 	f := &t.Frame[0]
-	at := entryAddress(f, reg1(t).granule(), bits)
+	f.Table, f.Level = emu.PA(table), level
+	at := k.entryAddress(table, f.In, level, bits)
 	if flag(t, auxS2) {
 		u.resolve(t, at, emu.Read<<priv, retTable)
 		return
@@ -116,19 +119,32 @@ func (u *Unit) s1FetchAt(t *emu.Txn, at emu.PA) {
 	t.Fetch(at, spec.DescSize, StepS1Table, stS1Entry)
 }
 
-func (u *Unit) s1Descend(t *emu.Txn) { u.s1Fetch(t, reg1(t).granule().Stride()) }
-
-func (u *Unit) s1Read(t *emu.Txn) {
-	if t.Ans == emu.AnsError {
-		u.fault(t, FaultS1Fetch, StepS1Table, t.Frame[0].At)
-		return
-	}
-	r := reg1(t)
-	u.s1Entry(t, r, r.order(t.In[0]))
+// s1Descend goes on after the fill of a paging-structure cache.
+func (u *Unit) s1Descend(t *emu.Txn) {
+	u.s1Go(t, u.format(reg1(t)), uint64(t.Frame[0].Table), t.Frame[0].Level)
 }
 
-// s1Entry checks the descriptor e of the level: valid, its address; for a leaf the access flag, then the
-// rights.
+// s1Read takes the descriptor. A plain one is used at once, which is how almost all end; s1Entry looks at the
+// others step by step.
+func (u *Unit) s1Read(t *emu.Txn) {
+	f, e, r := &t.Frame[0], t.In[0], reg1(t)
+	k := u.format(r)
+	switch {
+	case t.Ans == emu.AnsError:
+		u.fault(t, FaultS1Fetch, StepS1Table, f.At)
+	case f.Level != spec.LevelPage && k.table[0].is(e):
+		f.Entry = e
+		u.s1Down(t, k, e&k.address)
+	case k.leaf[f.Level&7].is(e):
+		f.Entry = e
+		page, lg2 := k.leafOf(e, f.Level)
+		u.s1Page(t, e, page, lg2)
+	default:
+		u.s1Entry(t, r, r.order(e))
+	}
+}
+
+// s1Entry checks the descriptor e of the level: valid, its address; for a leaf the access flag.
 func (u *Unit) s1Entry(t *emu.Txn, r regime, e uint64) {
 	f := &t.Frame[0]
 	f.Entry = e
@@ -141,19 +157,22 @@ func (u *Unit) s1Entry(t *emu.Txn, r regime, e uint64) {
 		return
 	}
 	page, lg2 := r.leaf(e, f.In, f.Level)
-	perm, clean := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), e, f.Perm)
-	var c uint16
 	switch {
 	case r.beyond(page):
-		c = FaultS1AddrSize
+		u.fault(t, FaultS1AddrSize, StepS1Table, f.At)
 	case !spec.TtdAF.On(e) && !spec.CdHA.On(t.Entry[4]) && !spec.CdAFFD.On(t.Entry[4]):
-		c = FaultS1Access
-	case needOf(t)&^perm != 0:
-		c = FaultS1Permission
+		u.fault(t, FaultS1Access, StepS1Table, f.At)
+	default:
+		u.s1Page(t, e, page, lg2)
 	}
+}
+
+// s1Page has the page of leaf descriptor e: it looks at the rights, and whether e must be marked.
+func (u *Unit) s1Page(t *emu.Txn, e, page uint64, lg2 uint8) {
+	perm, clean := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), e, t.Frame[0].Perm)
 	switch {
-	case c != 0:
-		u.fault(t, c, StepS1Table, f.At)
+	case needOf(t)&^perm != 0:
+		u.fault(t, FaultS1Permission, StepS1Table, t.Frame[0].At)
 	case u.s1Marked(t, e, clean, perm) != e:
 		u.s1ResolveMark(t)
 	default:
@@ -209,11 +228,10 @@ func (u *Unit) s1MarkedEntry(t *emu.Txn) {
 	}
 }
 
-// s1Next goes on with a table descriptor: its address must be one, and with HAFT it is marked accessed. Then
-// it goes down to that table, past the paging-structure cache of the level if there is one.
+// s1Next goes on with a table descriptor: its address must be one, and with HAFT it is marked accessed.
 func (u *Unit) s1Next(t *emu.Txn, r regime, e uint64) {
-	f, g := &t.Frame[0], r.granule()
-	next := r.address(e, uint8(g))
+	f := &t.Frame[0]
+	next := r.address(e, uint8(r.granule()))
 	switch {
 	case r.beyond(next):
 		u.fault(t, FaultS1AddrSize, StepS1Table, f.At)
@@ -225,13 +243,19 @@ func (u *Unit) s1Next(t *emu.Txn, r regime, e uint64) {
 	if l := limitsOf(e); l != 0 && !u.hierarchyOff(t) {
 		f.Perm |= l
 	}
-	f.Table = emu.PA(next)
-	lg2 := g.Shift(f.Level)
-	f.Level--
-	if u.lim.walk>>(lg2&63)&1 == 0 {
-		u.s1Fetch(t, g.Stride())
+	u.s1Down(t, u.format(r), next)
+}
+
+// s1Down goes down to the table next, past the paging-structure cache of the level if there is one.
+func (u *Unit) s1Down(t *emu.Txn, k *format, next uint64) {
+	f := &t.Frame[0]
+	lg2 := k.shift(f.Level)
+	if u.lim.walk>>lg2&1 == 0 {
+		u.s1Go(t, k, next, f.Level-1)
 		return
 	}
+	f.Table = emu.PA(next)
+	f.Level--
 	v := &t.Act.Data
 	v[0] = next | walkLimit.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = 0, t.Aux[1], 0

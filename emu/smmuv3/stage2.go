@@ -52,10 +52,8 @@ func (u *Unit) s2WalkProbed(t *emu.Txn) {
 		u.s2Top(t)
 		return
 	}
-	f := s2Frame(t)
-	f.Table, f.Level = emu.PA(t.In[0]&walkTable.Mask()), int8(walkLevel.Of(t.In[0]))
 	u.s2Used(t, t.In[2])
-	u.s2Fetch(t, reg2(t).granule().Stride())
+	u.s2Go(t, s2Frame(t), u.format(reg2(t)), t.In[0]&walkTable.Mask(), int8(walkLevel.Of(t.In[0])))
 }
 
 // s2Used notes under which version of stage 2 its tables were found. Only another one than that in force
@@ -68,32 +66,49 @@ func (u *Unit) s2Used(t *emu.Txn, v uint64) {
 
 // s2Top starts at the table, or the tables side by side, of the STE.
 func (u *Unit) s2Top(t *emu.Txn) {
-	r, f := reg2(t), s2Frame(t)
-	in, level, _ := u.s2Geometry(t.Entry[2], t.Entry[3], r)
-	f.Level = level
-	f.Table = emu.PA(r.tableBase(t.Entry[3]&spec.SteS2TTB.Mask(), in, level))
-	u.s2Fetch(t, in-r.granule().Shift(level))
+	k, level := u.format(reg2(t)), int8(steLevel.Of(t.Entry[1]))
+	bits := uint8(64-spec.SteS2T0SZ.Of(t.Entry[2])) - k.shift(level)
+	u.s2Fetch(t, s2Frame(t), k, k.tableBase(t.Entry[3]&spec.SteS2TTB.Mask(), bits), level, bits)
 }
 
-// s2Fetch reads the descriptor of the level; bits of the address select it.
-func (u *Unit) s2Fetch(t *emu.Txn, bits uint8) {
-	f := s2Frame(t)
-	f.At = emu.PA(entryAddress(f, reg2(t).granule(), bits))
+// s2Go goes on with a table below the start.
+func (u *Unit) s2Go(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int8) {
+	u.s2Fetch(t, f, k, table, level, k.stride)
+}
+
+// s2Fetch reads the descriptor of the level as s1Fetch does.
+func (u *Unit) s2Fetch(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int8, bits uint8) {
+	f.Table, f.Level = emu.PA(table), level
+	f.At = emu.PA(k.entryAddress(table, f.In, level, bits))
 	if u.pm.on {
 		u.counts(spec.PmcgTransTableWalk, t)
 	}
 	t.Fetch(f.At, spec.DescSize, StepS2Table, stS2Entry)
 }
 
-func (u *Unit) s2Descend(t *emu.Txn) { u.s2Fetch(t, reg2(t).granule().Stride()) }
+// s2Descend goes on after the fill of a paging-structure cache.
+func (u *Unit) s2Descend(t *emu.Txn) {
+	f := s2Frame(t)
+	u.s2Go(t, f, u.format(reg2(t)), uint64(f.Table), f.Level)
+}
 
+// s2Read takes the descriptor as s1Read does.
 func (u *Unit) s2Read(t *emu.Txn) {
-	if t.Ans == emu.AnsError {
-		u.fault2(t, FaultS2Fetch, StepS2Table, s2Frame(t).At)
-		return
+	f, e, r := s2Frame(t), t.In[0], reg2(t)
+	k := u.format(r)
+	switch {
+	case t.Ans == emu.AnsError:
+		u.fault2(t, FaultS2Fetch, StepS2Table, f.At)
+	case f.Level != spec.LevelPage && k.table[1].is(e):
+		f.Entry = e
+		u.s2Down(t, f, k, e&k.address)
+	case k.leaf[f.Level&7].is(e):
+		f.Entry = e
+		page, lg2 := k.leafOf(e, f.Level)
+		u.s2Page(t, f, r, page, lg2)
+	default:
+		u.s2Entry(t, r, r.order(e))
 	}
-	r := reg2(t)
-	u.s2Entry(t, r, r.order(t.In[0]))
 }
 
 // s2Entry checks the descriptor e of the level as s1Entry does.
@@ -109,17 +124,21 @@ func (u *Unit) s2Entry(t *emu.Txn, r regime, e uint64) {
 		return
 	}
 	page, lg2 := r.leaf(e, f.In, f.Level)
-	perm, clean := u.s2Rights(w2, e)
-	var c uint16
 	switch {
 	case r.beyond(page):
-		c = FaultS2AddrSize
+		u.fault2(t, FaultS2AddrSize, StepS2Table, f.At)
 	case !spec.TtdAF.On(e) && !spec.SteS2HA.On(w2) && !spec.SteS2AFFD.On(w2):
-		c = FaultS2Access
+		u.fault2(t, FaultS2Access, StepS2Table, f.At)
 	default:
-		c = u.s2Denied(t, perm, device(e))
+		u.s2Page(t, f, r, page, lg2)
 	}
-	if c != 0 {
+}
+
+// s2Page has the page of the leaf descriptor in f as s1Page does.
+func (u *Unit) s2Page(t *emu.Txn, f *emu.Frame, r regime, page uint64, lg2 uint8) {
+	e := f.Entry
+	perm, clean := u.s2Rights(t.Entry[2], e)
+	if c := u.s2Denied(t, perm, device(e)); c != 0 {
 		u.fault2(t, c, StepS2Table, f.At)
 		return
 	}
@@ -190,8 +209,8 @@ func (u *Unit) s2MarkedEntry(t *emu.Txn) {
 
 // s2Next goes on with a table descriptor as s1Next does.
 func (u *Unit) s2Next(t *emu.Txn, r regime, e uint64) {
-	f, g, w2 := s2Frame(t), r.granule(), t.Entry[2]
-	next := r.address(e, uint8(g))
+	f, w2 := s2Frame(t), t.Entry[2]
+	next := r.address(e, uint8(r.granule()))
 	switch {
 	case r.beyond(next):
 		u.fault2(t, FaultS2AddrSize, StepS2Table, f.At)
@@ -200,17 +219,22 @@ func (u *Unit) s2Next(t *emu.Txn, r regime, e uint64) {
 		t.Swap(f.At, r.order(e), r.order(e|spec.TtdAF.Mask()), StepS2Update, stS2Marked)
 		return
 	}
-	f.Table = emu.PA(next)
-	lg2 := g.Shift(f.Level)
-	f.Level--
+	u.s2Down(t, f, u.format(r), next)
+}
+
+// s2Down goes down to the table next as s1Down does.
+func (u *Unit) s2Down(t *emu.Txn, f *emu.Frame, k *format, next uint64) {
 	c, have := emu.CacheWalk, u.lim.walk
 	if flag(t, auxOnBehalf) {
 		c, have = emu.CacheWalk2, u.lim.walk2
 	}
-	if have>>(lg2&63)&1 == 0 {
-		u.s2Fetch(t, g.Stride())
+	lg2 := k.shift(f.Level)
+	if have>>lg2&1 == 0 {
+		u.s2Go(t, f, k, next, f.Level-1)
 		return
 	}
+	f.Table = emu.PA(next)
+	f.Level--
 	v := &t.Act.Data
 	v[0] = next | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = 0, t.Aux[2], 0

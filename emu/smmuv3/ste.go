@@ -33,9 +33,8 @@ func (u *Unit) steReady(t *emu.Txn) {
 	isPriv, inst := u.attributes(&t.Req, w1)
 	s2 := spec.SteConfig.Of(w0)&2 != 0
 	t.Aux[0] = auxS1.PutBool(s1) | auxS2.PutBool(s2) | auxPriv.PutBool(isPriv) | auxInst.PutBool(inst) | auxIndex.Put(index) |
-		auxWorld.Put(u.streamWorld(w0, w1))
+		auxWorld.Put(u.streamWorld(w0, w1)) | auxReg2.Put(steReg2.Of(w1))
 	if s2 {
-		setAux(t, auxReg2, uint64(u.s2Regime(t.Entry[2], t.Entry[3])))
 		t.Aux[2] = s2Version(t.Entry[:4])
 	}
 	if s1 {
@@ -99,6 +98,19 @@ func (u *Unit) substream(q *emu.Request, w0, w1 uint64) (index uint64, s1 bool, 
 		return 0, false, FaultSubstream0
 	}
 	return uint64(p), true, 0
+}
+
+// steFlagsOf returns what is worked out of an STE once.
+func (u *Unit) steFlagsOf(e *spec.STE) uint64 {
+	if u.illegalSTE(e) {
+		return steIllegal.Mask()
+	}
+	if !e.V() || !e.S2() {
+		return 0
+	}
+	r := u.s2Regime(e[2], e[3])
+	_, level, _ := u.s2Geometry(e[2], e[3], r)
+	return steReg2.Put(uint64(r)) | steLevel.Put(uint64(level))
 }
 
 // illegalSTE reports whether a field of an STE makes it invalid (5.2, ILLEGAL). What the configuration

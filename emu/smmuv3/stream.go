@@ -204,7 +204,7 @@ func (u *Unit) steWord(t *emu.Txn) {
 	if u.obs != nil {
 		u.obs.Assembled(t, emu.StructDevice, t.At, t.Entry[:])
 	}
-	t.Entry[1] = t.Entry[1]&^steFlags.Mask() | steIllegal.PutBool(u.illegalSTE((*spec.STE)(&t.Entry)))
+	t.Entry[1] = t.Entry[1]&^steFlags.Mask() | u.steFlagsOf((*spec.STE)(&t.Entry))
 	if u.cache.Entry == nil {
 		u.steFilled(t)
 		return

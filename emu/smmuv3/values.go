@@ -32,10 +32,13 @@ const ClassNeighbour emu.Class = 12
 // structClasses are the structures that any translation may have used.
 const structClasses = 1<<ClassSTE | 1<<ClassL1STD | 1<<ClassCD | 1<<ClassL1CD
 
-// Flags of a cached STE or L1STD, in W1: bits that are implementation defined in an STE.
+// Flags of a cached STE or L1STD, and what is worked out of an STE once, in W1: bits that are implementation
+// defined in an STE.
 const (
 	steIllegal reg.Bits = 116_116 // C_BAD_STE
 	steIsL1    reg.Bits = 117_117 // this is an L1STD
+	steLevel   reg.Bits = 120_118 // stage 2: level at which walks start
+	steReg2    reg.Bits = 127_121 // stage 2: its regime
 	steFlags   reg.Bits = 127_116
 )
 
