@@ -64,10 +64,10 @@ func (u *Unit) illegalCD(t *emu.Txn) bool {
 // halfIsOn reports whether the fields of a half of the address space count. Regimes without ASIDs have
 // one half, which cannot be turned off.
 func (u *Unit) halfIsOn(w0, world uint64, upper bool) bool {
-	switch {
-	case world == worldEL2:
+	if world == worldEL2 {
 		return !upper
-	case upper:
+	}
+	if upper {
 		return !spec.CdEPD1.On(w0)
 	}
 	return !spec.CdEPD0.On(w0)

@@ -9,6 +9,7 @@ import (
 type format struct {
 	page    uint8    // log2 of the bytes of a page
 	stride  uint8    // address bits that a table translates
+	inverse uint32   // 2^16 by stride
 	least   uint8    // log2 of the least alignment of a start table
 	address uint64   // address bits of a plain descriptor
 	table   [2]plain // table descriptors that limit nothing: of stage 1, of stage 2
@@ -35,7 +36,7 @@ var formats = func() (all [2][128]format) {
 
 func makeFormat(r regime, haft bool) format {
 	g := r.granule()
-	k := format{page: uint8(g), stride: g.Stride(), least: 3}
+	k := format{page: uint8(g), stride: g.Stride(), inverse: 1<<16/uint32(g.Stride()) + 1, least: 3}
 	if r.out() > 48 {
 		k.least = 6
 	}
@@ -78,7 +79,7 @@ func (k *format) shift(level int8) uint8 { return (k.page + uint8(level)*k.strid
 // start returns the level at which a walk of stage 1 starts, of an address of in bits, and the bits of it that
 // select the descriptor.
 func (k *format) start(in uint8) (level int8, bits uint8) {
-	level = int8((in - 1 - k.page) / k.stride)
+	level = int8(uint32(in-1-k.page) * k.inverse >> 16)
 	return level, in - k.shift(level)
 }
 

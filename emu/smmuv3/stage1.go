@@ -11,30 +11,29 @@ import (
 // s1Input returns the address that stage 1 translates for a virtual address: the top byte replaced where
 // it is ignored. half is the upper one of the address space, ok false if the address is beyond it.
 func (u *Unit) s1Input(cd *[3]uint64, world, va uint64) (in uint64, upper, ok bool) {
-	upper = world != worldEL2 && va>>55&1 != 0
-	tbi, tsz, epd := spec.CdTBI0, spec.CdT0SZ.Of(cd[0]), spec.CdEPD0.On(cd[0])
-	if upper {
-		tbi, tsz, epd = spec.CdTBI1, spec.CdT1SZ.Of(cd[0]), spec.CdEPD1.On(cd[0])
+	if world != worldEL2 && va>>55&1 != 0 {
+		in = topByte(va, spec.CdTBI1.On(cd[0]))
+		return in, true, spec.CdEPD1.On(cd[0]) || ^in>>((64-spec.CdT1SZ.Of(cd[0]))&63) == 0
 	}
-	in = va
-	if tbi.On(cd[0]) {
-		in = uint64(int64(va<<8) >> 8)
+	in = topByte(va, spec.CdTBI0.On(cd[0]))
+	off := spec.CdEPD0.On(cd[0]) && world != worldEL2 // TxSZ does not count: the walk will fail
+	return in, false, off || in>>((64-spec.CdT0SZ.Of(cd[0]))&63) == 0
+}
+
+// topByte returns an address with its top byte replaced if it is ignored.
+func topByte(va uint64, ignored bool) uint64 {
+	if ignored {
+		return uint64(int64(va<<8) >> 8)
 	}
-	if epd && world != worldEL2 { // TxSZ does not count: the walk will fail
-		return in, upper, true
-	}
-	size := uint8(64 - tsz)
-	if upper {
-		return in, true, ^in>>size == 0
-	}
-	return in, false, in>>size == 0
+	return va
 }
 
 // e0pd reports whether unprivileged accesses must not use a half.
 func (u *Unit) e0pd(cd *[3]uint64, world uint64, upper, isPriv bool) bool {
-	if !u.cfg.E0PD || isPriv || world == worldEL2 {
-		return false
-	}
+	return u.cfg.E0PD && !isPriv && world != worldEL2 && halfE0PD(cd, upper)
+}
+
+func halfE0PD(cd *[3]uint64, upper bool) bool {
 	if upper {
 		return spec.CdE0PD1.On(cd[2])
 	}
@@ -101,7 +100,7 @@ func (u *Unit) s1Go(t *emu.Txn, k *format, table uint64, level int8) {
 // through the frame, each level of a walk would take longer by the way to memory and back.
 func (u *Unit) s1Fetch(t *emu.Txn, k *format, table uint64, level int8, bits uint8) {
 	f := &t.Frame[0]
-	f.Table, f.Level = emu.PA(table), level
+	f.Level = level
 	at := k.entryAddress(table, f.In, level, bits)
 	if flag(t, auxS2) {
 		u.resolve(t, at, emu.Read<<priv, retTable)

@@ -78,7 +78,7 @@ func (u *Unit) s2Go(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int
 
 // s2Fetch reads the descriptor of the level as s1Fetch does.
 func (u *Unit) s2Fetch(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int8, bits uint8) {
-	f.Table, f.Level = emu.PA(table), level
+	f.Level = level
 	f.At = emu.PA(k.entryAddress(table, f.In, level, bits))
 	if u.pm.on {
 		u.counts(spec.PmcgTransTableWalk, t)

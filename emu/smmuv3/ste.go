@@ -69,6 +69,14 @@ func (u *Unit) stage1Bypassed(t *emu.Txn) {
 // substream says how the SubstreamID of a transaction, or its absence, is treated under an STE: which CD
 // it selects and whether stage 1 translates at all, or a fault (3.3.2, 5.2: S1DSS, S1CDMax).
 func (u *Unit) substream(q *emu.Request, w0, w1 uint64) (index uint64, s1 bool, fault uint16) {
+	if q.PASID == emu.NoPASID && !spec.SteS1CDMax.On(w0) {
+		return 0, spec.SteConfig.Of(w0)&1 != 0, 0
+	}
+	return u.selectCD(q, w0, w1)
+}
+
+// selectCD is substream where there are substreams.
+func (u *Unit) selectCD(q *emu.Request, w0, w1 uint64) (index uint64, s1 bool, fault uint16) {
 	s1 = spec.SteConfig.Of(w0)&1 != 0
 	cds := spec.SteS1CDMax.Of(w0)
 	if u.cfg.SSIDSIZE == 0 {

@@ -10,7 +10,6 @@ import (
 
 // probeTLB looks into the IOTLB.
 func (u *Unit) probeTLB(t *emu.Txn) {
-	setFlag(t, auxGlobal, false)
 	if u.cache.IOTLB == nil || u.split(t) {
 		u.askWalker(t)
 		return
@@ -64,12 +63,10 @@ func (u *Unit) tlbLookedUp(t *emu.Txn) {
 }
 
 func (u *Unit) missSlot(t *emu.Txn) {
-	switch t.Ans {
-	case emu.AnsMerged:
-		if !u.tlbHit(t) {
-			u.probeTLB(t)
-		}
-	case emu.AnsRetry:
+	switch {
+	case t.Ans == emu.AnsMerged && u.tlbHit(t):
+	case t.Ans == emu.AnsMerged, t.Ans == emu.AnsRetry:
+		setFlag(t, auxGlobal, false)
 		u.probeTLB(t)
 	default:
 		u.askWalker(t)

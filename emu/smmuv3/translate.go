@@ -146,6 +146,14 @@ func writes(q *emu.Request) bool { return q.Access&(emu.Write|emu.Atomic) != 0 }
 // attributes returns privilege and instruction marking of a transaction under an STE, 3.3.4 and 5.2
 // (PRIVCFG, INSTCFG). Writes are always data.
 func (u *Unit) attributes(q *emu.Request, w1 uint64) (isPriv, inst bool) {
+	if q.Type == emu.Untranslated && w1&(spec.StePRIVCFG.Mask()|spec.SteINSTCFG.Mask()) == 0 {
+		return q.Access&emu.Priv != 0, q.Access&(emu.Exec|emu.Write|emu.Atomic) == emu.Exec
+	}
+	return u.override(q, w1)
+}
+
+// override is attributes where they are not simply those of the transaction.
+func (u *Unit) override(q *emu.Request, w1 uint64) (isPriv, inst bool) {
 	isPriv, inst = q.Access&emu.Priv != 0, q.Access&emu.Exec != 0
 	if q.Type != emu.Untranslated && q.PASID == emu.NoPASID {
 		isPriv = false
@@ -172,7 +180,14 @@ func (u *Unit) attributes(q *emu.Request, w1 uint64) (isPriv, inst bool) {
 
 // streamWorld returns the StreamWorld of stage 1 under an STE.
 func (u *Unit) streamWorld(w0, w1 uint64) uint64 {
-	if spec.SteConfig.Of(w0) != spec.ConfigS1 || !u.cfg.HYP || spec.SteSTRW.Of(w1) != spec.STRWEL2 {
+	if spec.SteSTRW.Of(w1) != spec.STRWEL2 {
+		return worldEL1
+	}
+	return u.hypWorld(w0)
+}
+
+func (u *Unit) hypWorld(w0 uint64) uint64 {
+	if spec.SteConfig.Of(w0) != spec.ConfigS1 || !u.cfg.HYP {
 		return worldEL1
 	}
 	if u.e2h {
