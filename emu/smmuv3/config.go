@@ -68,18 +68,20 @@ type Config struct {
 	CounterFilter bool // one StreamID filter for all counters
 
 	// Left to the implementation.
-	FetchSize  uint8          // bytes of an STE or CD that are read at once: 8 or 16
-	CacheL1    bool           // level 1 descriptors are cached, in the cache of what they lead to
-	NoCrossing bool           // transactions that cross a 4 KB boundary are not supported (16.7.1)
-	NoAtomics  bool           // AtomicOps are not (16.7.6)
-	PageHints  bool           // hints of devices are recorded (E_PAGE_REQUEST)
-	CONT       bool           // a cached STE serves the other streams of its span (STE.CONT)
-	STECache   iotlb.Geometry // Sets*Ways == 0: no such cache
-	CDCache    iotlb.Geometry
-	IOTLB      iotlb.Geometry
-	Walk       []iotlb.Level  // paging-structure caches by region size; empty: none
-	Walk2      []iotlb.Level  // of stage 2 tables on behalf of stage 1
-	Stage2     iotlb.Geometry // stage 2 translations of intermediate physical addresses
+	FetchSize   uint8          // bytes of an STE or CD that are read at once: 8 or 16
+	CacheL1     bool           // level 1 descriptors are cached, in the cache of what they lead to
+	NoCrossing  bool           // transactions that cross a 4 KB boundary are not supported (16.7.1)
+	NoAtomics   bool           // AtomicOps are not (16.7.6)
+	PageHints   bool           // hints of devices are recorded (E_PAGE_REQUEST)
+	Merge       uint8          // MergeNone to MergeAlways
+	MergeWindow uint32         // cycles that events to be merged are apart at most; without a clock they are always close
+	CONT        bool           // a cached STE serves the other streams of its span (STE.CONT)
+	STECache    iotlb.Geometry // Sets*Ways == 0: no such cache
+	CDCache     iotlb.Geometry
+	IOTLB       iotlb.Geometry
+	Walk        []iotlb.Level  // paging-structure caches by region size; empty: none
+	Walk2       []iotlb.Level  // of stage 2 tables on behalf of stage 1
+	Stage2      iotlb.Geometry // stage 2 translations of intermediate physical addresses
 }
 
 // WalkLevels gives paging-structure caches their region sizes: list[i] is the geometry of those for tables
@@ -137,7 +139,7 @@ func (c *Config) Check() error {
 		{"HTTU", c.HTTU, spec.HTTUTable}, {"StallModel", c.StallModel, spec.StallAlways}, {"STLevel", c.STLevel, spec.STLevel2},
 		{"SIDSIZE", c.SIDSIZE, spec.MaxSIDSIZE}, {"SSIDSIZE", c.SSIDSIZE, spec.MaxSSIDSIZE}, {"CMDQS", c.CMDQS, spec.MaxQueueSize},
 		{"EVENTQS", c.EVENTQS, spec.MaxQueueSize}, {"PRIQS", c.PRIQS, spec.MaxQueueSize}, {"BBML", c.BBML, spec.MaxBBML},
-		{"OAS", c.OAS, spec.OAS52}, {"VAX", c.VAX, spec.VAX52}, {"Minor", c.Minor, spec.MaxMinor},
+		{"OAS", c.OAS, spec.OAS52}, {"VAX", c.VAX, spec.VAX52}, {"Minor", c.Minor, spec.MaxMinor}, {"Merge", c.Merge, MergeAlways},
 	} {
 		if q.v > q.max {
 			return bad(q.name, "%d is above %d", q.v, q.max)

@@ -30,6 +30,8 @@ func (u *Unit) recordSlot(t *emu.Txn) {
 	switch {
 	case !u.ringOn(r):
 		u.recordEnds(t, recOff)
+	case r.queue == &eventq && u.mergesInto(t):
+		u.recordEnds(t, 0)
 	case u.full(r.queue):
 		if !u.overflow(r.queue) && recNext.Of(t.Aux[3]) != uint64(stStallRecorded) { // which will come back
 			u.reg.Set(r.prod, u.reg.Get(r.prod)^spec.QOverflow.Mask())
@@ -42,7 +44,7 @@ func (u *Unit) recordSlot(t *emu.Txn) {
 	}
 }
 
-// recordEnds gives the queue to the next one.
+// recordEnds gives the queue to the next one. why says why nothing was written, 0 if that is as good as written.
 func (u *Unit) recordEnds(t *emu.Txn, why reg.Bits) {
 	t.Aux[3] |= why.Mask()
 	t.Release(emu.SlotLog, StepRecord, stRecordReleased)
@@ -70,6 +72,9 @@ func (u *Unit) recordWritten(t *emu.Txn) {
 	}
 	was := u.empty(r.queue)
 	u.advance(r.queue, r.prod)
+	if r.queue == &eventq {
+		u.eventWritten(t)
+	}
 	if u.interrupts(r, t, was) {
 		t.Wake |= u.message(r.msg)
 	}

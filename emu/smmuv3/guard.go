@@ -99,6 +99,7 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 		u.writeIndex(rCmdqProd, &cmdq, 0)
 		return u.cmdDoorbell()
 	case effEventqCfg:
+		u.s.LastEvent = lastEvent{}
 		u.writeQueue(c, &eventq, spec.Cr0EVENTQEN, spec.QOverflow.Mask())
 	case effEventqCons:
 		u.writeIndex(rEventqCons, &eventq, spec.QOverflow.Mask())

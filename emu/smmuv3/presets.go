@@ -37,6 +37,7 @@ func Preset(name string) (Config, error) {
 func full() Config {
 	c := features()
 	c.CONT, c.NoCrossing, c.PageHints = true, true, true
+	c.Merge, c.MergeWindow = MergeAlways, 1000
 	return c
 }
 

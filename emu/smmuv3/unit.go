@@ -53,6 +53,7 @@ type state struct {
 	MaxCONT      uint8  // the largest CONT of an STE that was cached
 	NextSpan     uint32 // place in Spans
 	Spans        [maxSpans]span
+	LastEvent    lastEvent
 	Waiting      bool  // stalled transactions wait for room
 	Messages     uint8 // interrupts to be sent, by msg...
 	ITags        [emu.MaxITags]itag
