@@ -30,7 +30,7 @@ var (
 	// ErrState: there are more states than an exploration is allowed.
 	ErrState = errors.New("too many states")
 	// ErrUnsupported: a transaction asked for an operation whose effect is not explored: a store, a
-	// message, an atomic that does more than mark an entry as used. The error names the operation and
+	// message, an atomic that does more than change flags of an entry. The error names the operation and
 	// the step that asked for it.
 	ErrUnsupported = errors.New("operation is not explored")
 	// ErrOrders: the stores of a weakly ordered program have more orders than an exploration is allowed.
@@ -59,6 +59,7 @@ type explorer struct {
 	visited visited
 	out     []Seen
 	told    map[outcome]bool
+	marks   []Mark
 }
 
 // outcome is by what ways are told apart.
@@ -110,7 +111,7 @@ func Explore(sc *Scenario) (*Report, error) {
 	if rep.Rounds, err = x.explore(); err != nil {
 		return nil, err
 	}
-	rep.All, rep.States, rep.Held = x.out, len(x.visited.index), x.held()
+	rep.All, rep.States, rep.Held, rep.Marks = x.out, len(x.visited.index), x.held(), x.marks
 	return rep, nil
 }
 
@@ -155,7 +156,7 @@ func (x *explorer) explore() (rounds int, err error) {
 
 // round follows every branch once. A request may begin at every point; others end without a trace but in caches.
 func (x *explorer) round() error {
-	x.out, x.told, x.visited, x.work = nil, map[outcome]bool{}, newVisited(), worklist{}
+	x.out, x.told, x.visited, x.work, x.marks = nil, map[outcome]bool{}, newVisited(), worklist{}, nil
 	for _, at := range x.points {
 		w := walk{at: at, after: at == last(len(x.sc.Program)), entries: none, from: none}
 		x.begin(w, x.sc.Request)
@@ -210,10 +211,13 @@ func (x *explorer) step(w *walk) error {
 			x.probe(w)
 			return nil
 		case emu.OpCAS:
-			if a.Size != 8 || a.Data[0]&^a.Data[2] != 0 {
+			if a.Size != 8 || (a.Data[0]^a.Data[2])&addressBits != 0 {
 				return x.unsupported(a)
 			}
 			x.mark(w)
+			return nil
+		case emu.OpOverlap:
+			x.overlap(w)
 			return nil
 		case emu.OpFill:
 			x.fill(w)
@@ -321,7 +325,10 @@ func (x *explorer) fetch(w *walk) {
 	})
 }
 
-// mark tries every point at which a compare-and-swap that sets bits can fall: it succeeds where memory has
+// addressBits of an entry are those that a mark leaves alone; on all architectures the address is there.
+const addressBits = 1<<48 - 1<<12
+
+// mark tries every point at which a compare-and-swap that changes flags can fall: it succeeds where memory has
 // what is expected, and brings what memory has where not. What it sets is not kept, as if software
 // cleared it at once: a later load brings the entry unmarked, and it is marked again. A program's
 // store to the same place writes over it in any case.
@@ -331,7 +338,7 @@ func (x *explorer) mark(w *walk) {
 		n := *w
 		n.at = at
 		n.t.In = now.v
-		what := fmt.Sprintf("sets %#x", a.Data[2]&^a.Data[0])
+		what := fmt.Sprintf("makes it %#x", a.Data[2])
 		switch {
 		case !now.ok:
 			n.t.Ans, what = emu.AnsError, "bus error"
@@ -339,8 +346,51 @@ func (x *explorer) mark(w *walk) {
 			n.t.Ans, what = emu.AnsMiss, fmt.Sprintf("finds %#x", now.v[0])
 		}
 		n.note("mark %#x: %s (%s)", uint64(a.Addr), what, x.name(a.Step))
+		if n.t.Ans == emu.AnsOK {
+			x.marked(&n)
+		}
 		x.work.add(n)
 	})
+}
+
+// marked takes note of a mark that the program overwrites.
+func (x *explorer) marked(w *walk) {
+	a := &w.t.Act
+	m := Mark{Addr: a.Addr, Was: a.Data[0], Now: a.Data[2], Path: w.path}
+	for i := range x.sc.Program {
+		s := &x.sc.Program[i]
+		if s.Size == 0 || w.at.over(i) || a.Addr < s.Addr || a.Addr >= s.Addr+emu.PA(s.Size) {
+			continue
+		}
+		m.Step = i
+		known := func(o Mark) bool { return o.Addr == m.Addr && o.Was == m.Was && o.Now == m.Now && o.Step == m.Step }
+		if !slices.ContainsFunc(x.marks, known) {
+			x.marks = append(x.marks, m)
+		}
+		return
+	}
+}
+
+// overlap tries whether a larger copy can cover what the look-up before has found: none does, or each that may
+// be held.
+func (x *explorer) overlap(w *walk) {
+	a := &w.t.Act
+	none := *w
+	none.t.Ans = emu.AnsMiss
+	x.work.add(none)
+	end := x.horizon(w)
+	for i := range x.copies {
+		c := &x.copies[i]
+		at := w.at.join(c.since)
+		if c.cache != a.Cache || c.lg2 <= a.Lg2 || !c.serves(&a.Key) || c.until < int(at.done) || at.not(end) {
+			continue
+		}
+		n := *w
+		n.at, n.t.Ans = at, emu.AnsOK
+		n.hits++
+		n.note("cache %d holds a larger one, too: %s (%s)", a.Cache, hex(c.val[:]), x.name(a.Step))
+		x.work.add(n)
+	}
 }
 
 // probe tries a miss and every copy that may be held at a point that the look-up can fall on.
@@ -414,7 +464,7 @@ func (w *walk) note(format string, args ...any) {
 // opNames are the operations that are not explored, for people.
 var opNames = map[emu.Op]string{
 	emu.OpNone: "no operation", emu.OpStore: "store", emu.OpCAS: "compare and swap", emu.OpAtomicOr: "atomic or",
-	emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpPark: "park", emu.OpSend: "send", emu.OpHold: "hold", emu.OpResume: "resume", emu.OpOverlap: "overlap",
+	emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpPark: "park", emu.OpSend: "send", emu.OpHold: "hold", emu.OpResume: "resume",
 }
 
 func opName(op emu.Op) string {

@@ -17,6 +17,8 @@ type Step struct {
 	// Fence: all earlier steps take effect before this one. It matters where the program is weakly
 	// ordered. What is waited for has a fence on either side in any case.
 	Fence bool
+	// Swap: a compare-and-swap, which overwrites no mark that hardware has made meanwhile.
+	Swap bool
 
 	// Invalidate lists what is dropped; the step ends when it is complete.
 	Invalidate []emu.Selector
@@ -48,6 +50,8 @@ func (s *Step) String() string {
 		fence = "fence; "
 	}
 	switch {
+	case s.Swap:
+		return fmt.Sprintf("%s: %scompare and swap %#x = %#x", s.Label, fence, uint64(s.Addr), s.Data[0])
 	case s.Size == 8:
 		return fmt.Sprintf("%s: %sstore8 %#x = %#x", s.Label, fence, uint64(s.Addr), s.Data[0])
 	case s.Size == 16:

@@ -78,6 +78,9 @@ func (r *Recorder) CAS64(pa emu.PA, old, v uint64) bool {
 	}
 	r.fence = true
 	r.Store64(pa, v)
+	if r.recording && len(r.program) > 0 {
+		r.program[len(r.program)-1].Swap = true
+	}
 	r.fence = true
 	return true
 }

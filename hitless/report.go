@@ -33,6 +33,14 @@ type Entry struct {
 	Words [8]uint64 // 0 beyond the size of the structure
 }
 
+// Mark is a flag that a request sets in an entry that the program overwrites later.
+type Mark struct {
+	Addr     emu.PA
+	Was, Now uint64 // the entry before and after
+	Step     int    // of the program, from 0, that overwrites it first
+	Path     []string
+}
+
 // same reports whether two ways cannot be told apart by who made the request.
 func (s *Seen) same(o *Seen) bool {
 	return s.Status == o.Status && s.Code == o.Code && s.PA == o.PA && s.Data == o.Data && s.Prov == o.Prov
@@ -45,6 +53,9 @@ type Report struct {
 	All      []Seen // ways while the program runs, each with a simplest path that leads to it
 	States   int    // distinct states of the last round; see state
 	Rounds   int    // explorations until the cached copies grew no more
+
+	// Marks are the flags that the request may set in an entry before the program overwrites it.
+	Marks []Mark
 
 	Held             []Copy // what caches may hold at some time while the program runs
 	HeldOld, HeldNew []Copy // what they may under the old and under the new entry, undisturbed

@@ -234,9 +234,9 @@ func TestMark_FallsAnywhereAndIsNotKept(t *testing.T) {
 		require.Contains(t, []emu.PA{1, 2}, s.PA)
 	}
 
-	// What clears bits, or is wider, is not a mark.
+	// What changes an address, or is wider, is not a mark.
 	for _, bad := range []emu.Act{
-		{Op: emu.OpCAS, Addr: toyPA, Size: 8, Data: [4]uint64{3, 0, 1, 0}},
+		{Op: emu.OpCAS, Addr: toyPA, Size: 8, Data: [4]uint64{0x1001, 0, 1, 0}},
 		{Op: emu.OpCAS, Addr: toyPA, Size: 16, Data: [4]uint64{1, 0, 3, 0}},
 	} {
 		_, err := Explore(&Scenario{Unit: &toy{ask: []emu.Act{bad}}, Memory: mem.New()})

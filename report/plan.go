@@ -15,6 +15,7 @@ type Plan struct {
 	Steps       []PlanStep `json:"steps"`
 	States      []string   `json:"states"` // the entry's bytes after each step, as they lie in memory
 
+	Variant  string        `json:"variant,omitempty"` // of a page table: its format
 	Writer   string        `json:"writer"`
 	Assumes  []string      `json:"assumes"`            // what the plan rests on
 	Illegal  []string      `json:"illegal,omitempty"`  // what hardware refuses of the two contents, if that was forced
@@ -33,6 +34,7 @@ type PlanStep struct {
 	Size   int    `json:"size,omitempty"`   // bytes
 	Value  string `json:"value,omitempty"`  // the number that is stored, little-endian
 	Fence  bool   `json:"fence,omitempty"`  // all stores before it must be visible first
+	Swap   bool   `json:"swap,omitempty"`   // the store is a compare-and-swap: hardware may mark the entry meanwhile
 	What   string `json:"what,omitempty"`   // of an invalidation: the command
 	Why    string `json:"why,omitempty"`    // if it was asked for
 }
@@ -72,6 +74,8 @@ type HitlessCell struct {
 	Transparent    bool   `json:"transparent"`
 	States         int    `json:"states"`
 	Counterexample string `json:"counterexample"`
+
+	Variant string `json:"variant,omitempty"` // of a page table: its format
 
 	Claim  string `json:"claim"`  // what the writer says
 	Reason string `json:"reason"` // why it says that it is not hitless

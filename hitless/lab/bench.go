@@ -27,6 +27,7 @@ type bench struct {
 	mem      *mem.Memory
 	at       emu.PA // of the entry
 	requests []emu.Request
+	together bool // they may all come at any time
 	ring     ring
 	quiet    func() // turns off what requests write to memory, which is not explored
 	next     emu.PA // scratch pages
@@ -51,6 +52,19 @@ func newBench(u emu.Unit, taken []emu.PA) *bench {
 		}
 	}
 }
+
+// pointers are the addresses that contents may point to.
+func pointers(contents [][]uint64) (list []emu.PA) {
+	for _, c := range contents {
+		for _, w := range c {
+			list = append(list, emu.PA(w&0x000f_ffff_ffff_f000))
+		}
+	}
+	return list
+}
+
+// sameValues: two values of a cache mean the same only if they are equal.
+func sameValues(*Options) func(emu.CacheID, [4]uint64, [4]uint64) bool { return nil }
 
 // page returns a page of zeros.
 func (b *bench) page() emu.PA {

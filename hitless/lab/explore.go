@@ -46,12 +46,13 @@ type run struct {
 // start carries the rewrite out once and takes down its program. The omit-th command, counted from 1, is left
 // out: fault injection.
 func (k *Kind) start(o *Options, w entry.Writer, old, new []uint64, omit int) (*run, error) {
+	o = k.prepare(o, old, new)
 	b, err := k.bench(o, [][]uint64{old, new})
 	if err != nil {
 		return nil, err
 	}
 	b.drops, b.omit = k.drops(o), omit
-	b.put(b.at, old...)
+	b.put(b.at, k.row(o, old)...)
 	r := &run{k: k, o: o, f: k.Format(o), b: b}
 	r.steps = b.Record(func() { r.report, err = w.Write(k.target(o, b, b, b.at), new) })
 	if err != nil {
@@ -59,7 +60,7 @@ func (k *Kind) start(o *Options, w entry.Writer, old, new []uint64, omit int) (*
 	}
 	b.reset()
 	b.quiet()
-	r.steps = r.changing(r.steps)
+	r.steps = r.seen(r.changing(r.steps))
 	return r, nil
 }
 
@@ -116,6 +117,9 @@ func (r *run) explore() (*Result, error) {
 	for _, u := range units {
 		for _, q := range r.b.requests {
 			sc := &hitless.Scenario{Unit: u, Memory: r.b.mem, Program: r.steps, Request: q, Weak: r.k.Weak}
+			if r.b.together {
+				sc.Others = r.b.requests
+			}
 			rep, err := hitless.Explore(sc)
 			if err != nil {
 				return nil, err
@@ -173,6 +177,9 @@ func (r *run) judge(res *Result, sc *hitless.Scenario, rep *hitless.Report) {
 			}
 		}
 	}
+	if m := r.lost(rep); m != nil {
+		worse(Unsafe, r.program(sc, m.Path)+fmt.Sprintf("host step %d overwrites the mark %#x: nobody learns that the page is dirty\n", m.Step+1, m.Was^m.Now))
+	}
 	if list := rep.Left(r.k.same(r.o)); len(list) > 0 {
 		worse(Unsafe, r.tellCopy(sc, &list[0], "it is still there when the rewrite is complete"))
 	}
@@ -191,6 +198,9 @@ func among(s *hitless.Seen, list []hitless.Seen) bool {
 // private reports whether nobody else has translations under a tag. An id that both contents have is theirs:
 // what is under it is of the one or of the other, and what comes of that is judged by where requests end.
 func (r *run) private(t emu.Tag) bool {
+	if r.f.Paging != nil {
+		return true // the table is that of all who have the id
+	}
 	if r.f.ID == 0 {
 		return false
 	}

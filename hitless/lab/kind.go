@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/host/entry"
@@ -19,6 +20,8 @@ type Options struct {
 	ATS bool
 	// Aliases is how many further requester ids the device has. Their entries get the same stores.
 	Aliases int
+	// PTE says which entry of a page table it is, for kinds that are one; nil: that of the matrix.
+	PTE *PTE
 	// Force leaves out the check whether an entry is legal.
 	Force bool
 }
@@ -48,6 +51,13 @@ type Kind struct {
 	Forms []Form
 	Core  int
 
+	// Of an entry of a page table: the stage of translation, and the format in words.
+	Stage   uint8
+	Variant string
+	pte     *PTE  // what the matrix is about; nil: no entry of a page table
+	levels  int8  // of the bench's tables
+	width   uint8 // of their input addresses
+
 	format  func(o *Options) *entry.Format
 	drops   func(o *Options) drops
 	bench   func(o *Options, contents [][]uint64) (*bench, error)
@@ -63,12 +73,15 @@ type Form struct {
 }
 
 // Kinds returns every kind, in the order of the documentation.
-func Kinds() []*Kind { return append(append(vtdKinds(), amdviKinds()...), smmuv3Kinds()...) }
+func Kinds() []*Kind {
+	return slices.Concat(vtdKinds(), vtdPTEKinds(), amdviKinds(), smmuv3Kinds())
+}
 
-// Find returns the kind called name of an architecture.
-func Find(iommu, name string) (*Kind, bool) {
+// Find returns the kind called name of an architecture; of entries of a page table that of a stage, or the
+// first with stage 0.
+func Find(iommu, name string, stage uint8) (*Kind, bool) {
 	for _, k := range Kinds() {
-		if k.IOMMU == iommu && k.Name == name {
+		if k.IOMMU == iommu && k.Name == name && (stage == 0 || k.Stage == stage) {
 			return k, true
 		}
 	}
@@ -77,6 +90,11 @@ func Find(iommu, name string) (*Kind, bool) {
 
 // Format returns the format under some options.
 func (k *Kind) Format(o *Options) *entry.Format {
+	if k.pte != nil && o.PTE == nil {
+		c := *o
+		c.PTE = k.pte
+		o = &c
+	}
 	f := k.format(o)
 	if o.Unit != 0 && o.Unit < f.Unit {
 		f.Unit = o.Unit
@@ -105,6 +123,9 @@ func (k *Kind) Check(o *Options, raw []uint64) error {
 
 // CheckOptions says what is wrong with options for a kind.
 func (k *Kind) CheckOptions(o *Options) error {
+	if err := k.checkPTE(o); err != nil {
+		return err
+	}
 	f := k.Format(o)
 	switch t := uint64(o.Means.Temp); {
 	case t != 0 && f.ID == 0:
@@ -131,6 +152,7 @@ func (k *Kind) Assumes(o *Options) []string {
 			list = append(list, "there is no free id to go by")
 		}
 	}
+	list = append(list, k.assumesPTE(o)...)
 	if o.ATS {
 		list = append(list, "ATS on: the device's own translations are dropped behind those of the unit")
 	} else {

@@ -23,7 +23,7 @@ func (k *Kind) formNamed(t *testing.T, name string) []uint64 {
 }
 
 func find(t *testing.T, iommu, name string) *Kind {
-	k, ok := Find(iommu, name)
+	k, ok := Find(iommu, name, 0)
 	require.True(t, ok)
 	return k
 }

@@ -217,13 +217,7 @@ func smmuv3Bench(level smmuLevel) func(*Options, [][]uint64) (*bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		var taken []emu.PA
-		for _, c := range contents {
-			for _, w := range c {
-				taken = append(taken, emu.PA(w&0x000f_ffff_ffff_f000))
-			}
-		}
-		b := newBench(u, taken)
+		b := newBench(u, pointers(contents))
 		strtab := b.page()
 		b.at = strtab + emu.PA(sid)*spec.STESize
 		cfg := spec.StrtabLog2.Put(smmuSplit)

@@ -25,6 +25,7 @@ type Step struct {
 	Size   int       // 8 or 16
 	Value  [2]uint64 // low word first
 	Fence  bool      // earlier stores must be visible before this one
+	Swap   bool      // a compare-and-swap: hardware may change flags of the entry at the same time
 	What   string    // of an invalidation: the command
 	Why    string
 	State  []uint64 // what the entry holds afterwards
@@ -51,8 +52,9 @@ func (k *Kind) Plan(o *Options, w entry.Writer, old, new []uint64) (*Plan, error
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
+	o = k.prepare(o, old, new)
 	f := k.Format(o)
-	t := &tape{f: f, words: slices.Clone(old), drops: k.drops(o), old: old, new: new}
+	t := &tape{f: f, words: k.row(o, old), drops: k.drops(o), old: old, new: new}
 	rep, err := w.Write(k.target(o, t, t, 0), new)
 	if err != nil {
 		return nil, err
@@ -62,7 +64,11 @@ func (k *Kind) Plan(o *Options, w entry.Writer, old, new []uint64) (*Plan, error
 
 // target is an entry for a writer.
 func (k *Kind) target(o *Options, cpu entry.CPU, inv entry.Invalidator, at emu.PA) *entry.Target {
-	return &entry.Target{CPU: cpu, Format: k.Format(o), At: at, Inv: inv, Means: func(_, _ []uint64) entry.Means { return o.Means }}
+	t := &entry.Target{CPU: cpu, Format: k.Format(o), At: at, Inv: inv, Means: func(_, _ []uint64) entry.Means { return o.Means }}
+	if k.pte != nil {
+		t.Copies = o.PTE.copies(at)
+	}
+	return t
 }
 
 // tape is an entry at address 0 and a unit without one: it takes down what is done to them.
@@ -91,6 +97,13 @@ func (t *tape) Store64(pa emu.PA, v uint64) { t.store(pa, v) }
 // Store128 is a step.
 func (t *tape) Store128(pa emu.PA, lo, hi uint64) { t.store(pa, lo, hi) }
 
+// CAS64 always succeeds: no hardware marks the entry.
+func (t *tape) CAS64(pa emu.PA, _, v uint64) bool {
+	t.store(pa, v)
+	t.steps[len(t.steps)-1].Swap = true
+	return true
+}
+
 // CAS128 always succeeds: nobody else is there.
 func (t *tape) CAS128(pa emu.PA, _, v [2]uint64) bool {
 	t.store(pa, v[0], v[1])
@@ -101,6 +114,9 @@ func (t *tape) store(pa emu.PA, words ...uint64) {
 	before := slices.Clone(t.words)
 	copy(t.words[pa/8:], words)
 	s := Step{Op: OpStore, Offset: int(pa), Size: 8 * len(words), Fence: t.fence && len(t.steps) > 0, Why: t.why(before)}
+	if n := int(pa) / 8; n >= t.f.Words {
+		s.Why = fmt.Sprintf("the same for entry %d of the row", n)
+	}
 	copy(s.Value[:], words)
 	t.fence = false
 	t.step(s)
@@ -159,7 +175,7 @@ func (t *tape) why(before []uint64) string {
 	for i := range diff {
 		diff[i] = before[i] ^ now[i]
 	}
-	fields := strings.Join(f.Fields(diff), ", ")
+	fields := strings.Join(f.Fields(diff[:f.Words]), ", ")
 	was, is := f.Present(before), f.Present(now)
 	switch {
 	case fields == "":

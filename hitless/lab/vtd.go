@@ -13,15 +13,19 @@ import (
 	"github.com/iommulab/iommulab/pagetable"
 )
 
-// vtdUnit makes the unit: a server's with all that is modelled, without the counters; without caches if only
-// its capabilities are wanted.
-func vtdUnit(caches bool) (*vtd.Unit, error) {
+// vtdConfig is a server's unit with all that is modelled, without the counters.
+func vtdConfig() (vtd.Config, error) {
 	c, err := vtd.Preset("full")
+	c.PMS, c.SnoopedWalks = false, true
+	return c, err
+}
+
+// vtdUnit makes the unit; without caches if only its capabilities are wanted.
+func vtdUnit(caches bool) (*vtd.Unit, error) {
+	c, err := vtdConfig()
 	if err != nil {
 		return nil, err
 	}
-	c.PMS = false
-	c.SnoopedWalks = true
 	if none := (iotlb.Geometry{}); !caches {
 		c.ContextCache, c.PASIDCache, c.IOTLB, c.Stage2, c.Walk, c.Walk2 = none, none, none, none, nil, nil
 	}
@@ -229,13 +233,7 @@ func vtdBench(level vtdLevel) func(*Options, [][]uint64) (*bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		var taken []emu.PA
-		for _, c := range contents {
-			for _, w := range c {
-				taken = append(taken, emu.PA(w&^0xfff))
-			}
-		}
-		b := newBench(u, taken)
+		b := newBench(u, pointers(contents))
 		root := b.page()
 		b.at = root
 		scalable := level >= vtdSMContext

@@ -39,6 +39,7 @@ func (b *builder) store(u int, val []uint64) {
 	if hi > lo {
 		s = Step{Op: OpStore, Offset: first * 8, Size: 16, Value: [2]uint64{val[0], val[1]}}
 	}
+	s.Swap = b.loses(val[0])
 	// The store that decides about the presence comes behind what it refers to.
 	s.Fence = u == 0 && len(b.steps) > 0
 	copy(b.cur[first:], val)
@@ -147,7 +148,7 @@ func (b *builder) proved() bool {
 				return false
 			}
 			for _, c := range epoch {
-				if !f.passes(b.sides, c, b.states[i]) {
+				if !f.passes(b.sides, c, b.states[i]) || f.clash(c, b.states[i]) != "" {
 					return false
 				}
 			}

@@ -47,6 +47,8 @@ type Format struct {
 	Legal func(raw []uint64) error
 	// Fields names the fields that have bits in mask, for messages.
 	Fields func(mask []uint64) []string
+	// Paging: the entry is one of a page table. Nil: it is not.
+	Paging *Paging
 	// linux lays out what Linux 7.3 does when a device moves to another domain; nil is linuxByWord.
 	linux func(b *builder)
 }

@@ -52,7 +52,7 @@ func (f *Format) sides(old, new []uint64, m Means) []side {
 func (f *Format) ways(old, new []uint64, m Means) []side {
 	list := []side{{old, false}}
 	if !f.tagged(old) || !f.tagged(new) {
-		return append(list, side{new, true})
+		return append(append(list, f.quiet(old, new)...), side{new, true})
 	}
 	a, b, t := f.ID.Get(old), f.ID.Get(new), uint64(m.Temp)
 	move := f.alike(old, new, m.Alike) // old with the tables of new, where these are alike
@@ -142,7 +142,7 @@ func (f *Format) path(sides []side) []side {
 	for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
 		at := queue[0]
 		for to := range sides {
-			if from[to] >= 0 || len(f.critical(sides[at].raw, sides[to].raw)) > 1 ||
+			if from[to] >= 0 || f.clash(sides[at].raw, sides[to].raw) != "" || len(f.critical(sides[at].raw, sides[to].raw)) > 1 ||
 				!f.passes(sides, f.filled(sides[at].raw, sides[to].raw, false), f.filled(sides[at].raw, sides[to].raw, true)) {
 				continue
 			}

@@ -36,6 +36,9 @@ type Step struct {
 	Size   int       // 8 or 16
 	Value  [2]uint64 // low word first
 	Fence  bool      // earlier stores must be visible before this one
+	// Swap: hardware may mark the entry at the same time, and the store must not overwrite that: it is a
+	// compare-and-swap, tried again if hardware came first.
+	Swap bool
 	// Entries are the contents that caches of the entry may hold and that a synchronisation has to
 	// drop.
 	Entries [][]uint64
@@ -54,6 +57,9 @@ func (s Step) String() string {
 	fence := ""
 	if s.Fence {
 		fence = "fence; "
+	}
+	if s.Swap {
+		return fmt.Sprintf("%sswap +%#x/8 %#016x", fence, s.Offset, s.Value[0])
 	}
 	if s.Size == 8 {
 		return fmt.Sprintf("%sstore +%#x/8 %#016x", fence, s.Offset, s.Value[0])
@@ -101,6 +107,7 @@ func (f *Format) Plan(old, new []uint64, m Means) (Plan, error) {
 	if f.Same(old, new) {
 		return Plan{Verdict: VerdictNop}, nil
 	}
+	f = f.with(old, new, m)
 	if m.SameBelow {
 		alone := *f
 		alone.Below = nil
@@ -167,6 +174,9 @@ func (f *Format) planBy(old, new []uint64, reason string, lay func() *builder) (
 		return Plan{Verdict: VerdictNop}, nil
 	}
 	b := lay()
+	if b.lossy() {
+		return b.plan(VerdictDisruptive, lossy), nil
+	}
 	if b.ended() || b.proved() {
 		return b.plan(VerdictHitless, ""), nil
 	}
@@ -220,7 +230,7 @@ func (b *builder) hop(to []uint64, again bool) {
 	}
 	c := critical[0]
 	val := slices.Clone(f.unit(to, c))
-	if !f.Present(to) {
+	if !f.Present(to) && f.Paging == nil {
 		// Only what blocks; the rest when no cache can refetch it.
 		for i := range val {
 			w := c*f.perUnit() + i
@@ -279,6 +289,9 @@ func (f *Format) withSafe(cur, new, usedNew []uint64, u int) []uint64 {
 func (f *Format) reason(sides []side) string {
 	old, new := sides[0].raw, sides[len(sides)-1].raw
 	filled, usedNew := f.fill(old, new), f.used(new)
+	if why := f.clash(old, new); why != "" {
+		return breakMake + why
+	}
 	var parts []string
 	for _, u := range f.critical(old, new) {
 		diff := make([]uint64, f.Words)

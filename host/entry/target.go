@@ -12,6 +12,7 @@ type CPU interface {
 	Load64(pa emu.PA) uint64
 	Store64(pa emu.PA, v uint64)
 	Store128(pa emu.PA, lo, hi uint64)
+	CAS64(pa emu.PA, old, v uint64) bool
 	CAS128(pa emu.PA, old, v [2]uint64) bool
 	Fence()
 	Flush(pa emu.PA, n int)
@@ -76,7 +77,7 @@ type Target struct {
 	// Noncoherent: hardware does not snoop the processor's caches; each store is written back.
 	Noncoherent bool
 	// Copies are further places that hold the same entry, for other names of the same device. Each
-	// store goes to all of them.
+	// store goes to all of them. Of a page table they are the further entries of a row, see Paging.Entry.
 	Copies []emu.PA
 	// Swap makes stores of 16 bytes locked compare-and-swaps (CMPXCHG16B), which notice if somebody
 	// else has changed the unit.
@@ -98,6 +99,8 @@ type Report struct {
 	Turn int
 	// Temp is the temporary id that the rewrite went by, or 0. After an error caches may still hold it.
 	Temp uint32
+	// Marked are the flags that hardware has set in an entry of a page table while it was rewritten.
+	Marked uint64
 	// First is the time of the first store, Done that of the declared completion: from here on
 	// nothing of the old entry is in any cache. In cycles of the processor.
 	First, Done uint64
@@ -152,11 +155,16 @@ func (r *run) store(s Step, declare bool) error {
 	if r.rep.Stores == 0 {
 		r.rep.First = t.CPU.Now()
 	}
-	if err := r.storeAt(t.At, s); err != nil {
+	if err := r.storeAt(t.At, s, r.cur[s.Offset/8]); err != nil {
 		return err
 	}
-	for _, at := range t.Copies {
-		if err := r.storeAt(at, s); err != nil {
+	for i, at := range t.Copies {
+		was := r.cur[s.Offset/8]
+		c := s
+		if p := t.Format.Paging; p != nil {
+			was, c.Value[0] = p.Entry(was, i+1), p.Entry(s.Value[0], i+1)
+		}
+		if err := r.storeAt(at, c, was); err != nil {
 			return err
 		}
 	}
@@ -167,8 +175,8 @@ func (r *run) store(s Step, declare bool) error {
 	return nil
 }
 
-// storeAt carries out one store to one of the places of the entry.
-func (r *run) storeAt(at emu.PA, s Step) error {
+// storeAt carries out one store to one of the places of the entry, whose first word was was.
+func (r *run) storeAt(at emu.PA, s Step, was uint64) error {
 	t := r.t
 	pa := at + emu.PA(s.Offset)
 	switch {
@@ -178,6 +186,10 @@ func (r *run) storeAt(at emu.PA, s Step) error {
 		}
 	case s.Size == 16:
 		t.CPU.Store128(pa, s.Value[0], s.Value[1])
+	case s.Swap:
+		if err := r.swap(pa, was, s.Value[0]); err != nil {
+			return err
+		}
 	default:
 		t.CPU.Store64(pa, s.Value[0])
 	}

@@ -131,6 +131,10 @@ func (w naive) Write(t *Target, new []uint64) (Report, error) {
 	switch sides := f.sides(r.old, new, Means{}); {
 	case changed > 1:
 		r.rep.Verdict, r.rep.Reason = VerdictDisruptive, "the entry is present while it is half written"
+	case f.clash(r.old, new) != "":
+		r.rep.Verdict, r.rep.Reason = VerdictDisruptive, breakMake+f.clash(r.old, new)
+	case f.Paging.Loses(r.old[0], new[0]):
+		r.rep.Verdict, r.rep.Reason = VerdictDisruptive, lossy
 	case !f.passes(sides, r.old, new):
 		r.rep.Verdict, r.rep.Reason = VerdictDisruptive, "a cache can still hold what lies below the old content when hardware reads the new one"
 	}

@@ -44,6 +44,16 @@ func (c *tape) Store128(pa emu.PA, lo, hi uint64) {
 	c.mem[(pa-c.at)/8], c.mem[(pa-c.at)/8+1] = lo, hi
 	_ = c.note("%d+%d", (pa-c.at)/8, (pa-c.at)/8+1)
 }
+func (c *tape) CAS64(pa emu.PA, old, v uint64) bool {
+	i := (pa - c.at) / 8
+	if c.mem[i] != old {
+		return false
+	}
+	c.mem[i] = v
+	_ = c.note("swap %d", i)
+	return true
+}
+
 func (c *tape) CAS128(pa emu.PA, old, v [2]uint64) bool {
 	i := (pa - c.at) / 8
 	if [2]uint64(c.mem[i:i+2]) != old {

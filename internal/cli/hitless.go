@@ -124,7 +124,7 @@ func cellDocument(c *lab.Cell) report.HitlessCell {
 	return report.HitlessCell{
 		IOMMU: c.Kind.IOMMU, Kind: c.Kind.Name, From: c.From.Name, To: c.To.Name, Writer: c.Writer.Name(),
 		Verdict: c.Result.Found, Transparent: c.Result.Transparent, States: c.Result.States, Counterexample: c.Result.Counterexample,
-		Claim: c.Result.Verdict.String(), Reason: c.Result.Reason, Syncs: c.Syncs,
+		Variant: c.Kind.Variant, Claim: c.Result.Verdict.String(), Reason: c.Result.Reason, Syncs: c.Syncs,
 	}
 }
 
@@ -142,7 +142,7 @@ func printHitless(w io.Writer, r *report.Hitless, explain bool) error {
 			verdict += " (claimed: " + c.Claim + ")"
 		}
 		count[c.Verdict]++
-		g.row("%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", c.IOMMU, c.Kind, c.Writer, c.From, c.To, verdict, c.Syncs, c.States)
+		g.row("%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", c.IOMMU, strings.TrimSpace(c.Kind+" "+c.Variant), c.Writer, c.From, c.To, verdict, c.Syncs, c.States)
 	}
 	if err := g.writeTo(w); err != nil {
 		return err
@@ -150,7 +150,7 @@ func printHitless(w io.Writer, r *report.Hitless, explain bool) error {
 	var b strings.Builder
 	for i := range r.Cells {
 		if c := &r.Cells[i]; explain && c.Counterexample != "" {
-			fmt.Fprintf(&b, "\n%s %s, %s to %s by %s: %s\n%s", c.IOMMU, c.Kind, c.From, c.To, c.Writer, c.Verdict, c.Counterexample)
+			fmt.Fprintf(&b, "\n%s %s, %s to %s by %s: %s\n%s", c.IOMMU, strings.TrimSpace(c.Kind+" "+c.Variant), c.From, c.To, c.Writer, c.Verdict, c.Counterexample)
 		}
 	}
 	fmt.Fprintf(&b, "%d cells: %d nop, %d hitless, %d disruptive, %d unsafe; %d not what the writer claims\n",

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ type planFlags struct {
 	iommu, kind, from, to, writer string
 	explain, verify               bool
 	opt                           lab.Options
+	pte                           pteFlags
 }
 
 func (a *app) planCommand() *cobra.Command {
@@ -68,6 +70,7 @@ fault that hardware raises is shown. Exit code 1: the verification does not find
 	s.IntVar(&f.opt.Aliases, "aliases", 0, "further requester ids of the device, whose entries change as well: `N`")
 	s.BoolVar(&f.opt.NoFWB, "no-fwb", false, "SMMUv3 without forced write-back (IDR3.FWB=0)")
 	s.BoolVar(&f.opt.Stall, "stall", false, "SMMUv3 that may stall transactions (IDR0.STALL_MODEL=0)")
+	f.pte.add(cmd)
 	complete(cmd, "iommu", planIOMMUs()...)
 	complete(cmd, "kind", planKinds("")...)
 	complete(cmd, "writer", writerNames()...)
@@ -89,10 +92,10 @@ func (f *planFlags) check(cmd *cobra.Command) (*lab.Kind, error) {
 	if f.opt.Aliases < 0 || f.opt.Aliases > maxAliases {
 		return nil, usageError(cmd, "--aliases: %d, want 0 to %d", f.opt.Aliases, maxAliases)
 	}
-	if f.kind == "pte" {
-		return nil, usageError(cmd, "--kind: pte: rewrites of single page-table entries are not planned for yet")
+	if err := f.pte.check(cmd, f.kind, &f.opt); err != nil {
+		return nil, err
 	}
-	k, ok := lab.Find(f.iommu, f.kind)
+	k, ok := lab.Find(f.iommu, f.kind, f.pte.stage)
 	if !ok {
 		return nil, usageError(cmd, "--kind: %q, want %s", f.kind, known(planKinds(f.iommu)))
 	}
@@ -102,7 +105,7 @@ func (f *planFlags) check(cmd *cobra.Command) (*lab.Kind, error) {
 		}
 	}
 	if err := k.CheckOptions(&f.opt); err != nil {
-		return nil, usageError(cmd, "--temp-id: %v", err)
+		return nil, usageError(cmd, "%v", err)
 	}
 	return k, nil
 }
@@ -123,7 +126,7 @@ func planIOMMUs() (names []string) {
 // planKinds are the kinds of an architecture, or of all.
 func planKinds(iommu string) (names []string) {
 	for _, k := range lab.Kinds() {
-		if iommu == "" || k.IOMMU == iommu {
+		if (iommu == "" || k.IOMMU == iommu) && !slices.Contains(names, k.Name) {
 			names = append(names, k.Name)
 		}
 	}
@@ -203,12 +206,12 @@ func (a *app) plan(f *planFlags, k *lab.Kind) error {
 // planDocument makes the result.
 func planDocument(f *planFlags, k *lab.Kind, p *lab.Plan) *report.Plan {
 	r := report.NewPlan()
-	r.IOMMU, r.Kind, r.Writer = k.IOMMU, k.Name, p.Writer
+	r.IOMMU, r.Kind, r.Variant, r.Writer = k.IOMMU, k.Name, k.Variant, p.Writer
 	r.Verdict, r.Transparent, r.Reason, r.Syncs = p.Verdict.String(), p.Transparent, p.Reason, p.Syncs
 	r.Assumes = k.Assumes(&f.opt)
 	for i := range p.Steps {
 		s := &p.Steps[i]
-		out := report.PlanStep{Op: s.Op, What: s.What, Fence: s.Fence}
+		out := report.PlanStep{Op: s.Op, What: s.What, Fence: s.Fence, Swap: s.Swap}
 		if s.Op == lab.OpStore {
 			out.Offset, out.Size = &s.Offset, s.Size
 			out.Value = fmt.Sprintf("0x%016x", s.Value[0])
@@ -227,7 +230,7 @@ func planDocument(f *planFlags, k *lab.Kind, p *lab.Plan) *report.Plan {
 // printPlan writes a plan for people.
 func printPlan(w io.Writer, r *report.Plan) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s by %s: %s", r.IOMMU, r.Kind, r.Writer, r.Verdict)
+	fmt.Fprintf(&b, "%s by %s: %s", strings.Join(strings.Fields(r.IOMMU+" "+r.Kind+" "+r.Variant), " "), r.Writer, r.Verdict)
 	if r.Reason != "" {
 		fmt.Fprintf(&b, ": %s", r.Reason)
 	}
@@ -242,6 +245,10 @@ func printPlan(w io.Writer, r *report.Plan) error {
 		}
 		switch s.Op {
 		case lab.OpStore:
+			if s.Swap {
+				fmt.Fprintf(&b, "%3d  %scompare and swap %d bytes at +%#02x: %s", i+1, fence, s.Size, *s.Offset, s.Value)
+				break
+			}
 			fmt.Fprintf(&b, "%3d  %sstore %d bytes at +%#02x: %s", i+1, fence, s.Size, *s.Offset, s.Value)
 		case lab.OpInvalidate:
 			fmt.Fprintf(&b, "%3d  invalidate %s", i+1, s.What)
