@@ -112,7 +112,7 @@ const walksInRow = 4
 // copy is *r = *s. It moves field by field what was stored field by field: a wider load would have
 // to wait until the stores have left the processor's store buffer.
 func (r *Result) copy(s *Result) {
-	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched, r.Snoop = s.PA, s.Data, s.Status, s.Lg2, s.Perm, s.Touched, s.Snoop
+	r.PA, r.Data, r.Status, r.Lg2, r.Perm, r.Touched, r.Snoop, r.Attr = s.PA, s.Data, s.Status, s.Lg2, s.Perm, s.Touched, s.Snoop, s.Attr
 	r.Prov.Entry, r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = s.Prov.Entry, s.Prov.Fill, s.Prov.Leaf, s.Prov.Leaf2
 	r.Fault = s.Fault
 }

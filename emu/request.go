@@ -56,7 +56,7 @@ type Request struct {
 	Len    uint32 // bytes; 0 is a zero-length read
 	Access Access
 	Type   ReqType
-	Job    Engine // Type == Job
+	Job    Engine // Type == Job: which; of a translation that an engine makes for software: that engine; else 0
 	Data   uint32 // payload of a 4-byte write that may be an interrupt; of a page request see MakePRG, MakeHint
 }
 
@@ -114,6 +114,7 @@ type Result struct {
 	Perm    Access   // rights the translation grants
 	Touched CacheSet // caches that were looked up on the way
 	Snoop   bool     // translation completion: requests that use it must snoop (N)
+	Attr    uint16   // memory attributes of the access, in an encoding of the unit's; 0: it does not say
 	Fault   Fault    // valid when Status == Blocked
 	Prov    Provenance
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // ids are the ID registers that say what a unit can do.
-type ids struct{ IDR0, IDR1, IDR3, IDR5, AIDR, IIDR, CFGR uint64 }
+type ids struct{ IDR0, IDR1, IDR2, IDR3, IDR5, AIDR, IIDR, CFGR uint64 }
 
 // ids composes the ID registers. A unit that stalls no transactions has no STALL_MAX.
 func (c *Config) ids() ids {
@@ -18,12 +18,13 @@ func (c *Config) ids() ids {
 	return ids{
 		IDR0: spec.Idr0S2P.PutBool(c.S2P) | spec.Idr0S1P.PutBool(c.S1P) | spec.Idr0TTF.Put(spec.TTFAArch64) | spec.Idr0COHACC.Put(1) |
 			spec.Idr0HTTU.Put(uint64(c.HTTU)) | spec.Idr0HYP.PutBool(c.HYP) | spec.Idr0ATS.PutBool(c.ATS) | spec.Idr0NS1ATS.PutBool(c.NS1ATS) |
-			spec.Idr0ASID16.PutBool(c.ASID16) | spec.Idr0MSI.PutBool(c.MSI) | spec.Idr0SEV.PutBool(c.SEV) | spec.Idr0PRI.PutBool(c.PRI) |
+			spec.Idr0ASID16.PutBool(c.ASID16) | spec.Idr0MSI.PutBool(c.MSI) | spec.Idr0SEV.PutBool(c.SEV) | spec.Idr0ATOS.PutBool(c.ATOS) | spec.Idr0VATOS.PutBool(c.VATOS) | spec.Idr0PRI.PutBool(c.PRI) |
 			spec.Idr0VMW.PutBool(c.VMW) | spec.Idr0VMID16.PutBool(c.VMID16) | spec.Idr0CD2L.PutBool(c.CD2L) |
 			spec.Idr0TTENDIAN.Put(uint64(c.TTENDIAN)) | spec.Idr0ATSRECERR.PutBool(c.ATSRECERR) |
 			spec.Idr0StallModel.Put(uint64(c.StallModel)) | spec.Idr0TermModel.PutBool(c.TermModel) | spec.Idr0STLevel.Put(uint64(c.STLevel)),
 		IDR1: spec.Idr1SIDSIZE.Put(uint64(c.SIDSIZE)) | spec.Idr1SSIDSIZE.Put(uint64(c.SSIDSIZE)) | spec.Idr1PRIQS.Put(uint64(c.PRIQS)) |
 			spec.Idr1EVENTQS.Put(uint64(c.EVENTQS)) | spec.Idr1CMDQS.Put(uint64(c.CMDQS)) | spec.Idr1AttrPermsOvr.PutBool(c.AttrPermsOvr),
+		IDR2: c.idr2(),
 		IDR3: spec.Idr3HAD.PutBool(c.HAD) | spec.Idr3XNX.PutBool(c.XNX) | spec.Idr3PPS.PutBool(c.PPS) | spec.Idr3FWB.PutBool(c.FWB) |
 			spec.Idr3STT.PutBool(c.STT) | spec.Idr3RIL.PutBool(c.RIL) | spec.Idr3BBML.Put(uint64(c.BBML)) | spec.Idr3E0PD.PutBool(c.E0PD) |
 			spec.Idr3PTWNNC.PutBool(c.PTWNNC) | spec.Idr3PASIDTT.PutBool(c.PASIDTT) | spec.Idr3EPAN.PutBool(c.EPAN),
@@ -35,6 +36,14 @@ func (c *Config) ids() ids {
 	}
 }
 
+// idr2 says where the VATOS page is.
+func (c *Config) idr2() uint64 {
+	if !c.VATOS {
+		return 0
+	}
+	return spec.Idr2BAVATOS.Put(spec.BAVATOS)
+}
+
 // adopt sets the capability fields from ID registers, as far as they are modelled.
 func (c *Config) adopt(r *ids) {
 	c.S2P, c.S1P = spec.Idr0S2P.On(r.IDR0), spec.Idr0S1P.On(r.IDR0)
@@ -44,6 +53,8 @@ func (c *Config) adopt(r *ids) {
 	c.ASID16, c.VMID16 = spec.Idr0ASID16.On(r.IDR0), spec.Idr0VMID16.On(r.IDR0)
 	c.MSI, c.SEV = spec.Idr0MSI.On(r.IDR0), spec.Idr0SEV.On(r.IDR0)
 	c.PRI = spec.Idr0PRI.On(r.IDR0) && c.ATS
+	c.ATOS = spec.Idr0ATOS.On(r.IDR0)
+	c.VATOS = spec.Idr0VATOS.On(r.IDR0) && c.ATOS
 	c.VMW = spec.Idr0VMW.On(r.IDR0)
 	c.CD2L = spec.Idr0CD2L.On(r.IDR0) && c.S1P
 	c.TTENDIAN = uint8(spec.Idr0TTENDIAN.Of(r.IDR0))

@@ -14,6 +14,7 @@ func (u *Unit) cdReady(t *emu.Txn) {
 		t.Ver += s2Version(t.Entry[:4])
 	}
 	t.Res.Prov.Entry = t.Ver
+	t.Aux[3] = t.Frame[0].Entry // MAIR
 	switch {
 	case !spec.CdV.On(cd[0]):
 		u.fault(t, FaultCDInvalid, StepCD, t.At)

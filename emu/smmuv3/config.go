@@ -20,6 +20,8 @@ type Config struct {
 	ASID16     bool
 	MSI        bool
 	SEV        bool
+	ATOS       bool // address translation operations
+	VATOS      bool // their page for virtual machines, where spec.OffVATOS says
 	PRI        bool
 	VMW        bool // VMID wildcards
 	VMID16     bool
@@ -156,6 +158,8 @@ func (c *Config) Check() error {
 		return bad("STLevel", "StreamIDs of %d bits need two-level stream tables", c.SIDSIZE)
 	case c.HYP && (!c.S1P || !c.S2P):
 		return bad("HYP", "EL2 contexts need both stages")
+	case c.VATOS && !c.ATOS:
+		return bad("VATOS", "a page for virtual machines needs ATOS")
 	case c.PRI && !c.ATS:
 		return bad("PRI", "page requests need ATS")
 	case c.XNX && !c.S2P, c.FWB && !c.S2P:

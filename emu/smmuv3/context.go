@@ -48,6 +48,7 @@ func (u *Unit) cdSlot(t *emu.Txn) {
 func (u *Unit) cdCached(t *emu.Txn, v *[4]uint64) {
 	t.Entry[4], t.Entry[5], t.Entry[6], t.Entry[7] = v[0], v[1], v[2], v[3]
 	t.At = 0
+	u.cachedMAIR(t)
 	u.cdReady(t)
 }
 
@@ -200,8 +201,9 @@ func (u *Unit) cdWord(t *emu.Txn) {
 		u.obs.Assembled(t, emu.StructPASID, t.At, words[:])
 	}
 	t.Entry[5] = t.Entry[5]&^cdFlags.Mask() | cdIllegal.PutBool(u.illegalCD(t))
+	keep := u.readMAIR(t)
 	t.Entry[7] = cdVersion(cdOf(t))
-	if u.cache.PASID == nil {
+	if u.cache.PASID == nil || !keep {
 		u.cdFilled(t)
 		return
 	}

@@ -78,6 +78,9 @@ func (u *Unit) updateMarked(t *emu.Txn) { t.Drain(StepUpdate, stUpdated) }
 func (u *Unit) updated(t *emu.Txn) {
 	falling := u.ack &^ t.Aux[0]
 	u.latch(t.Aux[0])
+	if spec.Cr0SMMUEN.On(falling) {
+		u.endATOS()
+	}
 	if spec.Cr0SMMUEN.On(falling) && len(u.stalls) != 0 {
 		u.endStalls(t, stUpdateDone)
 		return

@@ -27,6 +27,10 @@ func (u *Unit) setFault(t *emu.Txn, c uint16, step emu.Step, at emu.PA) {
 // recorded or not, as the configuration says.
 func (u *Unit) raise(t *emu.Txn) {
 	f := &t.Res.Fault
+	if t.Req.Job != 0 {
+		u.atosFault(t)
+		return
+	}
 	if t.Req.Type == emu.TranslationReq && u.atsFault(t) {
 		t.Done(f.Step)
 		return

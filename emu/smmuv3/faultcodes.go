@@ -26,6 +26,7 @@ const (
 	FaultSTEFetch       = 0x0203
 	FaultSTEInvalid     = 0x0104 // V=0
 	FaultSTEIllegal     = 0x0204
+	FaultSTEVMID        = 0x0304 // VATOS: not of the virtual machine
 	FaultATSOff         = 0x0105 // translation request while SMMUEN=0
 	FaultATSDisabled    = 0x0205 // translation request that EATS does not allow
 	FaultNoSubstream    = 0x0106 // S1DSS: none given
@@ -70,7 +71,7 @@ var faultNames = map[uint16]string{
 	FaultTranslated:  "translated address beyond the output size",
 	FaultStreamRange: "StreamID beyond the stream table", FaultSpan: "StreamID beyond the level 2 table",
 	FaultL1STDFetch: "L1STD", FaultSTEFetch: "STE",
-	FaultSTEInvalid: "V=0", FaultSTEIllegal: "illegal field",
+	FaultSTEInvalid: "V=0", FaultSTEIllegal: "illegal field", FaultSTEVMID: "not of VATOS_SEL.VMID",
 	FaultATSOff: "translation is off", FaultATSDisabled: "EATS does not allow it",
 	FaultNoSubstream: "no SubstreamID", FaultSubstream0: "SubstreamID 0 is reserved",
 	FaultForbidden: "EATS does not allow it", FaultForbiddenOff: "translation is off",

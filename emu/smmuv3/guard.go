@@ -108,6 +108,10 @@ func (u *Unit) effect(c *reg.Change) emu.Wake {
 		u.writeQueue(c, &priq, spec.Cr0PRIQEN, spec.QOverflow.Mask())
 	case effPriqCons:
 		u.writeIndex(rPriqCons, &priq, spec.QOverflow.Mask())
+	case effAtosCtrl:
+		return u.writeAtosCtrl(c)
+	case effAtos:
+		u.guarded(c, u.atosKeeps(c.Index))
 	case effPm, effPmBits, effPmCapture, effPmIrq:
 		return u.pmEffect(c)
 	}

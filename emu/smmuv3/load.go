@@ -15,7 +15,7 @@ var ErrImage = errors.New("smmuv3: register image")
 // Unmodelled) and all registers as they are. IDR3, IIDR, AIDR and the CFGR of a counter group count as 0 if the image lacks them. The
 // caches are emptied. Errors wrap ErrImage and name the offset or the register.
 func (u *Unit) Load(img emu.RegImage) error {
-	m, err := img.Words(spec.WindowPM)
+	m, err := img.Words(spec.WindowAll)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrImage, err)
 	}
@@ -47,6 +47,9 @@ func (u *Unit) Load(img emu.RegImage) error {
 		if v, ok := m.Get(r.Off, r.Size); ok {
 			u.reg.Set(i, v)
 		}
+	}
+	for i := range atosGroups { // nothing is under way
+		u.reg.ClearBits(atosGroups[i].ctrl, spec.AtosRUN.Mask())
 	}
 	u.restart()
 	return nil

@@ -112,7 +112,7 @@ func hit(q *emu.Request, r *emu.Result, v *[4]uint64, in uint64, isPriv bool) {
 	lg2 := uint8(tlbLg2.Of(v[0]))
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2, r.Snoop = emu.PA(v[0]&tlbPage.Mask()|in&ones(lg2)), 0, emu.OK, lg2, false
-	r.Perm = grant(q, emu.Access(tlbPerm.Of(v[0])), isPriv)
+	r.Perm, r.Attr = grant(q, emu.Access(tlbPerm.Of(v[0])), isPriv), uint16(tlbAttr.Of(v[1]))
 	r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
 	if r.Fault.Code != 0 {
 		r.Fault = emu.Fault{}

@@ -70,7 +70,7 @@ func (u *Unit) resolvedBy(t *emu.Txn, page, attr uint64) {
 	f := &t.Frame[1]
 	f.Entry = attr
 	f.Table = emu.PA(page | f.In&ones(f.Lg2))
-	if u.cache.Stage2 == nil {
+	if u.cache.Stage2 == nil || flag(t, auxPassive) {
 		u.resolved(t)
 		return
 	}

@@ -51,14 +51,6 @@ func (c *Config) counterSize() uint32 {
 	return 4
 }
 
-// window returns the size of the unit's register window.
-func (c *Config) window() uint32 {
-	if c.Counters == 0 {
-		return spec.Window
-	}
-	return spec.WindowPM
-}
-
 // cfgr composes CFGR.
 func (c *Config) cfgr() uint64 {
 	if c.Counters == 0 {

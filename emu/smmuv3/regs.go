@@ -47,6 +47,15 @@ const (
 	rEventqCons
 	rPriqProd
 	rPriqCons
+	rGatosCtrl
+	rGatosSID
+	rGatosAddr
+	rGatosPAR
+	rVatosSel
+	rVatosCtrl
+	rVatosSID
+	rVatosAddr
+	rVatosPAR
 	rPIDR // the first of twelve
 )
 
@@ -67,6 +76,8 @@ const (
 	effEventqCons
 	effPriqCfg
 	effPriqCons
+	effAtosCtrl
+	effAtos      // what an address translation operation is given
 	effPm        // counter group: what is counted
 	effPmBits    // its registers that set or clear bits
 	effPmCapture // CAPR
@@ -146,7 +157,7 @@ func (u *Unit) registers() []reg.Reg {
 	t := []reg.Reg{
 		ro(spec.OffIDR0, id.IDR0),
 		ro(spec.OffIDR1, id.IDR1),
-		ro(spec.OffIDR2, 0),
+		ro(spec.OffIDR2, id.IDR2),
 		ro(spec.OffIDR3, id.IDR3),
 		ro(spec.OffIDR4, 0),
 		ro(spec.OffIDR5, id.IDR5),
@@ -183,12 +194,27 @@ func (u *Unit) registers() []reg.Reg {
 		index(spec.OffEVENTQCons, effEventqCons, spec.QOverflow),
 		index(spec.OffPRIQProd, effPriqCfg, spec.QOverflow),
 		index(spec.OffPRIQCons, effPriqCons, spec.QOverflow),
+		rw(spec.OffGATOSCtrl, spec.AtosRUN.Mask(), effAtosCtrl),
+		rw(spec.OffGATOSSID, c.atosSIDMask(), effAtos),
+		rw(spec.OffGATOSAddr, spec.ATOSAddrLayout.Covered()[0], effAtos),
+		ro(spec.OffGATOSPAR, 0),
+		rw(spec.OffVATOSSel, c.vmidMask(), effAtos),
+		rw(spec.OffVATOSCtrl, spec.AtosRUN.Mask(), effAtosCtrl),
+		rw(spec.OffVATOSSID, c.atosSIDMask(), effAtos),
+		rw(spec.OffVATOSAddr, spec.ATOSAddrLayout.Covered()[0], effAtos),
+		ro(spec.OffVATOSPAR, 0),
 	}
 	for i, v := range pidr {
 		t = append(t, ro(spec.OffPIDR4+4*uint32(i), v))
 	}
 	if !c.PRI {
 		drop(t, rPriqBase, rPriqIrq0, rPriqIrq1, rPriqIrq2, rPriqProd, rPriqCons)
+	}
+	if !c.ATOS {
+		drop(t, rGatosCtrl, rGatosSID, rGatosAddr, rGatosPAR)
+	}
+	if !c.VATOS {
+		drop(t, rVatosSel, rVatosCtrl, rVatosSID, rVatosAddr, rVatosPAR)
 	}
 	if !c.MSI {
 		drop(t, rGerrorIrq0, rGerrorIrq1, rGerrorIrq2, rEventqIrq0, rEventqIrq1, rEventqIrq2, rPriqIrq0, rPriqIrq1)

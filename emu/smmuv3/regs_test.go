@@ -219,10 +219,10 @@ func TestResetAndLoadOfRegisters(t *testing.T) {
 func TestSnapshotAdvertisesWhatIsNotModelled(t *testing.T) {
 	u, err := smmuv3.New(smmuv3.DefaultConfig())
 	require.NoError(t, err)
-	idr0 := spec.Idr0S1P.Mask() | spec.Idr0S2P.Mask() | spec.Idr0TTF.Mask() | spec.Idr0BTM.Mask() | spec.Idr0ATOS.Mask() | spec.Idr0TTENDIAN.Put(2)
+	idr0 := spec.Idr0S1P.Mask() | spec.Idr0S2P.Mask() | spec.Idr0TTF.Mask() | spec.Idr0BTM.Mask() | spec.Idr0DORMHINT.Mask() | spec.Idr0TTENDIAN.Put(2)
 	require.NoError(t, u.Load(emu.RegImage{{Off: 0, Size: 4, Value: idr0}, {Off: 4, Size: 4, Value: spec.Idr1ECMDQ.Mask()}, {Off: 12, Size: 4, Value: spec.Idr3MPAM.Mask()},
 		{Off: 0x14, Size: 4, Value: spec.Idr5GRAN4K.Mask() | spec.Idr5D128.Mask()}}))
-	require.Equal(t, []string{"IDR0.TTF", "IDR0.BTM", "IDR0.ATOS", "IDR1.ECMDQ", "IDR3.MPAM", "IDR5.D128"}, u.Unmodelled())
+	require.Equal(t, []string{"IDR0.TTF", "IDR0.BTM", "IDR0.DORMHINT", "IDR1.ECMDQ", "IDR3.MPAM", "IDR5.D128"}, u.Unmodelled())
 }
 
 // What a unit without stage 1 says of substreams means nothing.

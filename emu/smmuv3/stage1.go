@@ -191,7 +191,7 @@ func (u *Unit) s1ResolveMark(t *emu.Txn) {
 // s1Marked returns the leaf descriptor e as hardware has to leave it: accessed, and without AP[2] if it
 // is written to (3.13).
 func (u *Unit) s1Marked(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
-	if !spec.CdHA.On(t.Entry[4]) {
+	if !spec.CdHA.On(t.Entry[4]) || flag(t, auxPassive) {
 		return e
 	}
 	e |= spec.TtdAF.Mask()
@@ -235,7 +235,7 @@ func (u *Unit) s1Next(t *emu.Txn, r regime, e uint64) {
 	case r.beyond(next):
 		u.fault(t, FaultS1AddrSize, StepS1Table, f.At)
 		return
-	case u.cfg.HTTU == spec.HTTUTable && !spec.TtdAF.On(e) && spec.CdHAFT.On(t.Entry[5]) && spec.CdHA.On(t.Entry[4]):
+	case u.cfg.HTTU == spec.HTTUTable && !spec.TtdAF.On(e) && spec.CdHAFT.On(t.Entry[5]) && spec.CdHA.On(t.Entry[4]) && !flag(t, auxPassive):
 		u.s1ResolveMark(t)
 		return
 	}
@@ -249,7 +249,7 @@ func (u *Unit) s1Next(t *emu.Txn, r regime, e uint64) {
 func (u *Unit) s1Down(t *emu.Txn, k *format, next uint64) {
 	f := &t.Frame[0]
 	lg2 := k.shift(f.Level)
-	if u.lim.walk>>lg2&1 == 0 {
+	if u.lim.walk>>lg2&1 == 0 || flag(t, auxPassive) {
 		u.s1Go(t, k, next, f.Level-1)
 		return
 	}
@@ -282,8 +282,9 @@ func (u *Unit) s1Leaf(t *emu.Txn, page uint64, lg2 uint8, perm emu.Access, clean
 		t.Done(StepATS)
 		return
 	}
-	if !flag(t, auxS2) {
-		u.translated(t, s1LeafTag(t), page, lg2, perm, tlbClean.PutBool(clean), f.At)
+	if !flag(t, auxS2) || flag(t, auxOnlyS1) {
+		attr := tlbClean.PutBool(clean) | tlbAttr.Put(uint64(consistent(u.s1Attr(t, f.Entry))))
+		u.translated(t, s1LeafTag(t), page, lg2, perm, attr, f.At)
 		return
 	}
 	f.Lg2, f.Perm, f.Ret = lg2, perm, 0
@@ -308,5 +309,7 @@ func (u *Unit) s1Translated(t *emu.Txn) {
 	f, s2 := &t.Frame[0], &t.Frame[1]
 	lg2 := min(f.Lg2, s2.Lg2)
 	attr := tlbClean.PutBool(f.Ret == cleanLeaf || tlbClean.On(s2.Entry)) | tlbLeaf2.Put(uint64(s2.At)>>3)
+	out := consistent(combined(u.s1Attr(t, f.Entry), attrOf(s2.Entry), tlbForce.On(s2.Entry)))
+	attr |= tlbAttr.Put(uint64(out))
 	u.translated(t, s1LeafTag(t), uint64(s2.Table)&^ones(lg2), lg2, f.Perm&s2.Perm, attr, f.At)
 }

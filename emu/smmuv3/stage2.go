@@ -147,7 +147,7 @@ func (u *Unit) s2Page(t *emu.Txn, f *emu.Frame, r regime, page uint64, lg2 uint8
 		return
 	}
 	f.Lg2, f.Perm = lg2, perm
-	attr := tlbClean.PutBool(clean) | tlbDevice.PutBool(device(e))
+	attr := tlbClean.PutBool(clean) | tlbDevice.PutBool(device(e)) | u.s2Attr(t, e)
 	if flag(t, auxOnBehalf) {
 		u.resolvedBy(t, page, attr)
 		return
@@ -173,7 +173,7 @@ func (u *Unit) s2Denied(t *emu.Txn, perm emu.Access, dev bool) uint16 {
 // s2Marked returns the leaf descriptor e as hardware has to leave it: accessed, and writable if it is
 // written to (3.13).
 func (u *Unit) s2Marked(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
-	if !spec.SteS2HA.On(t.Entry[2]) {
+	if !spec.SteS2HA.On(t.Entry[2]) || flag(t, auxPassive) {
 		return e
 	}
 	e |= spec.TtdAF.Mask()
@@ -215,7 +215,7 @@ func (u *Unit) s2Next(t *emu.Txn, r regime, e uint64) {
 	case r.beyond(next):
 		u.fault2(t, FaultS2AddrSize, StepS2Table, f.At)
 		return
-	case u.cfg.HTTU == spec.HTTUTable && !spec.TtdAF.On(e) && spec.SteS2HAFT.On(w2) && spec.SteS2HA.On(w2):
+	case u.cfg.HTTU == spec.HTTUTable && !spec.TtdAF.On(e) && spec.SteS2HAFT.On(w2) && spec.SteS2HA.On(w2) && !flag(t, auxPassive):
 		t.Swap(f.At, r.order(e), r.order(e|spec.TtdAF.Mask()), StepS2Update, stS2Marked)
 		return
 	}
@@ -229,7 +229,7 @@ func (u *Unit) s2Down(t *emu.Txn, f *emu.Frame, k *format, next uint64) {
 		c, have = emu.CacheWalk2, u.lim.walk2
 	}
 	lg2 := k.shift(f.Level)
-	if have>>lg2&1 == 0 {
+	if have>>lg2&1 == 0 || flag(t, auxPassive) {
 		u.s2Go(t, f, k, next, f.Level-1)
 		return
 	}

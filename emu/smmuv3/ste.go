@@ -18,6 +18,9 @@ func (u *Unit) steReady(t *emu.Txn) {
 	case t.Req.Type == emu.PageRequest:
 		u.respondUnderSTE(t)
 		return
+	case t.Req.Job != 0:
+		u.atosStream(t)
+		return
 	case spec.SteConfig.Of(w0)&4 == 0:
 		u.fault(t, FaultConfig, StepSTE, t.At)
 		return
@@ -58,7 +61,7 @@ func (u *Unit) stage1Bypassed(t *emu.Txn) {
 	if !flag(t, auxS2) {
 		pass(q, &t.Res)
 		u.passCompletion(t)
-		t.Done(StepInput)
+		u.ends(t, StepInput)
 		return
 	}
 	t.Tag = emu.MakeTag(ClassS2, u.vmid(t.Entry[2]), emu.NoPASID)

@@ -68,6 +68,8 @@ const (
 	stUpdateMarked
 	stUpdated
 	stUpdateDone
+	stATOSNext
+	stATOSBegin
 	numStates
 )
 
@@ -81,6 +83,8 @@ var jobStart = [8]uint16{
 	EngineMessage: stMessageNext,
 	EngineControl: stControlNext,
 	EngineStall:   stStallNext,
+	EngineGATOS:   stATOSNext,
+	EngineVATOS:   stATOSNext,
 }
 
 // Start implements emu.Unit. q may lie in t.
@@ -91,6 +95,7 @@ func (u *Unit) Start(t *emu.Txn, q *emu.Request) {
 		return
 	}
 	t.Begin(q, stFrontEnd)
+	t.Req.Job = 0 // which a translation of ATOS has
 }
 
 // onAnswer is the method that consumes the answer in each state.
@@ -162,6 +167,8 @@ func init() { // in a function: the methods that go on by themselves use the tab
 		stUpdateMarked:   (*Unit).updateMarked,
 		stUpdated:        (*Unit).updated,
 		stUpdateDone:     (*Unit).updateDone,
+		stATOSNext:       (*Unit).atosNext,
+		stATOSBegin:      (*Unit).atosBegin,
 		numStates:        (*Unit).ended,
 		maxStates - 1:    (*Unit).ended,
 	}

@@ -53,6 +53,7 @@ const (
 	StepCommandStop
 	StepMessage
 	StepUpdate
+	StepATOS
 	numSteps
 )
 
@@ -102,6 +103,7 @@ var steps = [numSteps]emu.StepInfo{
 	StepCommandStop:   {Name: "command queue stops", Clause: "4.1"},
 	StepMessage:       {Name: "interrupt message", Clause: "3.18"},
 	StepUpdate:        {Name: "register update", Clause: "6.3.9"},
+	StepATOS:          {Name: "address translation operation", Clause: "9"},
 }
 
 // Describe implements emu.Unit.

@@ -10,7 +10,7 @@ import (
 
 // probeTLB looks into the IOTLB.
 func (u *Unit) probeTLB(t *emu.Txn) {
-	if u.cache.IOTLB == nil || u.split(t) {
+	if u.cache.IOTLB == nil || flag(t, auxOnlyS1) || u.split(t) {
 		u.askWalker(t)
 		return
 	}
@@ -114,7 +114,7 @@ func (u *Unit) tlbHit(t *emu.Txn) bool {
 	}
 	lg2 := uint8(tlbLg2.Of(v[0]))
 	u.answer(t, v[0]&tlbPage.Mask()|t.Frame[0].In&ones(lg2), lg2, perm, v)
-	t.Done(StepIOTLB)
+	u.ends(t, StepIOTLB)
 	return true
 }
 
@@ -128,12 +128,13 @@ func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, v *[4]u
 	r := &t.Res
 	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(pa), lg2, grant(&t.Req, perm, flag(t, auxPriv))
 	r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
+	r.Attr = uint16(attrOf(v[1]))
 	u.completion(t, perm, tlbClean.On(v[1]))
 }
 
 // translated has the translation of 2^lg2 bytes to page: it answers the transaction and fills the IOTLB
 // under tag. attr is W1 of the value. A block that must not be used as a translation for long (nT) is not
-// cached (3.21.1).
+// cached (3.21.1), nor is what ATOS asks for of one stage or without marking descriptors.
 func (u *Unit) translated(t *emu.Txn, tag emu.Tag, page uint64, lg2 uint8, perm emu.Access, attr uint64, leaf emu.PA) {
 	v := &t.Act.Data
 	v[0] = page | tlbLg2.Put(uint64(lg2)) | tlbPerm.Put(uint64(perm))
@@ -143,8 +144,8 @@ func (u *Unit) translated(t *emu.Txn, tag emu.Tag, page uint64, lg2 uint8, perm 
 	if u.split(t) {
 		u.answerSplit(t)
 	}
-	if u.cache.IOTLB == nil || u.transient(t) {
-		t.Done(StepIOTLBFill)
+	if u.cache.IOTLB == nil || u.transient(t) || t.Aux[0]&(auxOnlyS1.Mask()|auxPassive.Mask()) != 0 {
+		u.ends(t, StepIOTLBFill)
 		return
 	}
 	u.s.Global = u.s.Global || tag != t.Tag
@@ -160,4 +161,13 @@ func (u *Unit) transient(t *emu.Txn) bool {
 	return u.cfg.BBML >= 1 && f.Level > spec.LevelPage && spec.TtdNT.On(f.Entry)
 }
 
-func (u *Unit) tlbFilled(t *emu.Txn) { t.Done(StepIOTLBFill) }
+func (u *Unit) tlbFilled(t *emu.Txn) { u.ends(t, StepIOTLBFill) }
+
+// ends ends a translation that has succeeded.
+func (u *Unit) ends(t *emu.Txn, step emu.Step) {
+	if t.Req.Job != 0 {
+		u.atosTranslated(t)
+		return
+	}
+	t.Done(step)
+}

@@ -11,10 +11,11 @@ import (
 //	Aux[0]  flags, see below
 //	Aux[1]  version of stage 1 and configuration that goes with the translation found
 //	Aux[2]  the same of stage 2
-//	Aux[3]  a level 1 descriptor that is still to be cached; what follows the writing of a record (event.go)
+//	Aux[3]  a level 1 descriptor that is still to be cached; then MAIR, if stage 1 translates; what follows the
+//	        writing of a record (event.go)
 //
 // Txn.Entry holds the first four words of the STE, then the first three of the CD; in words 4 to 7 an
-// event record. Words 4 to 7 of a CD that is being read are in Frame[0].
+// event record. Words 4 to 7 of a CD that is being read are in Frame[0]; MAIR is in Frame[0].Entry when it was.
 const (
 	auxS1       reg.Bits = 0_000  // stage 1 translates
 	auxS2       reg.Bits = 1_001  // stage 2 translates
@@ -26,6 +27,8 @@ const (
 	auxHaveL1   reg.Bits = 7_007  // Aux[3] is to be cached
 	auxGlobal   reg.Bits = 8_008  // the IOTLB was asked for a global translation
 	auxWorld    reg.Bits = 10_009 // StreamWorld of stage 1
+	auxOnlyS1   reg.Bits = 13_013 // ATOS: only stage 1 is asked for, of both
+	auxPassive  reg.Bits = 14_014 // ATOS: flags of descriptors stay as they are
 	auxClass    reg.Bits = 12_011 // why stage 2 translates: spec.ClassCD, ClassTT, ClassIN
 	auxNeed     reg.Bits = 21_016 // rights that stage 2 must grant
 	auxReg1     reg.Bits = 31_024 // regime of stage 1
@@ -101,7 +104,7 @@ func (u *Unit) off(t *emu.Txn) {
 
 // pass is the result of a transaction whose address is not changed.
 func pass(q *emu.Request, r *emu.Result) {
-	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(q.Addr), 64, emu.RW|q.Access&emu.Exec
+	r.Status, r.PA, r.Lg2, r.Perm, r.Attr = emu.OK, emu.PA(q.Addr), 64, emu.RW|q.Access&emu.Exec, uint16(incoming)
 }
 
 // rights6 are rights of unprivileged accesses, and shifted by 3 those of privileged ones.

@@ -16,6 +16,8 @@ const (
 	EngineMessage                   // the unit's own interrupts
 	EngineControl                   // updates of CR0, IRQ_CTRL and GBPA
 	EngineStall                     // stalled transactions that wait for room
+	EngineGATOS                     // address translation operations
+	EngineVATOS                     // those of the VATOS page
 )
 
 // Unit is one SMMUv3. It implements emu.Unit and emu.ATSUnit.
@@ -57,6 +59,8 @@ type state struct {
 	Waiting      bool  // stalled transactions wait for room
 	Messages     uint8 // interrupts to be sent, by msg...
 	ITags        [emu.MaxITags]itag
+	ATOS         [len(atosGroups)]uint32 // requests so far
+	MAIRs        mairs
 }
 
 // New returns a unit after a cold reset, or an error that wraps ErrConfig.
@@ -100,7 +104,7 @@ func (u *Unit) build() error {
 	u.id = u.cfg.ids()
 	u.setLimits()
 	u.setCommands()
-	f, err := reg.NewFile(u.cfg.window(), u.registers())
+	f, err := reg.NewFile(spec.WindowAll, u.registers())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}

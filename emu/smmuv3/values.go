@@ -56,7 +56,7 @@ const (
 	tlbPage   reg.Bits = 63_012
 	tlbClean  reg.Bits = 0_000  // W1: a descriptor must be marked dirty before a write
 	tlbDevice reg.Bits = 1_001  // W1: stage 2: device memory
-	tlbLeaf2  reg.Bits = 63_008 // W1: both stages: address of the stage 2 leaf of the output >> 3
+	tlbLeaf2  reg.Bits = 63_015 // W1: both stages: address of the stage 2 leaf of the output >> 3
 )
 
 // Values of the paging-structure caches.

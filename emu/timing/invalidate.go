@@ -17,7 +17,7 @@ func (p *port) invalidateNow(asker int32, s *emu.Selector) {
 			}
 		}
 	}
-	for i := int32(numEngines); i < p.used; i++ {
+	for i := range max(p.used, numEngines) { // engines translate too
 		f := &p.flights[i]
 		live := f.State == flightRunning || f.State == flightWaiting || byType && f.State == flightArriving
 		if live && i != asker && !f.Txn.Marked && f.Txn.Matches(s) {

@@ -43,6 +43,7 @@ const (
 	OffGATOSSID        = 0x108
 	OffGATOSAddr       = 0x110
 	OffGATOSPAR        = 0x118
+	OffVATOSSel        = 0x180
 	OffPIDR4           = 0xfd0 // PIDR4 to 7, PIDR0 to 3, CIDR0 to 3
 
 	Page1         = 0x1_0000
@@ -53,9 +54,18 @@ const (
 )
 
 // Window is the size of both register pages. A unit with counters has its counter group behind them, at
-// OffPMCG; where such a group is the specification leaves to the implementation.
+// OffPMCG; where such a group is the specification leaves to the implementation. Then comes the VATOS page, as
+// IDR2.BA_VATOS says: BAVATOS. WindowAll is the size with all of them.
 const (
-	Window   = 0x2_0000
-	OffPMCG  = Window
-	WindowPM = OffPMCG + PmcgWindow
+	Window    = 0x2_0000
+	OffPMCG   = Window
+	WindowPM  = OffPMCG + PmcgWindow
+	BAVATOS   = 1
+	OffVATOS  = Window + BAVATOS*0x1_0000
+	WindowAll = OffVATOS + 0x1_0000
+
+	OffVATOSCtrl = OffVATOS + 0xa00
+	OffVATOSSID  = OffVATOS + 0xa08
+	OffVATOSAddr = OffVATOS + 0xa10
+	OffVATOSPAR  = OffVATOS + 0xa18
 )

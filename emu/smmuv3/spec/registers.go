@@ -6,7 +6,7 @@ import (
 	"github.com/iommulab/iommulab/emu/reg"
 )
 
-// Registers names the registers of both pages by offset, 6.2: those of the Non-secure programming
+// Registers names the registers of the pages by offset, 6.2: those of the Non-secure programming
 // interface without the queues of ECMDQ, memory partitioning and device permission tables.
 var Registers = registers()
 
@@ -51,10 +51,11 @@ func registers() reg.Table {
 		register("PRIQ_IRQ_CFG0", OffPRIQIRQCfg0, 8, &IRQCfg0Layout),
 		register("PRIQ_IRQ_CFG1", OffPRIQIRQCfg1, 4, &IRQCfg1Layout),
 		register("PRIQ_IRQ_CFG2", OffPRIQIRQCfg2, 4, &PRIQIRQCfg2Layout),
-		register("GATOS_CTRL", OffGATOSCtrl, 4, nil),
-		register("GATOS_SID", OffGATOSSID, 8, nil),
-		register("GATOS_ADDR", OffGATOSAddr, 8, nil),
-		register("GATOS_PAR", OffGATOSPAR, 8, nil),
+		register("GATOS_CTRL", OffGATOSCtrl, 4, &ATOSCtrlLayout),
+		register("GATOS_SID", OffGATOSSID, 8, &ATOSSIDLayout),
+		register("GATOS_ADDR", OffGATOSAddr, 8, &ATOSAddrLayout),
+		register("GATOS_PAR", OffGATOSPAR, 8, &ATOSPARLayout),
+		register("VATOS_SEL", OffVATOSSel, 4, &VATOSSelLayout),
 	}
 	for i := range uint32(12) {
 		t = append(t, register(fmt.Sprintf("PIDR/CIDR %d", i), OffPIDR4+4*i, 4, nil))
@@ -64,5 +65,9 @@ func registers() reg.Table {
 		register("EVENTQ_CONS", OffEVENTQCons, 4, &QConsLayout),
 		register("PRIQ_PROD", OffPRIQProd, 4, &QProdLayout),
 		register("PRIQ_CONS", OffPRIQCons, 4, &QConsLayout),
+		register("VATOS_CTRL", OffVATOSCtrl, 4, &ATOSCtrlLayout),
+		register("VATOS_SID", OffVATOSSID, 8, &ATOSSIDLayout),
+		register("VATOS_ADDR", OffVATOSAddr, 8, &ATOSAddrLayout),
+		register("VATOS_PAR", OffVATOSPAR, 8, &ATOSPARLayout),
 	)
 }

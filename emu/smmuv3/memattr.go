@@ -1,0 +1,193 @@
+package smmuv3
+
+import (
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/smmuv3/spec"
+)
+
+// Memory attributes, 13. Requests bring none: the attributes of an access begin with those that the unit
+// makes up for it (13.1.3). What translation says is kept with each cached translation, as spec.MemAttr.
+
+// incoming are the attributes of requests, 13.1.3.
+var incoming = spec.MakeMemAttr(spec.NormalWB, spec.ShNone)
+
+// Attributes in W1 of the IOTLB and of the cache of stage 2 translations: of stage 1, or what both stages
+// make of them; of stage 2 alone what it makes of normal write-back memory, which is its own.
+const (
+	tlbForce reg.Bits = 2_002  // stage 2: write-back whatever comes in
+	tlbAttr  reg.Bits = 14_005 // spec.MemAttr
+)
+
+// attrOf returns the attributes in W1 of a value.
+func attrOf(w1 uint64) spec.MemAttr { return spec.MemAttr(tlbAttr.Of(w1)) }
+
+// mairAttr returns what an attribute of MAIR means, in the same encoding without those that are reserved (5.4,
+// MAIR0).
+func mairAttr(m uint8) uint8 {
+	switch {
+	case m>>4 == 0:
+		return m &^ 3
+	case m&15 == 0:
+		return m | 3
+	}
+	return m
+}
+
+// s1Attr returns the attributes that the leaf descriptor e of stage 1 gives, before they are consistent.
+func (u *Unit) s1Attr(t *emu.Txn, e uint64) spec.MemAttr {
+	r := reg1(t)
+	sh := spec.TtdSH.Of(e)
+	if r.ds() && r.granule() != spec.Granule64K { // the bits are of the address
+		sh = spec.CdSH0.Of(t.Entry[4])
+		if flag(t, auxUpper) {
+			sh = spec.CdSH1.Of(t.Entry[4])
+		}
+	}
+	return spec.MakeMemAttr(mairAttr(uint8(mairOf(t)>>(8*spec.S1AttrIndx.Of(e)))), sh)
+}
+
+// s2Attr returns the attributes of the leaf descriptor e of stage 2, in place for W1. What they are combined with
+// does not make those of device and non-cacheable memory other than outer shareable.
+func (u *Unit) s2Attr(t *emu.Txn, e uint64) uint64 {
+	r := reg2(t)
+	sh := spec.TtdSH.Of(e)
+	if r.ds() && r.granule() != spec.Granule64K {
+		sh = spec.SteS2SH0.Of(t.Entry[2])
+	}
+	m, force := s2Type(spec.S2MemAttr.Of(e), u.cfg.FWB && spec.SteS2FWB.On(t.Entry[1]))
+	return tlbAttr.Put(uint64(consistent(spec.MakeMemAttr(m, sh)))) | tlbForce.PutBool(force)
+}
+
+// s2Type returns a MemAttr of stage 2 as an attribute of MAIR, with the hints of what does not say any, and
+// whether it takes the place of what comes in instead of being combined with it (S2FWB).
+func s2Type(v uint64, fwb bool) (mair uint8, force bool) {
+	half := [4]uint8{1: spec.NormalNC & 15, 2: 0xb, 3: 0xf}
+	switch {
+	case fwb && v&4 == 0, !fwb && v>>2 == 0:
+		return uint8(v&3) << 2, false
+	case fwb && v&3 == 2:
+		return spec.NormalWB, true
+	case fwb && v&3 == 3: // as it comes in
+		return spec.NormalWB, false
+	case fwb:
+		return spec.NormalNC, false
+	case v&3 == 0: // reserved
+		return spec.DevicenGnRnE, false
+	}
+	return half[v>>2]<<4 | half[v&3], false
+}
+
+// combined returns what stage 2 makes of attributes, 13.1.5 and 13.1.6, before they are consistent.
+func combined(a, s2 spec.MemAttr, force bool) spec.MemAttr {
+	m, n := a.MAIR(), s2.MAIR()
+	switch {
+	case force && m>>4 == 0:
+		m = n
+	case force:
+		m = forced(m>>4)<<4 | forced(m&15)
+	case a.Device() && s2.Device():
+		m = min(m, n)
+	case s2.Device():
+		m = n
+	case !a.Device():
+		m = weaker(m>>4, n>>4)<<4 | weaker(m&15, n&15)
+	}
+	return spec.MakeMemAttr(m, strongerSH(a.SH(), s2.SH()))
+}
+
+// strongerSH returns the stronger shareability: outer before inner before none. The reserved one is none.
+func strongerSH(a, b uint64) uint64 {
+	switch {
+	case a == spec.ShOuter || b == spec.ShOuter:
+		return spec.ShOuter
+	case a == spec.ShInner || b == spec.ShInner:
+		return spec.ShInner
+	}
+	return spec.ShNone
+}
+
+const (
+	halfNC  = spec.NormalNC & 15
+	halfWB  = 4 // of a half: write-back, not write-through
+	halfNTR = 8 // not transient
+	halfRA  = 2
+	halfWA  = 1
+)
+
+// weaker combines halves of attributes of normal memory: each bit of one that is cached is clear for the
+// stronger.
+func weaker(a, b uint8) uint8 {
+	if a == halfNC || b == halfNC {
+		return halfNC
+	}
+	return sane(a & b)
+}
+
+// sane makes what allocates nothing not transient, 13.1.7.
+func sane(half uint8) uint8 {
+	if half&(halfRA|halfWA) == 0 {
+		half |= halfNTR
+	}
+	return half
+}
+
+// forced makes half an attribute write-back, with the hints that it has.
+func forced(half uint8) uint8 {
+	if half == halfNC {
+		return spec.NormalWB & 15
+	}
+	return half | halfWB
+}
+
+// consistent returns attributes as they leave the unit, 13.1.7.
+func consistent(a spec.MemAttr) spec.MemAttr {
+	if a.Device() || a.MAIR() == spec.NormalNC {
+		return spec.MakeMemAttr(a.MAIR(), spec.ShOuter)
+	}
+	return spec.MakeMemAttr(a.MAIR(), strongerSH(a.SH(), spec.ShNone))
+}
+
+// MAIR of a CD that is cached is kept aside: a cached value has no room for it. A unit keeps so many values,
+// all that have come so far; a CD with yet another one is not cached.
+const maxMAIRs = 64
+
+// cdMAIR is where the number of its MAIR is in W2 of a cached CD: bits that are reserved there.
+const cdMAIR reg.Bits = 185_180
+
+// mairs are the values of MAIR that cached CDs may have, in the order in which they came.
+type mairs struct {
+	N     uint8
+	Value [maxMAIRs]uint64
+}
+
+// number returns the number of a value, and false if there is no room for it.
+func (m *mairs) number(v uint64) (uint64, bool) {
+	for i := range m.Value[:min(m.N, maxMAIRs)] {
+		if m.Value[i] == v {
+			return uint64(i), true
+		}
+	}
+	if m.N >= maxMAIRs {
+		return 0, false
+	}
+	m.Value[m.N] = v
+	m.N++
+	return uint64(m.N) - 1, true
+}
+
+// mairOf returns MAIR of the CD of a transaction that stage 1 translates.
+func mairOf(t *emu.Txn) uint64 { return t.Aux[3] }
+
+// readMAIR takes word 3 of a CD that was just read. It returns false if the CD cannot be cached.
+func (u *Unit) readMAIR(t *emu.Txn) bool {
+	t.Frame[0].Entry = t.Entry[7]
+	n, ok := u.s.MAIRs.number(t.Entry[7])
+	t.Entry[6] = t.Entry[6]&^cdMAIR.Mask() | cdMAIR.Put(n)
+	return ok
+}
+
+// cachedMAIR finds MAIR of a cached CD.
+func (u *Unit) cachedMAIR(t *emu.Txn) {
+	t.Frame[0].Entry = u.s.MAIRs.Value[cdMAIR.Of(t.Entry[6])%maxMAIRs]
+}
