@@ -173,9 +173,8 @@ func (u *Unit) atosStream(t *emu.Txn) {
 	s2 := config&spec.AtosS2 != 0 && (s1 || stages != spec.AtosS1) // stage 1 has tables behind it
 	t.Aux[0] = auxS1.PutBool(s1) | auxS2.PutBool(s2) | auxPriv.PutBool(isPriv) | auxInst.PutBool(inst) | auxIndex.Put(index) |
 		auxWorld.Put(u.streamWorld(w0, w1)) | auxOnlyS1.PutBool(s1 && stages == spec.AtosS1 && s2) |
-		auxPassive.PutBool(spec.AtosHTTUI.On(u.reg.Get(atosGroups[groupOf(t)].addr)))
+		auxPassive.PutBool(spec.AtosHTTUI.On(u.reg.Get(atosGroups[groupOf(t)].addr))) | auxReg2.Put(steReg2.Of(w1))
 	if s2 {
-		setAux(t, auxReg2, uint64(u.s2Regime(w2, t.Entry[3])))
 		t.Aux[2] = s2Version(t.Entry[:4])
 	}
 	if s1 {
