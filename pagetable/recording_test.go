@@ -140,8 +140,8 @@ func openAMD(r *recording) map[string]*Table {
 	return out
 }
 
-// openSMMU reads the stream table and the context descriptors (IHI 0070, 5.1 to 5.4), of streams whose
-// stage 1 alone translates.
+// openSMMU reads the stream table and the context descriptors (IHI 0070, 5.1 to 5.4), of streams that one
+// stage alone translates.
 func openSMMU(r *recording) map[string]*Table {
 	base, cfg := field(r.regs[0x80], 51, 6)<<6, r.regs[0x88] // STRTAB_BASE, STRTAB_BASE_CFG
 	require.EqualValues(r.t, 1, field(cfg, 17, 16), "two levels")
@@ -154,20 +154,60 @@ func openSMMU(r *recording) map[string]*Table {
 		}
 		for low := range uint64(1) << (l1&31 - 1) {
 			ste := r.words(field(l1, 51, 6)<<6+low*64, 8)
-			if field(ste[0], 3, 0) != 5<<1|1 {
-				continue
+			sid := sidName(i<<split | low)
+			switch field(ste[0], 3, 0) {
+			case 5<<1 | 1:
+				out[sid] = r.stage1(ste)
+			case 6<<1 | 1:
+				out[sid] = r.stage2(ste)
 			}
-			require.Zero(r.t, field(ste[0], 63, 59), "S1CDMax: one CD")
-			cd := r.words(field(ste[0], 51, 6)<<6, 8)
-			require.EqualValues(r.t, 1, field(cd[0], 31, 31), "V")
-			require.EqualValues(r.t, 1, field(cd[0], 41, 41), "AA64")
-			require.EqualValues(r.t, 1, field(cd[0], 30, 30), "EPD1: TTB0 alone")
-			require.Zero(r.t, field(cd[0], 7, 6), "TG0: 4K")
-			require.EqualValues(r.t, 4, field(cd[0], 34, 32), "IPS: 44 bits")
-			require.Zero(r.t, field(cd[0], 43, 42), "HA, HD")
-			bits := 64 - uint8(field(cd[0], 5, 0))
-			out[sidName(i<<split|low)] = r.table(field(cd[1], 51, 4)<<4, Config{Levels: (bits - 4) / 9, VABits: bits})
 		}
 	}
 	return out
+}
+
+// levelsOf returns how many levels addresses of so many bits need: each but the first resolves as many bits as
+// a page has entries.
+func levelsOf(bits, page uint8) uint8 { return (bits - page + page - 4) / (page - 3) }
+
+func (r *recording) stage1(ste []uint64) *Table {
+	require.IsType(r.t, LPAES1{}, r.format)
+	require.Zero(r.t, field(ste[0], 63, 59), "S1CDMax: one CD")
+	cd := r.words(field(ste[0], 51, 6)<<6, 8)
+	require.EqualValues(r.t, 1, field(cd[0], 31, 31), "V")
+	require.EqualValues(r.t, 1, field(cd[0], 41, 41), "AA64")
+	require.EqualValues(r.t, 1, field(cd[0], 30, 30), "EPD1: TTB0 alone")
+	page := r.page(field(cd[0], 7, 6))
+	require.EqualValues(r.t, 4, field(cd[0], 34, 32), "IPS: 44 bits")
+	require.Zero(r.t, field(cd[0], 43, 42), "HA, HD")
+	bits := 64 - uint8(field(cd[0], 5, 0))
+	return r.table(field(cd[1], 51, 4)<<4, Config{Levels: levelsOf(bits, page), VABits: bits})
+}
+
+func (r *recording) stage2(ste []uint64) *Table {
+	require.IsType(r.t, LPAES2{}, r.format)
+	require.EqualValues(r.t, 1, field(ste[2], 51, 51), "S2AA64")
+	page := r.page(field(ste[2], 47, 46))
+	require.EqualValues(r.t, 4, field(ste[2], 50, 48), "S2PS: 44 bits")
+	require.Zero(r.t, field(ste[2], 56, 55), "S2HA, S2HD")
+	bits := 64 - uint8(field(ste[2], 37, 32))
+	levels := 2 + uint8(field(ste[2], 39, 38)) // S2SL0: of 4K level 2 and up, of the others level 3 and up
+	if page != 12 {
+		levels--
+	}
+	return r.table(field(ste[3], 51, 4)<<4, Config{Levels: levels, VABits: bits})
+}
+
+// page returns the log2 size of a page by TG0 or S2TG, which is that of the format.
+func (r *recording) page(tg uint64) uint8 {
+	page := map[uint64]uint8{0: 12, 1: 16, 2: 14}[tg]
+	want := uint8(12)
+	switch f := r.format.(type) {
+	case LPAES1:
+		want = max(want, f.Granule)
+	case LPAES2:
+		want = max(want, f.Granule)
+	}
+	require.Equal(r.t, want, page, "granule")
+	return page
 }

@@ -44,6 +44,8 @@ var excerpts = []struct {
 	{"amdvi-v1", "ftrace.txt", allLines, nil, 0, 0},
 	{"smmuv3-s1", "qemu-trace.log", 1500, []string{"smmu_ptw_block_pte", "SNAPSHOT"}, 3500, 1500},
 	{"smmuv3-s1", "ftrace.txt", allLines, nil, 0, 0},
+	{"smmuv3-s2", "qemu-trace.log", 1500, []string{"SNAPSHOT"}, 3000, 1000},
+	{"smmuv3-16k", "qemu-trace.log", 1500, []string{"SNAPSHOT"}, 3000, 1000},
 }
 
 const allLines = 1 << 30
@@ -57,6 +59,10 @@ var whole = []struct {
 	{"vtd-sm-ss", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
 	{"amdvi-v1", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
 	{"smmuv3-s1", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
+	{"smmuv3-s2", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
+	{"smmuv3-16k", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
+	{"smmuv3-16k-s2", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
+	{"smmuv3-lazy", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
 }
 
 // TestMakeTestdata cuts the committed files out of the captures and prints the table for the README.

@@ -123,6 +123,7 @@ func TestCaptures_Import(t *testing.T) {
 		{file: "vtd-legacy/ftrace.txt.zst"}, {file: "vtd-sm-ss/ftrace.txt.zst"},
 		{file: "amdvi-v1/qemu-trace.log.zst"},
 		{file: "amdvi-v1/ftrace.txt.zst"}, {file: "smmuv3-s1/ftrace.txt.zst"}, {file: "smmuv3-s1/qemu-trace.log.zst"},
+		{file: "smmuv3-s2/qemu-trace.log.zst"}, {file: "smmuv3-16k/qemu-trace.log.zst"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			text := readZstd(t, filepath.Join("testdata", c.file))

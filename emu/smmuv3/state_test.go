@@ -42,7 +42,7 @@ func TestSaveRestoreIsTheSameUnit(t *testing.T) {
 }
 
 func TestRestoreOfALoadedSnapshot(t *testing.T) {
-	loaded, _ := loadCapture(t)
+	loaded, _ := captures[0].load(t)
 	b := emutest.Save(loaded)
 	u, err := smmuv3.New(smmuv3.DefaultConfig())
 	require.NoError(t, err)

@@ -23,12 +23,13 @@ var smmuv3Arch = arch{
 		{name: "event", bytes: []int{32}, layout: smmuv3Event},
 		fixed("pri", &spec.PRILayout),
 	},
-	registers: func(emu.RegImage) []register { return namedRegisters(spec.Registers) },
-	newUnit:   func() (emu.Unit, error) { return smmuv3.New(smmuv3.DefaultConfig()) },
-	layoutOf:  smmuv3LayoutOf,
-	devices:   smmuv3Devices,
-	queues:    smmuv3Queues,
-	meaning:   smmuv3Meaning,
+	registers:  func(emu.RegImage) []register { return namedRegisters(spec.Registers) },
+	newUnit:    func() (emu.Unit, error) { return smmuv3.New(smmuv3.DefaultConfig()) },
+	layoutOf:   smmuv3LayoutOf,
+	devices:    smmuv3Devices,
+	queues:     smmuv3Queues,
+	meaning:    smmuv3Meaning,
+	deviations: smmuv3Deviations,
 }
 
 func smmuv3Command(w []uint64) *reg.Layout {

@@ -29,7 +29,7 @@ type mappedTo struct {
 // TestInspect_ShowsWhatIsMapped: of each recording, the ranges that inspect shows of each requester are the
 // leaves that an independent walker of the same memory found.
 func TestInspect_ShowsWhatIsMapped(t *testing.T) {
-	for _, capture := range []string{"vtd-legacy", "vtd-sm-ss", "amdvi-v1", "smmuv3-s1"} {
+	for _, capture := range []string{"vtd-legacy", "vtd-sm-ss", "amdvi-v1", "smmuv3-s1", "smmuv3-s2", "smmuv3-16k", "smmuv3-16k-s2", "smmuv3-lazy"} {
 		t.Run(capture, func(t *testing.T) {
 			dir := filepath.Join(recordings, capture)
 			want := mappedPages(t, filepath.Join(dir, "mapped.csv.zst"))

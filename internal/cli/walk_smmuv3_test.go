@@ -12,12 +12,25 @@ import (
 
 // TestWalkSMMUv3_Oracle: every row of a real recording.
 func TestWalkSMMUv3_Oracle(t *testing.T) {
-	code, w := walkRecording(t, "smmuv3-s1")
-	require.Equal(t, exitOK, code)
-	require.EqualValues(t, 4475, w.Checked)
-	require.EqualValues(t, 4475, w.Agree)
-	require.Empty(t, w.Differences)
-	require.Empty(t, w.Deviations)
+	for name, want := range map[string]struct{ rows, passed uint64 }{
+		"smmuv3-s1": {rows: 4475}, "smmuv3-s2": {4492, 92}, "smmuv3-16k": {3122, 92}, "smmuv3-16k-s2": {rows: 3168}, "smmuv3-lazy": {rows: 4164},
+	} {
+		code, w := walkRecording(t, name)
+		require.Equal(t, exitOK, code, name)
+		require.Equal(t, want.rows, w.Checked, name)
+		require.Equal(t, want.rows, w.Agree, name)
+		require.Empty(t, w.Differences, name)
+		if want.passed == 0 {
+			require.Empty(t, w.Deviations, name)
+			continue
+		}
+		require.Len(t, w.Deviations, 1, name)
+		require.Equal(t, want.passed, w.Deviations[0].Agree, name)
+		require.Equal(t, "3.4", w.Deviations[0].Clause, name)
+		code, w = walkRecording(t, name, "--strict")
+		require.Equal(t, exitFailed, code, name)
+		require.Equal(t, want.passed, w.Differ, name)
+	}
 }
 
 // What inspect shows is what the unit does.
