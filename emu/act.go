@@ -109,7 +109,7 @@ type Act struct {
 	Follow bool       // Fetch: a further part of the structure whose first part was just read
 	Step   Step
 	N      uint32 // Delay: how often the class's latency is paid; Send of MsgATSInv: the ITag
-	Attr   uint32 // Fill: the domain that owns the entry, for caches keyed by source
+	Attr   uint32 // Fill: the domain that owns the entry, for caches keyed by source; else its kind
 	Addr   PA
 	Key    Key
 	Data   [4]uint64

@@ -78,6 +78,7 @@ const (
 	MatchSource        // (source ^ Selector.Source) &^ Selector.SourceMask == 0
 	MatchAddress       // the entry's span intersects [First, Last]
 	MatchClass         // the entry's class is in Selector.Classes
+	MatchKind          // the kind of the entry is in Selector.Kinds; of translations and paging structures only
 	MatchType          // transactions of Selector.Type, those on their way to the unit included; no entry of a cache
 )
 
@@ -86,6 +87,7 @@ type Selector struct {
 	Caches     CacheSet
 	Match      Match
 	Classes    uint32 // bit i: class i
+	Kinds      uint32 // bit i: kind i
 	Domain     uint32
 	PASID      PASID
 	Source     SourceID
@@ -101,7 +103,8 @@ type Cache interface {
 	// Probe looks key up, counts the look-up and touches the entry found.
 	Probe(key *Key, val *[4]uint64) bool
 	// Fill inserts or replaces the value of key; lg2 is log2 of the bytes it covers (walk caches:
-	// of the region below the cached table), attr the owning domain for caches keyed by source.
+	// of the region below the cached table). attr is the owning domain for caches keyed by source; for
+	// translations and paging structures it is their kind, 0 to 31, which no look-up compares.
 	Fill(key *Key, lg2 uint8, attr uint32, val *[4]uint64)
 	// Invalidate drops the entries that match. The selector's Caches field is not looked at.
 	Invalidate(s *Selector)

@@ -119,7 +119,8 @@ func (c *copyOf) dropped(s *emu.Selector) bool {
 		}
 	}
 	switch {
-	case s.Match&emu.MatchDomain != 0 && domain != s.Domain,
+	case s.Match&emu.MatchKind != 0 && s.Kinds>>c.attr&1 == 0,
+		s.Match&emu.MatchDomain != 0 && domain != s.Domain,
 		s.Match&emu.MatchPASID != 0 && c.key.Tag.PASID() != s.PASID,
 		s.Match&emu.MatchClass != 0 && s.Classes&(1<<c.key.Tag.Class()) == 0,
 		s.Match&emu.MatchAddress != 0 && (c.key.Addr > s.Last || c.key.Addr|(1<<c.lg2-1) < s.First):

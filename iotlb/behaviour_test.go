@@ -122,6 +122,27 @@ func TestInvalidateRange_TakesExactlyThePages(t *testing.T) {
 	}
 }
 
+// Entries of one size and owner go by what they were made from.
+func TestInvalidateKinds_LeavesOthers(t *testing.T) {
+	for _, pages := range []emu.Match{0, emu.MatchAddress, emu.MatchDomain, emu.MatchDomain | emu.MatchAddress} {
+		c := mustNew(t, Geometry{Sets: 16, Ways: 4})
+		for k := range uint32(32) {
+			c.Fill(&emu.Key{Tag: emu.MakeTag(0, 1, 5), Addr: uint64(k) << 12}, 12, k, &[4]uint64{})
+		}
+		c.Invalidate(&emu.Selector{Match: pages | emu.MatchKind, Domain: 1, Kinds: 1<<31 | 1<<3 | 1<<7, First: 0x3000, Last: 0x1_ffff})
+		for k := range uint64(32) {
+			require.Equal(t, k != 3 && k != 7 && k != 31, has(c, 0, 1, 5, k<<12), "%d %d", pages, k)
+		}
+		// A fill in place changes the kind.
+		c.Fill(&emu.Key{Tag: emu.MakeTag(0, 1, 5), Addr: 0x1000}, 12, 9, &[4]uint64{})
+		c.Invalidate(&emu.Selector{Match: pages | emu.MatchKind, Domain: 1, Kinds: 1 << 1, Last: ^uint64(0)})
+		require.True(t, has(c, 0, 1, 5, 0x1000))
+		c.Invalidate(&emu.Selector{Match: pages | emu.MatchKind, Domain: 1, Kinds: 1 << 9, Last: ^uint64(0)})
+		require.False(t, has(c, 0, 1, 5, 0x1000))
+		require.Empty(t, c.broken())
+	}
+}
+
 // A source restricts nothing, the rest of the selector does.
 func TestInvalidateSource_DropsWhatTheRestSelects(t *testing.T) {
 	c := mustNew(t, Geometry{Sets: 16, Ways: 4})
@@ -211,6 +232,7 @@ func TestRestore_RefusesWhatCannotBe(t *testing.T) {
 		errPage:  {{Tag: good.Tag, Domain: 1, Lg2: 12, Page: 1 << 52}},
 		errSet:   {{Handle: 8, Tag: good.Tag, Domain: 1, Lg2: 12}},
 		errTwice: {good, {Handle: 1, Tag: good.Tag, Domain: 1, Lg2: 12}},
+		errKind:  {{Tag: good.Tag, Domain: 1, Lg2: 12, Kind: 32}},
 		errAge:   {{Tag: good.Tag, Domain: 1, Lg2: 12, Age: 2}},
 	} {
 		c := mustNew(t, g)

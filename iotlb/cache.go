@@ -9,6 +9,7 @@ import (
 const (
 	numClasses = 32 // emu.Class runs from 0 to 31
 	maxLg2     = 63
+	maxKind    = 31
 )
 
 // entry fills one line of the host's cache, so that a hit touches the control bytes of its set and
@@ -19,7 +20,8 @@ type entry struct {
 	val  [4]uint64
 	age  uint64 // LRU, FIFO: when it was used or filled
 	node uint32 // the record that keeps it alive
-	_    uint32
+	kind uint8
+	_    [3]uint8
 }
 
 // Cache is a set-associative cache of translations. Use New.
@@ -191,9 +193,11 @@ func (c *Cache) Probe(key *emu.Key, val *[4]uint64) bool {
 }
 
 // Fill implements emu.Cache: an entry of the same tag, size and page is replaced in place. A size
-// above 2^63 is cut to 2^63. attr is not looked at: the domain is in the tag.
-func (c *Cache) Fill(key *emu.Key, lg2 uint8, _ uint32, val *[4]uint64) {
-	c.Insert(key, lg2, key.Tag.Domain(), val)
+// above 2^63 is cut to 2^63. attr is the kind: the domain is in the tag.
+func (c *Cache) Fill(key *emu.Key, lg2 uint8, attr uint32, val *[4]uint64) {
+	if h := c.Insert(key, lg2, key.Tag.Domain(), val); h >= 0 {
+		c.entries[h].kind = uint8(attr & maxKind)
+	}
 }
 
 // Insert is Fill for a cache whose entries belong to a domain that is not part of the key, such

@@ -61,11 +61,12 @@ func drawKey(t *rapid.T) emu.Key {
 
 func drawSelector(t *rapid.T) *emu.Selector {
 	s := &emu.Selector{
-		Match:   emu.Match(rapid.IntRange(0, 31).Draw(t, "match")),
+		Match:   emu.Match(rapid.IntRange(0, 63).Draw(t, "match")),
 		Classes: rapid.SampledFrom([]uint32{0, 1, 2, 3, 1 << 31, math.MaxUint32}).Draw(t, "classes"),
 		Domain:  rapid.SampledFrom(append(someDomains, 1, 1, 1)).Draw(t, "domain"),
 		PASID:   rapid.SampledFrom(append(somePASIDs, emu.MaxPASID+1)).Draw(t, "pasid"),
 		Source:  1,
+		Kinds:   rapid.Uint32Range(0, 7).Draw(t, "kinds"),
 	}
 	s.First = drawAddr(t, "first")
 	s.Last = s.First
@@ -88,8 +89,8 @@ func drawSelector(t *rapid.T) *emu.Selector {
 func drawPages(t *rapid.T) *emu.Selector {
 	first := rapid.Uint64Range(0, 7).Draw(t, "first page") << 12
 	return &emu.Selector{
-		Match:   emu.MatchDomain | emu.MatchAddress | rapid.SampledFrom([]emu.Match{0, emu.MatchPASID, emu.MatchClass}).Draw(t, "also"),
-		Classes: 1, Domain: 1, PASID: emu.NoPASID,
+		Match:   emu.MatchDomain | emu.MatchAddress | rapid.SampledFrom([]emu.Match{0, emu.MatchPASID, emu.MatchClass, emu.MatchKind}).Draw(t, "also"),
+		Classes: 1, Domain: 1, PASID: emu.NoPASID, Kinds: 3,
 		First: first,
 		Last:  first + rapid.SampledFrom([]uint64{0, 0x1fff, 0x3fff, 0x7fff}).Draw(t, "length"),
 	}
@@ -132,8 +133,9 @@ func againstModel(t *rapid.T, g Geometry) {
 		key, lg2 := drawKey(t), rapid.SampledFrom(someSizes).Draw(t, "lg2")
 		serial++
 		val := [4]uint64{serial, key.Addr, uint64(key.Tag), ^serial}
-		c.Fill(&key, lg2, 99, &val)
-		m.fill(key, lg2, key.Tag.Domain(), val)
+		kind := uint8(rapid.IntRange(0, 2).Draw(t, "kind"))
+		c.Fill(&key, lg2, 1<<20|uint32(kind), &val)
+		m.fill(key, lg2, key.Tag.Domain(), kind, val)
 	}
 	probe := func(t *rapid.T) {
 		key := drawKey(t)

@@ -21,6 +21,7 @@
 //	addresses in a domain             one probe per page, size in use and live PASID selected
 //	addresses, many pages             a scan of the array, when that is less work
 //	a PASID or addresses of any domain    a scan of the array
+//	kinds, without addresses          a scan of the array
 //
 // Records are found by full comparison, never by hash alone, so nothing is dropped that does not
 // match, and records are bounded by the entries that name them. The counters of [emu.CacheStats]

@@ -29,14 +29,15 @@ func FuzzCache(f *testing.F) {
 			case 0, 1, 2:
 				val := [4]uint64{uint64(p[0]), addr, uint64(tag)}
 				lg2 := someSizes[p[3]>>1%6]
-				c.Fill(&key, lg2, 0, &val)
-				m.fill(key, lg2, tag.Domain(), val)
+				kind := p[2] % 3
+				c.Fill(&key, lg2, uint32(kind), &val)
+				m.fill(key, lg2, tag.Domain(), kind, val)
 			case 3, 4:
 				var got, want [4]uint64
 				require.Equal(t, m.probe(key, &want), c.Probe(&key, &got))
 				require.Equal(t, want, got)
 			case 5, 6:
-				s := &emu.Selector{Match: emu.Match(p[0] >> 3), Classes: 1 << tag.Class(), Domain: tag.Domain(), PASID: tag.PASID(), First: addr, Last: addr + uint64(p[3])<<12}
+				s := &emu.Selector{Match: emu.Match(p[0]>>3) | emu.Match(p[1])&emu.MatchKind, Classes: 1 << tag.Class(), Kinds: 1 << (p[2] % 3), Domain: tag.Domain(), PASID: tag.PASID(), First: addr, Last: addr + uint64(p[3])<<12}
 				if p[3] == 0xff {
 					s.Last = math.MaxUint64
 				}

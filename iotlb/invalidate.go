@@ -26,9 +26,12 @@ func (c *Cache) Invalidate(s *emu.Selector) {
 	case pages && s.First == 0 && s.Last == math.MaxUint64:
 		pages = false
 	}
+	kinds := m&emu.MatchKind != 0
 	switch {
 	case pages && c.foreign:
 		c.scan(s, classes) // a node does not tell the key of its entries
+	case kinds && !pages:
+		c.scan(s, classes) // nor the kinds
 	case m&emu.MatchDomain != 0:
 		c.dropDomain(s, classes, pages)
 	case pages || m&emu.MatchPASID != 0:
@@ -152,7 +155,9 @@ func (c *Cache) dropPages(id uint32, s *emu.Selector, budget *uint64) bool {
 	for left := c.nodes[id].refs; ; page++ {
 		hash := c.hash(w.tag(), page)
 		if h := c.locate(c.set(page, hash), w, page, hash); h >= 0 {
-			c.remove(h)
+			if c.entries[h].isOf(s) {
+				c.remove(h)
+			}
 			if left--; left == 0 {
 				return true
 			}
@@ -178,9 +183,14 @@ func (c *Cache) scan(s *emu.Selector, classes uint32) {
 	}
 }
 
+// isOf reports whether the kind of an entry is one that s selects.
+func (e *entry) isOf(s *emu.Selector) bool {
+	return s.Match&emu.MatchKind == 0 || s.Kinds>>e.kind&1 != 0
+}
+
 func (c *Cache) matches(e *entry, s *emu.Selector, classes uint32) bool {
 	w := c.nodes[e.node].key
-	if !w.in(classes) ||
+	if !w.in(classes) || !e.isOf(s) ||
 		s.Match&emu.MatchDomain != 0 && w.domain() != s.Domain ||
 		s.Match&emu.MatchPASID != 0 && w.pasid() != s.PASID {
 		return false

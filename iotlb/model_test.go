@@ -29,6 +29,7 @@ type modelEntry struct {
 	page   uint64
 	lg2    uint8
 	domain uint32
+	kind   uint8
 	val    [4]uint64
 }
 
@@ -130,9 +131,9 @@ func (m *model) victim(s *modelSet) int {
 	return int(hi)
 }
 
-func (m *model) fill(key emu.Key, lg2 uint8, domain uint32, val [4]uint64) {
+func (m *model) fill(key emu.Key, lg2 uint8, domain uint32, kind uint8, val [4]uint64) {
 	m.stats.Fills++
-	n := &modelEntry{key.Tag, key.Addr >> lg2, lg2, domain, val}
+	n := &modelEntry{key.Tag, key.Addr >> lg2, lg2, domain, kind, val}
 	s := &m.sets[m.setOf(n.tag, n.page)]
 	way := -1
 	for w, e := range s.slots {
@@ -158,6 +159,7 @@ func (m *model) invalidate(s *emu.Selector) {
 		first, last := e.span()
 		if s.Match&emu.MatchDomain != 0 && e.domain != s.Domain ||
 			s.Match&emu.MatchPASID != 0 && e.tag.PASID() != s.PASID ||
+			s.Match&emu.MatchKind != 0 && s.Kinds>>e.kind&1 == 0 ||
 			s.Match&emu.MatchClass != 0 && s.Classes>>e.tag.Class()&1 == 0 ||
 			s.Match&emu.MatchAddress != 0 && (s.First > s.Last || first > s.Last || last < s.First) {
 			return
@@ -188,7 +190,7 @@ func (m *model) diff(c *Cache) string {
 			continue
 		}
 		n++
-		got := modelEntry{key.Tag, key.Addr >> lg2, lg2, domain, c.Value(int32(h))}
+		got := modelEntry{key.Tag, key.Addr >> lg2, lg2, domain, c.entries[h].kind, c.Value(int32(h))}
 		if got != *want {
 			return fmt.Sprintf("place %d: %+v, want %+v", h, got, *want)
 		}

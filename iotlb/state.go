@@ -8,7 +8,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 )
 
-const stateVersion = 1
+const stateVersion = 2
 
 // header is the fixed part of a checkpoint.
 type header struct {
@@ -29,6 +29,7 @@ type saved struct {
 	Lg2    uint64
 	Page   uint64
 	Age    uint64
+	Kind   uint64
 	Val    [4]uint64
 }
 
@@ -60,7 +61,7 @@ func (c *Cache) Save(e *emu.Encoder) {
 		}
 		s := saved{
 			Handle: uint64(i), Tag: uint64(key.Tag), Domain: uint64(domain), Lg2: uint64(lg2),
-			Page: c.entries[i].page, Age: c.entries[i].age, Val: c.entries[i].val,
+			Page: c.entries[i].page, Age: c.entries[i].age, Kind: uint64(c.entries[i].kind), Val: c.entries[i].val,
 		}
 		e.Struct(&s)
 	}
@@ -141,6 +142,7 @@ var (
 	errPage  = errors.New("page does not fit its size")
 	errSet   = errors.New("not the set of its address")
 	errTwice = errors.New("its key is there already")
+	errKind  = errors.New("no such kind")
 	errAge   = errors.New("used in the future")
 )
 
@@ -152,6 +154,8 @@ func (c *Cache) restoreEntry(s *saved) error {
 		return errTag
 	case s.Lg2 > maxLg2 || s.Page<<s.Lg2>>s.Lg2 != s.Page:
 		return errPage
+	case s.Kind > maxKind:
+		return errKind
 	case s.Age > c.tick || s.Age != 0 && c.policy != LRU && c.policy != FIFO:
 		return errAge
 	}
@@ -169,7 +173,7 @@ func (c *Cache) restoreEntry(s *saved) error {
 	}
 	owner := w.of(uint32(s.Domain))
 	c.foreign = c.foreign || owner != w
-	c.entries[s.Handle] = entry{key: w, page: s.Page, val: s.Val, age: s.Age, node: c.attach(owner)}
+	c.entries[s.Handle] = entry{key: w, page: s.Page, val: s.Val, age: s.Age, kind: uint8(s.Kind), node: c.attach(owner)}
 	p, b := c.control(set, way)
 	*p = *p&^(0xff<<b) | fingerprint(hash)<<b
 	return nil

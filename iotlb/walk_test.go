@@ -72,8 +72,8 @@ func TestWalk_AgreesWithOneModelPerLevel(t *testing.T) {
 			"fill": func(t *rapid.T) {
 				serial++
 				key, i := drawKey(t), rapid.IntRange(0, len(models)-1).Draw(t, "level")
-				w.Fill(&key, w.levels[i].lg2, 0, &[4]uint64{serial})
-				models[i].fill(key, w.levels[i].lg2, key.Tag.Domain(), [4]uint64{serial})
+				w.Fill(&key, w.levels[i].lg2, uint32(serial%3), &[4]uint64{serial})
+				models[i].fill(key, w.levels[i].lg2, key.Tag.Domain(), uint8(serial%3), [4]uint64{serial})
 			},
 			"probe": func(t *rapid.T) {
 				key := drawKey(t)

@@ -92,11 +92,11 @@ func (c *Cache) Fill(key *emu.Key, _ uint8, attr uint32, val *[4]uint64) {
 	}
 }
 
-// Invalidate implements emu.Cache. MatchAddress restricts nothing.
+// Invalidate implements emu.Cache. MatchAddress and MatchKind restrict nothing.
 func (c *Cache) Invalidate(s *emu.Selector) {
 	if s.Match&emu.MatchSource == 0 {
 		sel := *s
-		sel.Match &^= emu.MatchAddress
+		sel.Match &^= emu.MatchAddress | emu.MatchKind
 		c.arr.Invalidate(&sel)
 		return
 	}
