@@ -438,16 +438,3 @@ func TestSyncSignalComesAfterTheReaderHasMoved(t *testing.T) {
 	r.submit(command(spec.CmdSync, field{spec.SyncCS, spec.SyncIRQ}, field{spec.SyncMSIAddr, uint64(at) >> 2}))
 	require.EqualValues(t, 1, seen)
 }
-
-// The hint says which level holds what is invalidated, and allows to spare the rest. Nothing is spared.
-func TestSMMUQuirk46_TTLIsOnlyAHint(t *testing.T) {
-	r := newRig(t).enable()
-	_, root := r.attach(dev)
-	at := r.mapPage(root, iova, 0x5000, s1RW)
-	for ttl := range uint64(4) {
-		r.RequireOK(r.Do(dma(emu.Read)), r.Get(at)&spec.TtdAddr.Mask())
-		r.Put(at, r.Get(at)+0x1000)
-		r.submit(tlbiVA(spec.CmdTlbiNHVA, iova, field{spec.TlbiTG, 1}, field{spec.TlbiTTL, ttl}, field{spec.TlbiNum, 1}), sync())
-		r.RequireOK(r.Do(dma(emu.Read)), r.Get(at)&spec.TtdAddr.Mask())
-	}
-}

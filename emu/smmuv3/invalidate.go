@@ -209,20 +209,16 @@ func (u *Unit) rangeOf(w *[8]uint64) (unit, n uint64) {
 }
 
 // legalRange reports whether the range of a command is one: a granule with NUM, SCALE and TTL all 0 is
-// reserved (4.4.1). TTL=1 with 16K granules counts as 0 where there are no blocks at that level.
+// reserved (4.4.1).
 func legalRange(u *Unit, w *[8]uint64) bool {
 	unit, n := u.rangeOf(w)
-	ttl := spec.TlbiTTL.Of(w[1])
-	if spec.TlbiTG.Of(w[1]) == spec.TlbiTG16K && ttl == 1 && !u.cfg.DS {
-		ttl = 0
-	}
 	g := spec.GranuleTLBI(spec.TlbiTG.Of(w[1]))
-	return unit == 0 || n != 1 || unit != 1<<g || ttl != 0
+	return unit == 0 || n != 1 || unit != 1<<g || u.ttl(w) != 0
 }
 
 // selRange restricts s to the addresses of a command. mask are those of its address field; those of
-// virtual addresses are extended as translations see them. TTL allows to invalidate less and is not looked
-// at.
+// virtual addresses are extended as translations see them. With TG it is a range, of entries of some kinds
+// only; one with an address that does not fit is taken as empty.
 func (u *Unit) selRange(s *emu.Selector, w *[8]uint64, mask uint64, va bool) {
 	first := w[1] & mask
 	if va {
@@ -232,6 +228,11 @@ func (u *Unit) selRange(s *emu.Selector, w *[8]uint64, mask uint64, va bool) {
 	s.Match |= emu.MatchAddress
 	s.First, s.Last = first, first
 	if unit == 0 {
+		return
+	}
+	u.selKinds(s, w)
+	if !u.aligned(w) {
+		s.First, s.Last = ^uint64(0), 0
 		return
 	}
 	if size := unit * n; size/n == unit && size-1 <= ^first {

@@ -77,7 +77,7 @@ func (u *Unit) resolvedBy(t *emu.Txn, page, attr uint64) {
 	v := &t.Act.Data
 	v[0] = page | tlbLg2.Put(uint64(f.Lg2)) | tlbPerm.Put(uint64(f.Perm))
 	v[1], v[2], v[3] = attr, t.Aux[2], uint64(f.At)
-	t.Fill(emu.CacheStage2, emu.Key{Tag: u.s2Tag(t), Addr: f.In}, f.Lg2, 0, StepStage2Fill, stStage2Filled)
+	t.Fill(emu.CacheStage2, emu.Key{Tag: u.s2Tag(t), Addr: f.In}, f.Lg2, kindOf(reg2(t), f.Level, false), StepStage2Fill, stStage2Filled)
 }
 
 // resolved goes on with what the address was for.

@@ -258,7 +258,7 @@ func (u *Unit) s1Down(t *emu.Txn, k *format, next uint64) {
 	v := &t.Act.Data
 	v[0] = next | walkLimit.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = 0, t.Aux[1], 0
-	t.Fill(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, 0, StepWalkFill, stS1Descend)
+	t.Fill(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, kindOf(reg1(t), f.Level+1, true), StepWalkFill, stS1Descend)
 }
 
 // hierarchyOff reports whether table descriptors of the half take nothing away (HAD).

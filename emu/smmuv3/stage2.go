@@ -238,5 +238,5 @@ func (u *Unit) s2Down(t *emu.Txn, f *emu.Frame, k *format, next uint64) {
 	v := &t.Act.Data
 	v[0] = next | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = 0, t.Aux[2], 0
-	t.Fill(c, emu.Key{Tag: u.s2Tag(t), Addr: f.In}, lg2, 0, StepWalkFill, stS2Descend)
+	t.Fill(c, emu.Key{Tag: u.s2Tag(t), Addr: f.In}, lg2, kindOf(reg2(t), f.Level+1, true), StepWalkFill, stS2Descend)
 }

@@ -152,7 +152,7 @@ func (u *Unit) translated(t *emu.Txn, tag emu.Tag, page uint64, lg2 uint8, perm 
 	if u.cfg.BBML < spec.MaxBBML {
 		u.s.Sizes |= 1 << (lg2 & 63)
 	}
-	t.Fill(emu.CacheIOTLB, emu.Key{Tag: tag, Addr: in}, lg2, 0, StepIOTLBFill, stTLBFilled)
+	t.Fill(emu.CacheIOTLB, emu.Key{Tag: tag, Addr: in}, lg2, leafKind(t), StepIOTLBFill, stTLBFilled)
 }
 
 // transient reports whether the leaf of t is a block with nT.

@@ -81,14 +81,24 @@ func (d *Driver) readCaps() error {
 	return d.pickGranule()
 }
 
-// pickGranule settles the page size of translation tables.
-func (d *Driver) pickGranule() error {
+// granules returns the page sizes that translation tables can have, smallest first.
+func (c *caps) granules() (list []spec.Granule) {
 	for _, g := range []struct {
 		g   spec.Granule
 		has reg.Bits
 	}{{spec.Granule4K, spec.Idr5GRAN4K}, {spec.Granule16K, spec.Idr5GRAN16K}, {spec.Granule64K, spec.Idr5GRAN64K}} {
-		if g.has.On(d.caps.idr5) && (d.opt.Granule == 0 || d.opt.Granule == uint8(g.g)) {
-			d.caps.granule = g.g
+		if g.has.On(c.idr5) {
+			list = append(list, g.g)
+		}
+	}
+	return list
+}
+
+// pickGranule settles the page size of translation tables.
+func (d *Driver) pickGranule() error {
+	for _, g := range d.caps.granules() {
+		if d.opt.Granule == 0 || d.opt.Granule == uint8(g) {
+			d.caps.granule = g
 			return nil
 		}
 	}

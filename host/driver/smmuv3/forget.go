@@ -61,27 +61,46 @@ func (d *Driver) drop(list []command, c *driver.Change) []command {
 	return list
 }
 
-// dropRange adds the invalidations of a range by commands of one kind, or all if they would be too many.
+// dropRange adds the invalidations of a range by commands of one kind, or all if they would be too many. The
+// tables of a nested domain are somebody else's, of any granule that the unit has, and an invalidation of a range
+// reaches what was made with one granule (4.4.1, TG).
 func (d *Driver) dropRange(list []command, c *driver.Change, op uint64, all command) []command {
-	g := uint(d.caps.granule)
-	first := uint64(c.First) >> g
-	pages := uint64(c.Last)>>g - first + 1
-	if c.All() || pages == 0 || !d.caps.ranges && pages > maxPages {
-		return add(list, all)
+	granules := []spec.Granule{d.caps.granule}
+	if c.Domain.Kind() == host.DomainNested {
+		granules = d.caps.granules()
 	}
 	one := command{all[0]&^spec.CmdOpcode.Mask() | spec.CmdOpcode.Put(op)}
 	one[1] = spec.CmdLeaf.PutBool(c.Leaves)
 	if op != spec.CmdTlbiNHVA {
 		one[0] &^= spec.CmdASID.Mask()
 	}
-	if !d.caps.ranges {
+	first, pages := pagesOf(c, granules[0])
+	switch {
+	case c.All() || pages == 0 || !d.caps.ranges && pages > maxPages:
+		return add(list, all)
+	case !d.caps.ranges || pages == 1: // addresses alone, of whatever granule
 		for ; pages > 0; pages-- {
-			list = append(list, command{one[0], one[1] | first<<g})
+			list = append(list, command{one[0], one[1] | first<<granules[0]})
 			first++
 		}
 		return list
 	}
-	tg, _ := d.caps.granule.TLBI()
+	for _, g := range granules {
+		list = dropPages(list, c, g, one)
+	}
+	return list
+}
+
+// pagesOf returns the first page of a change and their number; 0 stands for all there are.
+func pagesOf(c *driver.Change, g spec.Granule) (first, pages uint64) {
+	first = uint64(c.First) >> g
+	return first, uint64(c.Last)>>g - first + 1
+}
+
+// dropPages adds the invalidations of the pages of one granule by commands like one.
+func dropPages(list []command, c *driver.Change, g spec.Granule, one command) []command {
+	first, pages := pagesOf(c, g)
+	tg, _ := g.TLBI()
 	for pages > 0 {
 		// As many units of 2^scale pages as one command names: what is left has fewer zeros at its end.
 		scale := bits.TrailingZeros64(pages)

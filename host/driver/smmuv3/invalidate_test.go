@@ -122,6 +122,41 @@ func TestUnmap_NothingIsLeft(t *testing.T) {
 	}
 }
 
+// A range of pages, a block and pages again: each is cached in its size, and goes.
+func TestUnmap_MixedSizes(t *testing.T) {
+	for _, ranges := range []bool{true, false} {
+		for _, g := range []uint8{12, 14, 16} {
+			for _, stage := range []host.Stage{host.StageFirst, host.StageSecond} {
+				r := machine(t).up(Options{NoRange: !ranges, Granule: g})
+				dom := r.Domain(host.DomainSpec{Stage: stage})
+				require.NoError(t, r.d.Attach(dev, emu.NoPASID, dom))
+				page, block := uint64(1)<<g, uint64(1)<<(2*g-3)
+				at := emu.IOVA(4<<30 + block - 2*page)
+				to := emu.PA(uint64(at)) & emu.PA(block-1) // both in line, so that blocks are used
+				n := 5*page + block
+				require.NoError(t, dom.Map(at, to, n, emu.RW))
+				sizes := map[uint8]bool{}
+				var spots []emu.IOVA
+				for _, off := range []uint64{0, page, 2 * page, 2*page + block/2, 2*page + block, n - page} {
+					spots = append(spots, at+emu.IOVA(off))
+				}
+				for _, a := range spots {
+					var res emu.Result
+					r.CPU.Translate(&emu.Request{Source: dev, Addr: a, PASID: emu.NoPASID, Access: emu.Read}, &res)
+					require.Equal(t, to+emu.PA(a-at), res.PA)
+					sizes[res.Lg2] = true
+				}
+				require.Equal(t, map[uint8]bool{g: true, 2*g - 3: true}, sizes)
+				_, err := dom.Unmap(at, n)
+				require.NoError(t, err)
+				for _, a := range spots {
+					r.Blocked(dev, emu.NoPASID, a)
+				}
+			}
+		}
+	}
+}
+
 // What is left out is not given to hardware.
 func TestOmit_EachKind(t *testing.T) {
 	for _, c := range []struct {
