@@ -79,7 +79,10 @@ func configVersion(ste []uint64) uint64 {
 	switch c {
 	case spec.ConfigBypass:
 	case spec.ConfigS1:
-		v |= spec.SteS2VMID.Of(ste[2])<<8 | spec.SteSTRW.Of(ste[1])<<4
+		strw := spec.SteSTRW.Of(ste[1])
+		if v |= strw << 4; strw == spec.STRWEL1 { // the translations of others have no VMID
+			v |= spec.SteS2VMID.Of(ste[2]) << 8
+		}
 	default:
 		v |= spec.SteS2VMID.Of(ste[2]) << 8
 	}

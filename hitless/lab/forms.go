@@ -178,6 +178,7 @@ func smmuv3STEForms() []Form {
 		ste("nested 1 on 2, VMID 2", smmuv3.ConfigNested, s1(guest1), s2(host2, id2)),
 		ste("stage 1, CDs 1, ATS", smmuv3.ConfigS1, s1(guest1), toggle(smmuv3.SteEATS, smmuv3.EATSFull)),
 		form("invalid (V=0)", 8, nil),
+		ste("stage 1, CDs 2, EL2", smmuv3.ConfigS1, s1(guest2), toggle(smmuv3.SteSTRW, smmuv3.STRWEL2)),
 	}
 }
 

@@ -110,7 +110,7 @@ func smmuCmd(text string, op, stream, tag, size uint64) Command {
 		spec.CmdVMID.Set(w, tag)
 	case spec.CmdTlbiNHASID:
 		spec.CmdASID.Set(w, tag)
-	case spec.CmdTlbiNSNHAll:
+	case spec.CmdTlbiNSNHAll, spec.CmdTlbiEL2All:
 	default:
 		spec.CmdSID.Set(w, stream)
 	}
@@ -143,6 +143,8 @@ func smmuv3DropSTE(o *Options) drops {
 			for _, w := range made {
 				vmid := spec.SteS2VMID.Get(w)
 				switch c := spec.SteConfig.Of(w[0]); {
+				case c == spec.ConfigS1 && spec.SteSTRW.Get(w) != spec.STRWEL1:
+					list = add(list, smmuCmd("CMD_TLBI_EL2_ALL", spec.CmdTlbiEL2All, 0, 0, 0))
 				case c == spec.ConfigS1:
 					list = add(list, smmuCmd(fmt.Sprintf("CMD_TLBI_NH_ALL: VMID %#x (or CMD_TLBI_NH_ASID for each ASID in the old CDs)", vmid), spec.CmdTlbiNHAll, 0, vmid, 0))
 				case c&6 == 6:

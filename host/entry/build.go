@@ -128,11 +128,11 @@ func (b *builder) turned(c []uint64) bool {
 	return i >= 0 && b.sides[i].new
 }
 
-// ended reports whether one end is not in use, and all that blocks on the way does so as that end.
+// ended reports whether one end is not in use, and all contents on the way are ends.
 func (b *builder) ended() bool {
 	f, old, new := b.f, b.sides[0].raw, b.new()
 	return (!f.Present(old) || !f.Present(new)) && !slices.ContainsFunc(b.states, func(c []uint64) bool {
-		return !f.Present(c) && !allowed(f, b.sides, c)
+		return !allowed(f, b.sides, c)
 	})
 }
 

@@ -48,6 +48,8 @@ func with(raw []uint64, b interface{ Set([]uint64, uint64) }, v uint64) []uint64
 }
 
 func TestPlan(t *testing.T) {
+	privileged := unit
+	privileged.ECAP |= spec.EcapRPRIVS.Mask()
 	zero2, zero8 := make([]uint64, 2), make([]uint64, 8)
 	for _, c := range []struct {
 		name     string
@@ -70,6 +72,10 @@ func TestPlan(t *testing.T) {
 		{"root", unit.Root(), []uint64{0x1001, 0}, []uint64{0x2001, 0}, entry.VerdictHitless, "store8 all", 1, ""},
 		{"root half", unit.SMRootHalf(), []uint64{0x1001}, []uint64{0x2001}, entry.VerdictHitless, "store8 all", 1, ""},
 		{"PASID directory", unit.PASIDDir(), []uint64{0}, []uint64{0x2001}, entry.VerdictHitless, "store8", 0, ""},
+		{"SM context directory, RID_PRIV", privileged.SMContext(), []uint64{0x1001, 0, 0, 0}, []uint64{0x2001, 1 << 20, 0, 0}, entry.VerdictDisruptive, "store8 all store16", 1,
+			"PASIDDIRPTR, RID_PRIV in unit 0: a cache can still hold what lies below the old content when hardware reads the new one"},
+		{"SM context directory, any PASID", unit.SMContext(), []uint64{0x1009, 0, 0, 0}, []uint64{0x2009, 1, 0, 0}, entry.VerdictDisruptive, "store8 all store16", 1,
+			"PASIDDIRPTR, RID_PASID in unit 0: a cache can still hold what lies below the old content when hardware reads the new one"},
 		{"SM context directory", unit.SMContext(), []uint64{0x1001, 0, 0, 0}, []uint64{0x2001, 1, 0, 0}, entry.VerdictHitless, "store16 all", 1, ""},
 		{"SS to SS", unit.PASID(), ss(0x1000, 5), ss(0x2000, 6), entry.VerdictHitless, "store16 all", 1, ""},
 		{"SS to PT", unit.PASID(), ss(0x1000, 5), pt(1), entry.VerdictHitless, "store16 all", 1, ""},
@@ -129,6 +135,8 @@ func TestPlan_Errors(t *testing.T) {
 		{"context address", unit.Context(), ctx(0, 1<<46, 2, 5), entry.ErrIllegal, "wider than 46 bits"},
 		{"PASID PGTT", unit.PASID(), with(ss(0x1000, 5), spec.PasidPGTT, 6), entry.ErrIllegal, "PGTT=6"},
 		{"PASID FSPM", unit.PASID(), with(fs(0x1000, 5), spec.PasidFSPM, 1), entry.ErrIllegal, "FSPM=1"},
+		{"nested PASID FSPTPTR", unit.PASID(), with(with(ss(0x1000, 5), spec.PasidPGTT, spec.PGTTNested), spec.PasidFSPTPTR, 1<<36), entry.ErrIllegal,
+			"FSPTPTR 0x1000000000000 is beyond the 48 bits of the second stage"},
 		{"PASID ERE without ERS", unit.PASID(), with(fs(0x1000, 5), spec.PasidERE, 1), entry.ErrIllegal, "[ERE]"},
 		{"SM context RID_PASID", unit.SMContext(), []uint64{0x1001, 1 << 13, 0, 0}, entry.ErrIllegal, "beyond the directory"},
 	} {

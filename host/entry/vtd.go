@@ -60,7 +60,7 @@ func (v VTD) Context() *Format {
 }
 
 // SMContext describes a context entry of scalable mode (9.4): of its two units the second is
-// reserved.
+// reserved. PASID-table entries are cached by source-id and PASID (6.2.3): see Format.Below.
 func (v VTD) SMContext() *Format {
 	f := vtdFormat(&spec.SMContextLayout, unit16, spec.SMCtxP, spec.SMCtxFPD)
 	f.Used = func(raw, mask []uint64) {
@@ -70,8 +70,21 @@ func (v VTD) SMContext() *Format {
 			}
 		}
 	}
-	f.Legal = v.legalSMContext
+	f.Legal, f.Below = v.legalSMContext, belowSMContext
 	return f
+}
+
+// belowSMContext returns raw with the PASID directory of other, unless they have no PASID in common: that
+// of requests without one, and with PASIDE any.
+func belowSMContext(raw, other []uint64) []uint64 {
+	if raw[0]&other[0]&spec.SMCtxP.Mask() == 0 ||
+		(raw[0]|other[0])&spec.SMCtxPASIDE.Mask() == 0 && (raw[1]^other[1])&spec.SMCtxRIDPASID.Mask() != 0 {
+		return nil
+	}
+	mix := append(make([]uint64, 0, len(raw)), raw...)
+	dir := spec.SMCtxPASIDDIRPTR.Mask() | spec.SMCtxPDTS.Mask()
+	mix[0] = mix[0]&^dir | other[0]&dir
+	return mix
 }
 
 // PASIDDir describes an entry of a PASID directory (9.5).

@@ -144,6 +144,9 @@ func (v VTD) legalPASID(raw []uint64) error {
 			return fmt.Errorf("FSPM=%d is not supported by this unit", fspm)
 		}
 	}
+	if width := 30 + 9*spec.PasidAW.Of(raw[0]); pgtt == spec.PGTTNested && raw[2]&spec.PasidFSPTPTR.Mask()>>width != 0 {
+		return fmt.Errorf("FSPTPTR %#x is beyond the %d bits of the second stage", raw[2]&spec.PasidFSPTPTR.Mask(), width)
+	}
 	if err := v.did(spec.PasidDID.Of(raw[1])); err != nil {
 		return err
 	}
