@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
 
@@ -25,9 +26,44 @@ var smmuDeviations = []*Deviation{
 		match: smmuFull,
 	},
 	{
-		ID: "cd-fetch-address", Right: Ours, Clause: "7.3.10", After: Settle,
+		ID: "cd-fetch-address", Right: Ours, Clause: "7.3.10", Modes: smmuWithS1, After: Settle,
 		What:  "F_CD_FETCH has the address in the place of InputAddr",
-		match: smmuCDFetch,
+		match: smmuWritten(func(e *spec.Event) bool { return e.Number() == spec.EvCDFetch }),
+	},
+	{
+		ID: "ipa-offset", Right: Ours, Clause: "7.3.13", Modes: smmuWithS2, After: Settle,
+		What:  "events of stage 2 have bits 11:0 of the address beside IPA",
+		match: smmuWritten(smmuClass(spec.ClassIN)),
+	},
+	{
+		ID: "cd-direction", Right: Ours, Clause: "7.3.13", Modes: smmuOnlyNested, After: Settle,
+		What:  "events of stage 2 with CLASS=CD have RnW=1 whatever the access is",
+		match: smmuWritten(smmuClass(spec.ClassCD)),
+	},
+	{
+		ID: "tables-of-stage-1", Right: Ours, Clause: "5.5, 7.3.13", Modes: smmuOnlyNested, After: Settle,
+		What:  "faults of stage 2 with CLASS=TT have S2=0, the address of the table as IPA, and are recorded as CD.R says",
+		match: smmuWritten(smmuClass(spec.ClassTT)),
+	},
+	{
+		ID: "table-range", Right: Ours, Clause: "7.3.14", Modes: smmuOnlyNested, After: Settle,
+		What:  "F_ADDR_SIZE of a table of stage 1 has CLASS=TT and the address beside it",
+		match: smmuTableRange,
+	},
+	{
+		ID: "input-size", Right: Ours, Clause: "3.4", Modes: smmuOnlyS2, After: Settle,
+		What:  "F_ADDR_SIZE of an address beyond the input size is not recorded if only stage 2 translates",
+		match: smmuInput,
+	},
+	{
+		ID: "hit-not-reported", Right: Ours, Clause: "7.3.16", Modes: smmuOnlyS2, After: Settle,
+		What:  "an access that a cached translation of stage 2 refuses is aborted but not recorded",
+		match: smmuHit,
+	},
+	{
+		ID: "tables-side-by-side", Right: Ours, Clause: "DDI 0487 D8.2", Modes: smmuOnlyS2, After: Settle,
+		What:  "of start tables of stage 2 that are side by side only the first one is used",
+		match: smmuSideBySide,
 	},
 	{
 		ID: "substreams", Right: Ours, Clause: "5.2", After: Settle,
@@ -35,17 +71,22 @@ var smmuDeviations = []*Deviation{
 		match: smmuSubstreams,
 	},
 	{
+		ID: "stalls-of-stage-1", Right: Ours, Clause: "5.2", Modes: smmuOnlyS2, After: Settle,
+		What:  "S1STALLD is looked at although there is no stage 1: C_BAD_STE",
+		match: smmuStalls,
+	},
+	{
 		ID: "unprivileged", Right: Ours, Clause: "DDI 0487 D8.4", Modes: smmuWithS1, After: Settle,
 		What:  "AP[1]=0 and APTable[0]=1 keep nobody from anything",
 		match: smmuUnprivileged,
 	},
 	{
-		ID: "table-size", Right: Ours, Clause: "DDI 0487 D8.2", Modes: smmuWithS1, After: Settle,
+		ID: "table-size", Right: Ours, Clause: "DDI 0487 D8.2", Modes: []string{smmuS1, smmuS2}, After: Settle,
 		What:  "the address in a table descriptor is not compared with the output size: F_WALK_EABT instead of F_ADDR_SIZE",
 		match: smmuTableSize,
 	},
 	{
-		ID: "fault-order", Right: Ours, Clause: "DDI 0487 D8.15", Modes: smmuWithS1, After: Settle,
+		ID: "fault-order", Right: Ours, Clause: "DDI 0487 D8.15", After: Settle,
 		What:  "access flag and rights of a leaf come before its address: F_ACCESS or F_PERMISSION instead of F_ADDR_SIZE",
 		match: smmuFaultOrder,
 	},
@@ -55,6 +96,13 @@ var smmuDeviations = []*Deviation{
 		match: smmuCommandsTaken,
 	},
 }
+
+var (
+	smmuOnlyS2     = []string{smmuS2}
+	smmuOnlyNested = []string{smmuNested}
+)
+
+var smmuWithS2 = []string{smmuS2, smmuNested}
 
 var smmuWithS1 = []string{smmuS1, smmuNested}
 
@@ -82,39 +130,94 @@ func smmuFull(c *Case) {
 	}
 }
 
-func smmuCDFetch(c *Case) {
-	if r, ok := c.transfer(); ok && r.Fault.Code&0xff == spec.EvCDFetch {
-		c.smmuClaim(smmuQuestion{edit: func(e *spec.Event) { e[2], e[3] = e[3], 0 }})
+// smmuWritten expects that an event of a kind is there as the other side writes it: see smmuForm.
+func smmuWritten(is func(e *spec.Event) bool) func(c *Case) {
+	return func(c *Case) {
+		if _, ok := c.transfer(); !ok {
+			return
+		}
+		if a, ok := c.smmuAsk(smmuQuestion{}); ok && a.ours != nil && is(a.ours) {
+			c.smmuClaimAnswer(a)
+		}
 	}
 }
 
-// smmuSTE returns where the STE of the step is.
-func smmuSTE(c *Case) (emu.PA, bool) {
-	base, cfg := c.was(ours, spec.OffSTRTABBase)&spec.StrtabAddr.Mask(), c.was(ours, spec.OffSTRTABBaseCfg)
-	sid, log2 := uint64(c.source()), spec.StrtabLog2.Of(cfg)
-	if spec.StrtabFmt.Of(cfg) != spec.StrtabFmt2Lvl {
-		return emu.PA(base&^(64<<log2-1) + sid*spec.STESize), sid>>log2 == 0
-	}
-	split := spec.StrtabSplit.Of(cfg)
-	lg2 := uint64(6)
-	if log2 > split {
-		lg2 = max(lg2, log2-split+3)
-	}
-	d := spec.L1STD(c.model.word(emu.PA(base&^(1<<lg2-1) + sid>>split*spec.DescSize)))
-	i := sid & (1<<split - 1)
-	return d.L2Ptr() + emu.PA(i*spec.STESize), i < d.STEs()
+func smmuClass(class uint64) func(e *spec.Event) bool {
+	return func(e *spec.Event) bool { return smmuOfStage2(e, class) }
 }
 
-// smmuSubstreams asks about an STE that is illegal for another reason.
-func smmuSubstreams(c *Case) {
-	at, ok := smmuSTE(c)
-	if c.step.Op != Transfer || !ok || spec.SteS1CDMax.Of(c.model.word(at)) == 0 {
+// smmuTableRange expects that a table of stage 1 beyond all addresses is an address that stage 2 cannot
+// translate.
+func smmuTableRange(c *Case) {
+	r, ok := c.transfer()
+	if !ok || r.Fault.Code != smmuv3.FaultS1AddrSize {
 		return
 	}
-	w0, w1 := c.model.word(at), c.model.word(at+8)
-	c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{
-		at: w0 | spec.SteConfig.Put(1), at + 8: w1 | 1<<(spec.SteS1STALLD.Lo()&63),
-	}}})
+	at := c.model.word(r.Fault.At) & spec.TtdAddr.Mask()
+	c.smmuClaim(smmuQuestion{edit: func(e *spec.Event) {
+		e[1] = e[1]&^spec.EvtClass.Mask() | spec.EvtClass.Put(spec.ClassTT)
+		e[3] = at
+	}})
+}
+
+// smmuInput expects that nothing is recorded.
+func smmuInput(c *Case) {
+	at, _ := smmuSTE(c)
+	if r, ok := c.transfer(); ok && r.Fault.Code == smmuv3.FaultInput && spec.SteConfig.Of(c.model.word(at)) == spec.ConfigS2 {
+		c.smmuClaimAnswer(smmuAnswer{})
+	}
+}
+
+// smmuHit expects that nothing is recorded for a page that was accessed before.
+func smmuHit(c *Case) {
+	if r, ok := c.transfer(); ok && r.Fault.Code == smmuv3.FaultS2Permission && c.smmuMayHit(asIf{}) {
+		c.smmuClaimAnswer(smmuAnswer{})
+	}
+}
+
+// smmuSideBySide asks about start tables that are all the first one.
+func smmuSideBySide(c *Case) {
+	at, ok := smmuSTE(c)
+	w0, w2, w3 := c.model.word(at), c.model.word(at+16), c.model.word(at+24)
+	if !ok || c.step.Op != Transfer || spec.SteConfig.Of(w0)&6 != 6 {
+		return
+	}
+	g := spec.GranuleTG0(spec.SteS2TG.Of(w2))
+	if g == 0 {
+		return
+	}
+	level, ok := spec.S2StartLevel(g, spec.SteS2SL0.Of(w2))
+	bits := 64 - uint8(spec.SteS2T0SZ.Of(w2)) - g.Shift(level)
+	if !ok || bits <= g.Stride() || bits > g.Stride()+spec.MaxConcatenated {
+		return
+	}
+	top := emu.PA(w3 & spec.SteS2TTB.Mask() &^ (8<<bits - 1))
+	words := make(map[emu.PA]uint64)
+	for i := emu.PA(1) << g.Stride(); i < 1<<bits; i++ {
+		if e, first := c.model.word(top+i*spec.DescSize), c.model.word(top+i&(1<<g.Stride()-1)*spec.DescSize); e != first {
+			words[top+i*spec.DescSize] = first
+		}
+	}
+	c.smmuClaim(smmuQuestion{asIf: asIf{words: words}})
+}
+
+func smmuSubstreams(c *Case) {
+	c.smmuBadSTE(func(e *spec.STE) bool { return e.S1CDMax() != 0 })
+}
+
+func smmuStalls(c *Case) {
+	c.smmuBadSTE(func(e *spec.STE) bool { return !e.S1() && spec.SteS1STALLD.On(e[1]) })
+}
+
+// smmuBadSTE asks about an STE that is illegal for another reason, if this one is one of those.
+func (c *Case) smmuBadSTE(of func(e *spec.STE) bool) {
+	at, ok := smmuSTE(c)
+	e := spec.STE{c.model.word(at), c.model.word(at + 8)}
+	if c.step.Op == Transfer && ok && of(&e) {
+		c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{
+			at: e[0] | spec.SteConfig.Put(1), at + 8: e[1] | 1<<(spec.SteS1STALLD.Lo()&63),
+		}}})
+	}
 }
 
 // smmuUnprivileged asks about descriptors without what keeps unprivileged accesses out.

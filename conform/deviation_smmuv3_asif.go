@@ -1,10 +1,12 @@
 package conform
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/reg"
+	"github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
 
@@ -25,43 +27,111 @@ type smmuAnswer struct {
 	ok    bool
 	pa    emu.PA
 	event *spec.Event // nil: none
+	ours  *spec.Event // as our unit would write it
 }
 
-// smmuAsk returns what our unit would make of the access of the step. The event is what it would write if
-// there was room.
-func (c *Case) smmuAsk(q smmuQuestion) (a smmuAnswer, ok bool) {
-	value := func(off uint32) uint64 {
-		if v, ok := q.regs[off]; ok {
-			return v
-		}
-		return c.was(ours, off)
-	}
-	r, words := c.ask(q.asIf, func(f *emu.Functional) {
+// smmuSetUp programs a unit as ours is, but for some registers. Its event queue is empty.
+func (c *Case) smmuSetUp(other map[uint32]uint64) func(f *emu.Functional) {
+	return func(f *emu.Functional) {
 		for _, off := range smmuSetUp {
-			v := value(off)
-			switch off {
-			case spec.OffEVENTQProd, spec.OffEVENTQCons:
+			v, ok := other[off]
+			switch {
+			case off == spec.OffEVENTQProd, off == spec.OffEVENTQCons:
 				v = 0
+			case !ok:
+				v = c.was(ours, off)
 			}
 			f.WriteReg(0, off, smmuRegisters[smmuIndex(off)].Size, v)
 		}
-	})
+	}
+}
+
+// smmuAsk returns what the other side makes of the access of the step if it does as our unit would, but
+// for how it writes events. The event is what there is if there was room for it.
+func (c *Case) smmuAsk(q smmuQuestion) (a smmuAnswer, ok bool) {
+	ste, _ := smmuSTE(c)
+	get := func(pa emu.PA) uint64 {
+		if w, ok := q.words[pa]; ok {
+			return w
+		}
+		return c.model.word(pa)
+	}
+	w0, w2 := get(ste), get(ste+16)
+	with := q.asIf
+	if second := spec.SteConfig.Of(w0)&6 == 6; second && !spec.SteS2R.On(w2) {
+		with.words = maps.Clone(q.words)
+		if with.words == nil {
+			with.words = make(map[emu.PA]uint64)
+		}
+		with.words[ste+16] = w2 | spec.SteS2R.Mask() // so that the event is known
+	}
+	r, words := c.ask(with, c.smmuSetUp(q.regs))
 	if r == nil {
 		return a, false
 	}
 	if r.Status == emu.OK {
 		return smmuAnswer{ok: c.answers(r.PA), pa: r.PA}, true
 	}
-	lg2 := min(spec.QBaseLog2.Of(value(spec.OffEVENTQBase)), spec.MaxQueueSize)
+	base := c.was(ours, spec.OffEVENTQBase)
+	lg2 := min(spec.QBaseLog2.Of(base), spec.MaxQueueSize)
 	size := max(uint64(spec.EventSize)<<lg2, spec.EventSize)
-	at := emu.PA(value(spec.OffEVENTQBase) & spec.QBaseAddr.Mask() &^ (size - 1))
-	if _, written := words[at]; written {
-		a.event = &spec.Event{words[at], words[at+8], words[at+16], words[at+24]}
-		if q.edit != nil {
-			q.edit(a.event)
+	at := emu.PA(base & spec.QBaseAddr.Mask() &^ (size - 1))
+	if _, written := words[at]; !written {
+		return a, true
+	}
+	a.ours = &spec.Event{words[at], words[at+8], words[at+16], words[at+24]}
+	e := *a.ours
+	cd := get(emu.PA(w0 & spec.SteS1Context.Mask()))
+	if smmuRecorded(&e, spec.SteS2R.On(w2), spec.CdR.On(cd)) {
+		g := spec.GranuleTG0(spec.CdTG0.Of(cd))
+		if upper := e[2]>>55&1 != 0; upper {
+			g = spec.GranuleTG1(spec.CdTG1.Of(cd))
 		}
+		smmuForm(&e, g)
+		if q.edit != nil {
+			q.edit(&e)
+		}
+		a.event = &e
 	}
 	return a, true
+}
+
+// smmuOfStage2 reports whether an event is one of stage 2, for a reason.
+func smmuOfStage2(e *spec.Event, class uint64) bool {
+	return e != nil && e.Number() >= spec.EvWalkEABT && spec.EvtS2.On(e[1]) && spec.EvtClass.Of(e[1]) == class
+}
+
+// smmuRecorded reports whether the other side records an event, by S2R of the STE and R of the CD.
+func smmuRecorded(e *spec.Event, s2r, r bool) bool {
+	switch n := e.Number(); {
+	case n < spec.EvTranslation || n > spec.EvPermission || !spec.EvtS2.On(e[1]):
+		return true // as our unit does it
+	case smmuOfStage2(e, spec.ClassTT):
+		return r
+	}
+	return s2r
+}
+
+// smmuForm makes of an event what the other side writes for it. Tables of stage 1 have a granule.
+func smmuForm(e *spec.Event, g spec.Granule) {
+	switch {
+	case e.Number() == spec.EvCDFetch:
+		e[2], e[3] = e[3], 0
+	case e.Number() == spec.EvWalkEABT:
+	case smmuOfStage2(e, spec.ClassIN):
+		e[3] |= e[2] & 0xfff
+	case smmuOfStage2(e, spec.ClassCD):
+		e[1] |= spec.EvtRnW.Mask()
+	case smmuOfStage2(e, spec.ClassTT):
+		e[1] &^= spec.EvtS2.Mask()
+		e[3] &^= 1<<g - 1
+	}
+}
+
+// smmuWould returns what our unit would make of the access with other memory.
+func (c *Case) smmuWould(q asIf) *emu.Result {
+	r, _ := c.ask(q, c.smmuSetUp(nil))
+	return r
 }
 
 // smmuShows reports whether the other side shows an answer in everything that is compared. If so it notes
@@ -85,7 +155,7 @@ func (c *Case) smmuShows(a smmuAnswer) bool {
 		} else {
 			at := emu.PA(base&spec.QBaseAddr.Mask()) + emu.PA(*prod&(m>>1)*spec.EventSize)
 			for i, w := range a.event {
-				if got, err := word(c.peers[theirs], at+emu.PA(8*i)); err != nil || got != w {
+				if got, err := word(c.peers[theirs], at+emu.PA(8*i)); at >= c.model.mach.First && (err != nil || got != w) {
 					return false
 				}
 				back = append(back, at+emu.PA(8*i))
@@ -103,12 +173,39 @@ func (c *Case) smmuShows(a smmuAnswer) bool {
 	return true
 }
 
-// smmuClaim claims everything if the other side does what our unit would make of a question.
+// smmuClaim claims everything if the other side does what our unit would make of a question. What a cached
+// translation may have refused need not be recorded: see deviation hit-not-reported.
 func (c *Case) smmuClaim(q smmuQuestion) {
-	if len(c.diffs) == 0 || len(c.unexplained()) == 0 {
+	if len(c.unexplained()) == 0 {
 		return
 	}
-	if a, ok := c.smmuAsk(q); ok && c.smmuShows(a) {
+	if a, ok := c.smmuAsk(q); ok {
+		c.smmuClaimAnswer(a)
+	}
+	if len(c.unexplained()) > 0 && c.smmuMayHit(q.asIf) {
+		c.smmuClaimAnswer(smmuAnswer{})
+	}
+}
+
+// smmuMayHit reports whether stage 2 refuses the access to a page that was accessed before.
+func (c *Case) smmuMayHit(q asIf) bool {
+	r := c.smmuWould(q)
+	if r == nil || r.Fault.Code != smmuv3.FaultS2Permission {
+		return false
+	}
+	words := map[emu.PA]uint64{r.Fault.At: c.model.word(r.Fault.At) | spec.S2AP.Mask()}
+	maps.Copy(words, q.words)
+	words[r.Fault.At] |= spec.S2AP.Mask()
+	q.words = words
+	r = c.smmuWould(q)
+	return r != nil && r.Status == emu.OK && slices.ContainsFunc(c.prog.Steps[:c.index], func(s Step) bool {
+		return s.Op == Transfer && (s.Addr^c.step.Addr)>>r.Lg2 == 0
+	})
+}
+
+// smmuClaimAnswer claims everything if that is what the other side does.
+func (c *Case) smmuClaimAnswer(a smmuAnswer) {
+	if len(c.unexplained()) > 0 && c.smmuShows(a) {
 		for i := range c.diffs {
 			d := &c.diffs[i]
 			if c.claim(d); d.Kind == DiffMemory {

@@ -168,7 +168,11 @@ func (g *smmuGen) fullEvents() {
 	for range 3 {
 		if d := g.device(); d.translates() {
 			t := one(&g.builder, d.space.halves()...)
-			if at := t.base ^ 1<<50; g.safe(t.maps, at) {
+			at := t.base ^ 1<<50
+			if t.s2 {
+				at = 1 << t.in
+			}
+			if g.safe(t.maps, at) {
 				g.access(d.index, at, "beyond the tables")
 			}
 		}
@@ -179,7 +183,7 @@ func (g *smmuGen) fullEvents() {
 // lostCD has the CD where no memory is.
 func (g *smmuGen) lostCD() {
 	d := g.device()
-	if !d.translates() || d.space.cd == 0 || g.mode == smmuNested {
+	if !d.translates() || d.space.cd == 0 {
 		return
 	}
 	g.section("a CD that is not there")

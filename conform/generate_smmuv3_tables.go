@@ -52,9 +52,10 @@ func (g *smmuGen) newTables(s2 bool, base emu.IOVA) (*smmuTables, bool) {
 		most = 44
 	}
 	t.in = one[uint8](&g.builder, 25, 30, 32, 36, 39, 40, 42, 44, most, most)
-	if t.in > most {
-		t.in = most
+	if s2 && g.mode == smmuNested && g.chance(95) {
+		t.in = max(t.in, 36) // memory is below
 	}
+	t.in = min(t.in, most)
 	t.start = int8((t.in - 1 - uint8(t.gran)) / t.gran.Stride())
 	if s2 {
 		t.in = max(t.in, uint8(t.gran)+t.gran.Stride()+1)
@@ -114,12 +115,15 @@ func (g *smmuGen) newSpace() *smmuSpace {
 	return s
 }
 
-// flat lets stage 2 map all memory as it is, with the largest leaves that do.
+// flat lets stage 2 map all memory as it is, and now and then what is not there, with blocks.
 func (g *smmuGen) flat(s *smmuSpace) {
 	t := s.second
 	lg2 := t.gran.Shift(1)
 	for at := g.p.RAM &^ (1<<lg2 - 1); at < g.p.RAM+emu.PA(g.p.Size); at += 1 << lg2 {
 		g.mapAt(s, t, emu.IOVA(at), lg2, at, 3)
+	}
+	if g.hole>>t.in == 0 && g.chance(50) {
+		g.mapAt(s, t, emu.IOVA(g.hole), lg2, g.hole, 3)
 	}
 }
 

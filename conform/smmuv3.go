@@ -20,10 +20,11 @@ func smmuTargets() []*Target {
 	mk := func(mode, about string) *Target {
 		t := &Target{
 			IOMMU: "smmuv3", Mode: mode, Peer: "both-stages", About: about, Words: smmuWords, Ours: smmuWords,
-			identity: smmuIdentity, registers: smmuRegisters, model: smmuModel, state: func() any { return nil },
+			identity: smmuIdentity, registers: smmuRegisters, model: smmuModel, state: func() any { return new(smmuState) }, observe: smmuObserve,
 			generate:   func(seed uint64, m Machine) *Program { return smmuGenerate(mode, seed, m) },
 			resync:     map[After]func(*Runner) (bool, error){Settle: smmuSettle},
 			unsuitable: smmuUnsuitable, suits: func(Identity, Peer) error { return nil }, squeeze: smmuSqueeze,
+			hangs: smmuAborts,
 		}
 		for _, r := range t.registers {
 			t.places = append(t.places, RegisterAt{r.Off, r.Size})
@@ -39,6 +40,8 @@ func smmuTargets() []*Target {
 	}
 	return []*Target{
 		mk(smmuS1, "stream table, context descriptors, stage 1"),
+		mk(smmuS2, "stream table, stage 2"),
+		mk(smmuNested, "stream table, context descriptors and stage 1 behind stage 2"),
 	}
 }
 
@@ -103,3 +106,30 @@ func smmuModel(id Identity, m Machine, caches bool) (*Model, []string, error) {
 
 // smmuSqueeze takes nothing out of the command queue: its index counts commands and wraps with a flag.
 func smmuSqueeze(*Program, int) (*Program, bool) { return nil, false }
+
+// smmuAborts says that the access of the step would end the other side: it gives up at tables of VMSAv8-32
+// in stage 2 and at reserved output sizes.
+func smmuAborts(c *Case) bool {
+	if c.step.Op != Transfer || !spec.Cr0SMMUEN.On(c.was(ours, spec.OffCR0)) {
+		return false
+	}
+	for _, find := range []func(*Case) (emu.PA, bool){smmuSTE, smmuTheirSTE} {
+		if at, ok := find(c); ok && smmuDeadly(c.model, at) {
+			return true
+		}
+	}
+	return false
+}
+
+// smmuDeadly reports whether an STE, or its CD, ends the other side.
+func smmuDeadly(m *Model, ste emu.PA) bool {
+	const reserved = 7
+	w0, w2 := m.word(ste), m.word(ste+16)
+	switch {
+	case spec.SteConfig.Of(w0)&6 == 6 && (!spec.SteS2AA64.On(w2) || spec.SteS2PS.Of(w2) == reserved):
+		return true
+	case spec.SteConfig.Of(w0)&5 != 5:
+		return false
+	}
+	return spec.CdIPS.Of(m.word(emu.PA(w0&spec.SteS1Context.Mask()))) == reserved
+}
