@@ -25,13 +25,18 @@ type Copy struct {
 	Val   [4]uint64
 	AtEnd bool     // it may be held still after the last step
 	Path  []string // what the request did that filled it, one line each
+
+	as copyOf
 }
+
+// DroppedBy reports whether an invalidation by s drops the copy.
+func (c *Copy) DroppedBy(s *emu.Selector) bool { return c.as.dropped(s) }
 
 // held returns the copies that were found.
 func (x *explorer) held() []Copy {
 	list := make([]Copy, len(x.copies))
 	for i, c := range x.copies {
-		list[i] = Copy{Cache: c.cache, Key: c.key, Val: c.val, AtEnd: c.until == len(x.sc.Program), Path: c.path}
+		list[i] = Copy{Cache: c.cache, Key: c.key, Val: c.val, AtEnd: c.until == len(x.sc.Program), Path: c.path, as: c}
 	}
 	return list
 }

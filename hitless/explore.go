@@ -258,21 +258,43 @@ func (x *explorer) link(h history) int32 {
 }
 
 // horizon is the last moment at which something that w does next can fall: after the smallest number i
-// of steps, not before w.at, such that the next one, Program[i], is an invalidation that matches the
-// transaction; or at the end if there is none. That invalidation marks the transaction, and it is not
-// complete before the transaction has ended. So
+// of steps, not before w.at, such that the next one, Program[i], waits and an invalidation that matches
+// the transaction has taken effect by then; or at the end if there is none. The invalidation marks the
+// transaction, and the wait is not over before the transaction has ended. So
 //
 //   - after i steps is allowed: it falls while Program[i] has not ended;
 //   - after i+1 is not: Program[i] would have ended with a marked transaction under way.
 func (x *explorer) horizon(w *walk) point {
+	marked := w.t.Marked
 	for i := int(w.at.done); i < len(x.sc.Program); i++ {
-		for j := range x.sc.Program[i].Invalidate {
-			if w.t.Matches(&x.sc.Program[i].Invalidate[j]) {
-				return last(i)
-			}
+		s := &x.sc.Program[i]
+		if s.Size != 0 {
+			continue
+		}
+		if marked = marked || s.matches(&w.t); marked && !s.NoWait {
+			return last(i)
 		}
 	}
 	return last(len(x.sc.Program))
+}
+
+// matches reports whether the step invalidates what t may have used.
+func (s *Step) matches(t *emu.Txn) bool {
+	for j := range s.Invalidate {
+		if t.Matches(&s.Invalidate[j]) {
+			return true
+		}
+	}
+	return false
+}
+
+// move takes w to a later moment. An invalidation on the way that nobody waits for yet marks it.
+func (x *explorer) move(w *walk, to point) {
+	for i := int(w.at.done); i < int(to.done) && !w.t.Marked; i++ {
+		s := &x.sc.Program[i]
+		w.t.Marked = s.NoWait && s.matches(&w.t)
+	}
+	w.at = to
 }
 
 // within calls f for each point from one to another, in an order of which every legal one is a part.
@@ -313,7 +335,7 @@ func (x *explorer) fetch(w *walk) {
 	a := &w.t.Act
 	x.answers(w, func(at point, now answer) {
 		n := *w
-		n.at = at
+		x.move(&n, at)
 		n.t.In = now.v
 		what := hex(now.v[:max(1, a.Size/8)])
 		if !now.ok {
@@ -336,7 +358,7 @@ func (x *explorer) mark(w *walk) {
 	a := &w.t.Act
 	x.answers(w, func(at point, now answer) {
 		n := *w
-		n.at = at
+		x.move(&n, at)
 		n.t.In = now.v
 		what := fmt.Sprintf("makes it %#x", a.Data[2])
 		switch {
@@ -407,7 +429,7 @@ func (x *explorer) probe(w *walk) {
 			continue
 		}
 		n := *w
-		n.at = at
+		x.move(&n, at)
 		n.t.In = c.val
 		n.hits++
 		n.note("cache %d holds %s (%s)", a.Cache, hex(c.val[:]), x.name(a.Step))
@@ -420,14 +442,19 @@ func (x *explorer) probe(w *walk) {
 // behind it. A transaction that the invalidation matches does not pass: it is marked, and what it
 // fills after that is suppressed.
 func (x *explorer) fill(w *walk) {
-	x.hold(w, w.at)
 	x.work.add(*w)
+	if w.t.Marked {
+		return
+	}
+	x.hold(w, w.at)
 	for i, end := int(w.at.done), int(x.horizon(w).done); i < end; i++ {
 		if len(x.sc.Program[i].Invalidate) == 0 {
 			continue
 		}
 		n := *w
-		n.at = last(i + 1)
+		if x.move(&n, last(i+1)); n.t.Marked {
+			return
+		}
 		n.note("fills cache %d only now (%s)", w.t.Act.Cache, x.name(w.t.Act.Step))
 		x.hold(&n, n.at)
 		x.work.add(n)

@@ -6,7 +6,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 )
 
-// Step is one step of the host: a store, or an invalidation that is waited for.
+// Step is one step of the host: a store, an invalidation, a wait, or an invalidation that is waited for.
 type Step struct {
 	Label string
 
@@ -20,8 +20,11 @@ type Step struct {
 	// Swap: a compare-and-swap, which overwrites no mark that hardware has made meanwhile.
 	Swap bool
 
-	// Invalidate lists what is dropped; the step ends when it is complete.
+	// Invalidate lists what is dropped; the step ends when it is complete, and with it what has begun before.
 	Invalidate []emu.Selector
+	// NoWait: the step ends when Invalidate has taken effect. Who is under way and matches is marked: it
+	// leaves nothing in caches any more, and ends before the next wait does.
+	NoWait bool
 }
 
 // Store64 is an 8-byte store.
@@ -43,6 +46,14 @@ func (s Step) Fenced() Step {
 // Sync is an invalidation and the wait for it.
 func Sync(label string, sel ...emu.Selector) Step { return Step{Label: label, Invalidate: sel} }
 
+// Drop is an invalidation that nobody waits for yet.
+func Drop(label string, sel ...emu.Selector) Step {
+	return Step{Label: label, Invalidate: sel, NoWait: true}
+}
+
+// Wait waits for all invalidations before it.
+func Wait() Step { return Step{} }
+
 // String writes the step for a timeline.
 func (s *Step) String() string {
 	fence := ""
@@ -57,7 +68,16 @@ func (s *Step) String() string {
 	case s.Size == 16:
 		return fmt.Sprintf("%s: %sstore16 %#x = %#x:%#x", s.Label, fence, uint64(s.Addr), s.Data[1], s.Data[0])
 	}
-	return s.Label + ": invalidate and wait"
+	what := "invalidate and wait"
+	if s.NoWait {
+		what = "invalidate"
+	} else if len(s.Invalidate) == 0 {
+		what = "wait"
+	}
+	if s.Label == "" {
+		return what
+	}
+	return s.Label + ": " + what
 }
 
 // timeline is memory as it is at each point: the base with the stores that are visible on top. It

@@ -14,6 +14,9 @@ type Recorder struct {
 	Aside func(pa emu.PA) bool // stores that are no steps, as those to queues; nil: none
 	// Label is what the next invalidation is called for people; empty: "commands".
 	Label string
+	// Each: every invalidation, and every wait, is a step by itself. Otherwise a wait and what it waits for
+	// are one.
+	Each bool
 
 	recording bool
 	program   []Step
@@ -42,10 +45,28 @@ func (r *Recorder) traced(x *emu.Txn) {
 	case !r.recording || x.Req.Type != emu.Job:
 	case x.Act.Op == emu.OpInvalidate:
 		r.pending = append(r.pending, x.Act.Sel)
+		if r.Each {
+			r.drop(x.Act.Sel)
+		}
 	case x.Act.Op == emu.OpDrain && len(r.pending) > 0:
-		r.program = append(r.program, Sync(cmp.Or(r.Label, "commands"), r.pending...))
+		if r.Each {
+			r.program = append(r.program, Wait())
+		} else {
+			r.program = append(r.program, Sync(cmp.Or(r.Label, "commands"), r.pending...))
+		}
 		r.pending, r.fence = nil, false
 	}
+}
+
+// drop makes an invalidation a step, or a part of the last one if that has the same label: a command may
+// drop several things.
+func (r *Recorder) drop(sel emu.Selector) {
+	label := cmp.Or(r.Label, "command")
+	if n := len(r.program); n > 0 && r.program[n-1].NoWait && r.program[n-1].Label == label {
+		r.program[n-1].Invalidate = append(r.program[n-1].Invalidate, sel)
+		return
+	}
+	r.program = append(r.program, Drop(label, sel))
 }
 
 // stored makes a store a step.

@@ -3,7 +3,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/mem"
@@ -41,7 +40,7 @@ type bench struct {
 // newBench puts a unit and memory together. Scratch pages are none of those that contents point to.
 func newBench(u emu.Unit, taken []emu.PA) *bench {
 	b := &bench{unit: u, mem: mem.New(), quiet: func() {}}
-	b.Recorder = &hitless.Recorder{Functional: emu.NewFunctional(u, b.mem)}
+	b.Recorder = &hitless.Recorder{Functional: emu.NewFunctional(u, b.mem), Each: true}
 	const area = 1 << 26
 	for b.next = 1 << 30; ; b.next += area {
 		free := true
@@ -171,16 +170,12 @@ func (b *bench) submit(list []Command) {
 	if i := b.omit - b.cost.Invalidations; i > 0 && i <= n {
 		list = append(list[:i-1:i-1], list[i:]...)
 	}
-	var text []string
-	for _, c := range list {
-		text = append(text, c.Text)
-	}
-	b.Label = strings.Join(text, "; ")
 	for _, c := range append(list[:len(list):len(list)], Command{Words: r.wait}) {
+		b.Label = c.Text
 		b.put(r.slot(r.tail), c.Words[:]...)
 		r.tail = (r.tail + 1) % r.n
+		r.ring(r.tail)
 	}
-	r.ring(r.tail)
 	b.cost.Invalidations += n
 	b.cost.Waits++
 }

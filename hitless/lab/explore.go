@@ -110,6 +110,18 @@ func (k *Kind) Explore(o *Options, w entry.Writer, old, new []uint64) (*Result, 
 // ascending order and on one that reads them in descending order: the architectures fix none.
 func (r *run) explore() (*Result, error) {
 	res := &Result{Report: r.report, Found: Hitless, Transparent: true}
+	err := r.each(func(sc *hitless.Scenario, rep *hitless.Report) { r.judge(res, sc, rep) })
+	if err != nil {
+		return nil, err
+	}
+	if r.report.Verdict == entry.VerdictNop {
+		res.Found, res.Counterexample = Nop, ""
+	}
+	return res, nil
+}
+
+// each calls f with what is found for each unit and request.
+func (r *run) each(f func(*hitless.Scenario, *hitless.Report)) error {
 	units := []emu.Unit{r.b.unit}
 	if r.k.reverse != nil && !r.handshake() {
 		units = append(units, r.k.reverse(r.b.unit))
@@ -122,15 +134,12 @@ func (r *run) explore() (*Result, error) {
 			}
 			rep, err := hitless.Explore(sc)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			r.judge(res, sc, rep)
+			f(sc, rep)
 		}
 	}
-	if r.report.Verdict == entry.VerdictNop {
-		res.Found, res.Counterexample = Nop, ""
-	}
-	return res, nil
+	return nil
 }
 
 // handshake reports whether the entry becomes present on the way and readers then look at its presence first,

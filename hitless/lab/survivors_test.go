@@ -1,0 +1,321 @@
+package lab
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/iommulab/iommulab/emu"
+	"github.com/iommulab/iommulab/hitless"
+	"github.com/iommulab/iommulab/host/entry"
+)
+
+// Why a mistake may do no harm. A plan is hitless by the obligations below, and a mistake that leaves them as
+// they are does none: the test holds that against what is found, in both directions. Each such mistake falls
+// into the first of these classes that fits.
+const (
+	// Stores that fill what hardware does not look at yet, or clean up what it does not look at any more,
+	// next to each other: by obligation 1 nobody sees a difference.
+	unseen = "stores of what hardware does not look at, in another order"
+	// A run is what lies between two stores; memory stays as it is. Who is under way when an invalidation of
+	// it takes effect is marked: it fills nothing any more, and ends before the last wait of the run does.
+	// Who begins later finds nothing of what was dropped. So waits within the run change nothing.
+	oneRun = "waits within a run, but for the last one"
+	// Within a run, translations are dropped behind the entry from which requests make them (obligation 3).
+	// Translations of an id that no cached entry has any more are not made again, and for two
+	// invalidations that are both of entries, or both of translations, the order is nobody's concern.
+	anyOrder = "order of invalidations within a run, where no translation could be made again"
+	// What caches hold at all of the command's kind is dropped by others of the same run; or they hold
+	// nothing of it. Who is under way is held up by those others as well.
+	othersDrop = "others drop all that the command would"
+	// Between two stores somebody has to be waited for who has read a part of the entry (obligation 2): each
+	// invalidation marks him, since he has not settled his id. The copies that are dropped only later then are
+	// whole ones of a declared content, which requests may see until the end.
+	anotherHolds = "another invalidation holds readers back, and what is dropped later is whole"
+)
+
+// obligations are what makes a plan hitless:
+//
+//  1. The entry goes through the declared contents in their order, and ends with the new one.
+//  2. Where there is a wait between two stores, an invalidation behind the first has taken effect before it:
+//     readers who have read a part of the entry are held up. Where caches keep by device what lies
+//     below the entry, it is the invalidation of the entry.
+//  3. Every content that caches may hold of the entry is dropped behind the store that replaced it, and
+//     behind that what was translated by it, and both are waited for.
+type obligations struct {
+	r       *run
+	entries [][]string       // for each content that is given up: the commands that drop the entry, and
+	made    [][]hitless.Copy // what caches can hold that was translated by it
+	below   bool             // caches keep by device what lies below the contents
+	gone    []int            // store, counted from 0, behind which the content is not in memory
+}
+
+// obligations reads them from the plan, and from what caches can hold while it is carried out.
+func (p planned) obligations(r *run) (*obligations, error) {
+	o := &obligations{r: r}
+	for _, a := range r.report.States {
+		for _, b := range r.report.States {
+			o.below = o.below || r.f.Below != nil && r.f.Below(a, b) != nil
+		}
+	}
+	var held []hitless.Copy
+	if err := r.each(func(_ *hitless.Scenario, rep *hitless.Report) { held = append(held, rep.Held...) }); err != nil {
+		return nil, err
+	}
+	plan, err := r.f.Plan(p.from.Raw, p.to.Raw, entry.Means{})
+	if err == nil && plan.Verdict == entry.VerdictDisruptive {
+		plan, err = r.f.Plan(p.from.Raw, p.to.Raw, r.o.Means)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := r.k.drops(r.o)
+	texts := func(list []Command) (t []string) {
+		for _, c := range list {
+			t = append(t, c.Text)
+		}
+		return t
+	}
+	for _, s := range plan.Steps {
+		for _, c := range append(slices.Clip(s.Entries), s.Made...) {
+			o.entries = append(o.entries, texts(d.entry([][]uint64{c})))
+			var made []hitless.Copy
+			if s.Op == entry.OpSyncAll && slices.ContainsFunc(s.Made, func(m []uint64) bool { return slices.Equal(m, c) }) {
+				made = r.droppedBy(held, d.made([][]uint64{c}))
+			}
+			o.made = append(o.made, made)
+			o.gone = append(o.gone, o.last(c))
+		}
+	}
+	return o, nil
+}
+
+// last returns the last store of the run before which the entry translates as c, or -1: it never did.
+func (o *obligations) last(c []uint64) int {
+	at, n := -1, 0
+	now := slices.Clone(o.r.report.States[0])
+	for _, s := range o.r.steps {
+		if s.Size == 0 {
+			continue
+		}
+		if o.r.f.Same(now, c) {
+			at = n
+		}
+		o.r.apply(now, &s)
+		n++
+	}
+	return at
+}
+
+// apply makes a store to raw.
+func (r *run) apply(raw []uint64, s *hitless.Step) {
+	for w := range int(s.Size) / 8 {
+		raw[int(s.Addr-r.b.at)/8+w] = s.Data[w]
+	}
+}
+
+// contents returns what the entry holds, as hardware sees it, one after the other.
+func (r *run) contents(steps []hitless.Step) (list [][]uint64) {
+	now := slices.Clone(r.report.States[0])
+	list = append(list, slices.Clone(now))
+	for i := range steps {
+		r.apply(now, &steps[i])
+		if !r.f.Same(now, list[len(list)-1]) {
+			list = append(list, slices.Clone(now))
+		}
+	}
+	return list
+}
+
+// broken says which obligation a program breaks, or "".
+func (o *obligations) broken(steps []hitless.Step) string {
+	whole := o.r.contents(o.r.steps)
+	got := o.r.contents(steps)
+	if !slices.EqualFunc(got, whole, o.r.f.Same) {
+		return "1"
+	}
+	for pair := range o.separated(o.r.steps) {
+		if !o.separated(steps)[pair] {
+			return "2"
+		}
+	}
+	for i := range o.entries {
+		behind := indexOfStore(o.r.steps, steps, o.gone[i])
+		last := behind
+		for _, text := range o.entries[i] {
+			at := dropped(steps, text, behind)
+			if at < 0 {
+				return "3: " + text
+			}
+			last = max(last, at)
+		}
+		for j := range o.made[i] {
+			if !droppedBehind(steps, last, &o.made[i][j]) {
+				return fmt.Sprintf("3: cache %d, %v", o.made[i][j].Cache, o.made[i][j].Key)
+			}
+		}
+	}
+	return ""
+}
+
+// separated returns the pairs of stores between which there is a wait for an invalidation behind the first.
+func (o *obligations) separated(steps []hitless.Step) map[[2]string]bool {
+	out := map[[2]string]bool{}
+	for i := range steps {
+		if !isStore(&steps[i]) {
+			continue
+		}
+		drop, waited := false, false
+		for j := i + 1; j < len(steps); j++ {
+			switch s := &steps[j]; {
+			case isDrop(s):
+				drop = drop || !o.below || o.ofEntry(s.Label)
+			case isWait(s):
+				waited = waited || drop
+			case waited:
+				out[[2]string{key(&steps[i]), key(s)}] = true
+			}
+		}
+	}
+	return out
+}
+
+// ofEntry reports whether a command drops the entry.
+func (o *obligations) ofEntry(text string) bool {
+	return slices.ContainsFunc(o.entries, func(list []string) bool { return slices.Contains(list, text) })
+}
+
+// key names a store.
+func key(s *hitless.Step) string { return fmt.Sprint(s.Addr, s.Size, s.Data) }
+
+// indexOfStore returns where the n-th store of whole is in steps; before all for -1.
+func indexOfStore(whole, steps []hitless.Step, n int) int {
+	for i := range whole {
+		if !isStore(&whole[i]) {
+			continue
+		}
+		if n == 0 {
+			return slices.IndexFunc(steps, func(s hitless.Step) bool { return isStore(&s) && key(&s) == key(&whole[i]) })
+		}
+		n--
+	}
+	return -1
+}
+
+// dropped returns the first invalidation called text behind step i that is waited for, or -1.
+func dropped(steps []hitless.Step, text string, i int) int {
+	for at := i + 1; at < len(steps); at++ {
+		if isDrop(&steps[at]) && steps[at].Label == text && slices.ContainsFunc(steps[at:], func(s hitless.Step) bool { return isWait(&s) }) {
+			return at
+		}
+	}
+	return -1
+}
+
+// droppedBehind reports whether something behind step i that is waited for drops a copy.
+func droppedBehind(steps []hitless.Step, i int, c *hitless.Copy) bool {
+	for at := i + 1; at < len(steps); at++ {
+		if isDrop(&steps[at]) && slices.ContainsFunc(steps[at].Invalidate, func(s emu.Selector) bool { return c.DroppedBy(&s) }) {
+			return slices.ContainsFunc(steps[at:], func(s hitless.Step) bool { return isWait(&s) })
+		}
+	}
+	return false
+}
+
+// droppedBy returns those of list that some of the commands drop.
+func (r *run) droppedBy(list []hitless.Copy, commands []Command) (out []hitless.Copy) {
+	for _, c := range list {
+		for _, s := range r.steps {
+			if slices.ContainsFunc(commands, func(c Command) bool { return c.Text == s.Label }) &&
+				slices.ContainsFunc(s.Invalidate, func(s emu.Selector) bool { return c.DroppedBy(&s) }) {
+				out = append(out, c)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// survivor is a mistake that does no harm.
+type survivor struct{ name, class string }
+
+// mutate makes every mistake in the plan. What is found has to be what the obligations say.
+func (p planned) mutate() (n int, out []survivor, err error) {
+	r, err := p.k.start(MatrixOptions(), entry.Hitless, p.from.Raw, p.to.Raw, 0)
+	if err != nil {
+		return 0, nil, err
+	}
+	o, err := p.obligations(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if b := o.broken(r.steps); b != "" {
+		return 0, nil, fmt.Errorf("the plan itself breaks obligation %s", b)
+	}
+	for _, m := range mutants(r.steps) {
+		n++
+		ok, err := r.survives(&m)
+		if err != nil {
+			return n, out, err
+		}
+		broken := ""
+		for _, w := range m.ways {
+			broken = cmp.Or(broken, o.broken(w))
+		}
+		switch {
+		case ok && broken != "":
+			return n, out, fmt.Errorf("%s: does no harm, though it breaks obligation %s", m.name, broken)
+		case !ok && broken == "":
+			return n, out, fmt.Errorf("%s: does harm, though it breaks no obligation", m.name)
+		case ok:
+			out = append(out, survivor{m.name, m.class()})
+		}
+	}
+	return n, out, nil
+}
+
+// class says why a mistake does no harm.
+func (m *mutant) class() string {
+	whole, got := runs(m.whole), runs(m.ways[0])
+	sorted := func(list [][]string) (out [][]string) {
+		for _, l := range list {
+			out = append(out, slices.Sorted(slices.Values(l)))
+		}
+		return out
+	}
+	switch {
+	case !slices.Equal(stores(m.whole), stores(m.ways[0])):
+		return unseen
+	case reflect.DeepEqual(whole, got):
+		return oneRun
+	case reflect.DeepEqual(sorted(whole), sorted(got)):
+		return anyOrder
+	case m.j < 0:
+		return othersDrop
+	}
+	return anotherHolds
+}
+
+// runs returns what is invalidated between each two stores.
+func runs(steps []hitless.Step) (list [][]string) {
+	list = append(list, nil)
+	for i := range steps {
+		switch s := &steps[i]; {
+		case isStore(s):
+			list = append(list, nil)
+		case isDrop(s):
+			list[len(list)-1] = append(list[len(list)-1], s.Label)
+		}
+	}
+	return list
+}
+
+func stores(steps []hitless.Step) (list []string) {
+	for i := range steps {
+		if isStore(&steps[i]) {
+			list = append(list, key(&steps[i]))
+		}
+	}
+	return list
+}
