@@ -6,6 +6,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
+	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/iotlb"
 	"github.com/iommulab/iommulab/pagetable"
@@ -130,8 +131,9 @@ func amdviBench(_ *Options, contents [][]uint64) (*bench, error) {
 	}
 	r := &b.ring
 	r.base, r.size, r.n = b.page(), spec.CommandSize, 1<<spec.MinRingLen
-	r.wait = [2]uint64{spec.CmdOpcode.Put(spec.CmdCompletionWait)}
-	r.ring = func(tail int) { b.WriteReg(0, spec.OffCmdTail, 4, uint64(tail*r.size)) }
+	r.status = b.page()
+	r.wait = [2]uint64{spec.CmdOpcode.Put(spec.CmdCompletionWait) | uint64(r.status) | spec.CwS.Mask(), 1}
+	r.ring = func(cpu host.CPU, tail int) { cpu.WriteReg(0, spec.OffCmdTail, 4, uint64(tail*r.size)) }
 	b.WriteReg(0, spec.OffDevTabBase, 8, uint64(table))
 	b.WriteReg(0, spec.OffCmdBufBase, 8, uint64(r.base)|spec.RingLen.Put(spec.MinRingLen))
 	b.WriteReg(0, spec.OffControl, 8, spec.CtlIommuEn.Mask()|spec.CtlCmdBufEn.Mask()|spec.CtlGTEn.Mask())

@@ -7,6 +7,7 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/mem"
 	"github.com/iommulab/iommulab/hitless"
+	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/pagetable"
 )
@@ -23,6 +24,7 @@ const (
 // bench is a unit, one entry of it, and memory.
 type bench struct {
 	*hitless.Recorder
+	queue    host.CPU // who gives commands
 	unit     emu.Unit
 	mem      *mem.Memory
 	at       emu.PA // of the entry
@@ -41,6 +43,7 @@ type bench struct {
 func newBench(u emu.Unit, taken []emu.PA) *bench {
 	b := &bench{unit: u, mem: mem.New(), quiet: func() {}}
 	b.Recorder = &hitless.Recorder{Functional: emu.NewFunctional(u, b.mem), Each: true}
+	b.queue = b.Functional
 	const area = 1 << 26
 	for b.next = 1 << 30; ; b.next += area {
 		free := true
@@ -151,8 +154,11 @@ type ring struct {
 	n    int // commands
 	tail int
 	wait [2]uint64 // command that waits for those before it
-	ring func(tail int)
-	at   func(i int) emu.PA // where a command lies; nil: index i from base on
+	ring func(cpu host.CPU, tail int)
+	done func(cpu host.CPU, tail int) bool // whether the wait is over; nil: status is not 0
+	at   func(i int) emu.PA                // where a command lies; nil: index i from base on
+	// status is what the wait sets to 1; 0: none.
+	status emu.PA
 }
 
 // slot is where command i lies.
@@ -163,51 +169,76 @@ func (r *ring) slot(i int) emu.PA {
 	return r.base + emu.PA(i*r.size)
 }
 
+// over reports whether the last wait is.
+func (r *ring) over(cpu host.CPU) bool {
+	if r.done != nil {
+		return r.done(cpu, r.tail)
+	}
+	return cpu.Load64(r.status) != 0
+}
+
+// patience is how many cycles a wait may take.
+const patience = 1 << 20
+
+var errHung = errors.New("the unit does not complete a wait")
+
 // submit gives commands to the unit and waits.
-func (b *bench) submit(list []Command) {
+func (b *bench) submit(list []Command) error {
 	r := &b.ring
 	n := len(list)
 	if i := b.omit - b.cost.Invalidations; i > 0 && i <= n {
 		list = append(list[:i-1:i-1], list[i:]...)
 	}
+	if r.status != 0 {
+		b.queue.Store64(r.status, 0)
+	}
 	for _, c := range append(list[:len(list):len(list)], Command{Words: r.wait}) {
 		b.Label = c.Text
-		b.put(r.slot(r.tail), c.Words[:]...)
+		for w, v := range c.Words {
+			b.queue.Store64(r.slot(r.tail)+emu.PA(w*8), v)
+		}
 		r.tail = (r.tail + 1) % r.n
-		r.ring(r.tail)
+		b.queue.Fence()
+		r.ring(b.queue, r.tail)
 	}
 	b.cost.Invalidations += n
 	b.cost.Waits++
+	if !b.queue.Poll(func() bool { return r.over(b.queue) }, patience) {
+		return errHung
+	}
+	return nil
 }
 
 // group gives some commands, if there are any.
-func (b *bench) group(how entry.Batching, list []Command) {
+func (b *bench) group(how entry.Batching, list []Command) error {
 	if how == entry.WaitEach {
 		for _, c := range list {
-			b.submit([]Command{c})
+			if err := b.submit([]Command{c}); err != nil {
+				return err
+			}
 		}
 	} else if len(list) > 0 {
-		b.submit(list)
+		return b.submit(list)
 	}
+	return nil
 }
 
 // SyncEntry implements entry.Invalidator.
 func (b *bench) SyncEntry(entries [][]uint64) error {
-	b.group(entry.OneWait, b.drops.entry(entries))
-	return nil
+	return b.group(entry.OneWait, b.drops.entry(entries))
 }
 
-// SyncAll implements entry.Invalidator.
+// SyncAll implements entry.Invalidator. The device has no translations: requests are untranslated.
 func (b *bench) SyncAll(entries, made [][]uint64, how entry.Batching) error {
-	b.group(how, b.drops.entry(entries))
-	b.group(how, b.drops.made(made))
-	return nil // the device has no translations: requests are untranslated
+	if err := b.group(how, b.drops.entry(entries)); err != nil {
+		return err
+	}
+	return b.group(how, b.drops.made(made))
 }
 
 // Install implements entry.Invalidator.
 func (b *bench) Install(new []uint64, how entry.Batching) error {
-	b.group(how, b.drops.install(new))
-	return nil
+	return b.group(how, b.drops.install(new))
 }
 
 // Cost implements entry.Invalidator.

@@ -8,6 +8,7 @@ import (
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 	"github.com/iommulab/iommulab/hitless"
 	"github.com/iommulab/iommulab/hitless/reverse"
+	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/iotlb"
 	"github.com/iommulab/iommulab/pagetable"
@@ -235,7 +236,8 @@ func smmuv3Bench(level smmuLevel) func(*Options, [][]uint64) (*bench, error) {
 		r.base, r.size, r.n = b.page(), spec.CommandSize, 1<<(lg2+1) // with the wrap flag
 		r.wait = smmuCmd("", spec.CmdSync, 0, 0, 0).Words
 		r.at = func(i int) emu.PA { return r.base + emu.PA(i%(1<<lg2)*spec.CommandSize) }
-		r.ring = func(tail int) { b.WriteReg(0, spec.OffCMDQProd, 4, uint64(tail)) }
+		r.ring = func(cpu host.CPU, tail int) { cpu.WriteReg(0, spec.OffCMDQProd, 4, uint64(tail)) }
+		r.done = func(cpu host.CPU, tail int) bool { return cpu.ReadReg(0, spec.OffCMDQCons, 4) == uint64(tail) }
 		b.WriteReg(0, spec.OffSTRTABBase, 8, uint64(strtab))
 		b.WriteReg(0, spec.OffSTRTABBaseCfg, 4, cfg)
 		b.WriteReg(0, spec.OffCMDQBase, 8, uint64(r.base)|lg2)

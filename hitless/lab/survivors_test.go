@@ -38,29 +38,47 @@ const (
 // obligations are what makes a plan hitless:
 //
 //  1. The entry goes through the declared contents in their order, and ends with the new one.
-//  2. Where there is a wait between two stores, an invalidation behind the first has taken effect before it:
-//     readers who have read a part of the entry are held up. Where caches keep by device what lies
-//     below the entry, it is the invalidation of the entry.
-//  3. Every content that caches may hold of the entry is dropped behind the store that replaced it, and
-//     behind that what was translated by it, and both are waited for.
+//  2. Where there is a wait between two stores to different units, an invalidation behind the first has
+//     taken effect before it: readers who have read a part of the entry are held up. Where caches keep by
+//     device what lies below the entry, it is the invalidation of the entry, whatever the units.
+//  3. Every content that caches may hold of the entry is dropped behind the store that replaced it, with
+//     what is cached by device below it in this order; and behind that what was translated by it, unless the
+//     new content leads to the same. If the new content blocks, nobody gets at what lies below the
+//     entry once that is dropped. All this is waited for.
 type obligations struct {
-	r       *run
-	entries [][]string       // for each content that is given up: the commands that drop the entry, and
+	r *run
+	// For each content that is given up:
+	gone    [][]uint64
+	entries [][]string       // the commands that drop the entry, and
 	made    [][]hitless.Copy // what caches can hold that was translated by it
+	present bool             // so is the new content
 	below   bool             // caches keep by device what lies below the contents
-	gone    []int            // store, counted from 0, behind which the content is not in memory
 }
 
 // obligations reads them from the plan, and from what caches can hold while it is carried out.
 func (p planned) obligations(r *run) (*obligations, error) {
-	o := &obligations{r: r}
+	o := &obligations{r: r, present: r.f.Present(p.to.Raw)}
 	for _, a := range r.report.States {
 		for _, b := range r.report.States {
-			o.below = o.below || r.f.Below != nil && r.f.Below(a, b) != nil
+			if r.f.Below == nil {
+				continue
+			}
+			if c := r.f.Below(a, b); c != nil && !r.f.Same(c, a) && !r.f.Same(c, b) {
+				o.below = true
+			}
 		}
 	}
 	var held []hitless.Copy
-	if err := r.each(func(_ *hitless.Scenario, rep *hitless.Report) { held = append(held, rep.Held...) }); err != nil {
+	err := r.each(func(_ *hitless.Scenario, rep *hitless.Report) {
+		held = slices.AppendSeq(held, func(yield func(hitless.Copy) bool) {
+			for _, c := range rep.Held {
+				if !slices.ContainsFunc(rep.HeldNew, func(n hitless.Copy) bool { return c.Cache == n.Cache && c.Key == n.Key && c.Val == n.Val }) && !yield(c) {
+					return
+				}
+			}
+		})
+	})
+	if err != nil {
 		return nil, err
 	}
 	plan, err := r.f.Plan(p.from.Raw, p.to.Raw, entry.Means{})
@@ -77,6 +95,9 @@ func (p planned) obligations(r *run) (*obligations, error) {
 		}
 		return t
 	}
+	if old := p.from.Raw; !r.f.Present(old) && (r.f.Present(p.to.Raw) || !r.f.Handshake) {
+		o.entries, o.made, o.gone = append(o.entries, texts(d.install(p.to.Raw))), append(o.made, nil), append(o.gone, old)
+	}
 	for _, s := range plan.Steps {
 		for _, c := range append(slices.Clip(s.Entries), s.Made...) {
 			o.entries = append(o.entries, texts(d.entry([][]uint64{c})))
@@ -85,25 +106,21 @@ func (p planned) obligations(r *run) (*obligations, error) {
 				made = r.droppedBy(held, d.made([][]uint64{c}))
 			}
 			o.made = append(o.made, made)
-			o.gone = append(o.gone, o.last(c))
+			o.gone = append(o.gone, c)
 		}
 	}
 	return o, nil
 }
 
-// last returns the last store of the run before which the entry translates as c, or -1: it never did.
-func (o *obligations) last(c []uint64) int {
-	at, n := -1, 0
-	now := slices.Clone(o.r.report.States[0])
-	for _, s := range o.r.steps {
-		if s.Size == 0 {
-			continue
+// replaced returns the last store before which the entry translates as c, or -1: it never did.
+func (r *run) replaced(steps []hitless.Step, c []uint64) int {
+	at := -1
+	now := slices.Clone(r.report.States[0])
+	for i := range steps {
+		if isStore(&steps[i]) && r.f.Same(now, c) {
+			at = i
 		}
-		if o.r.f.Same(now, c) {
-			at = n
-		}
-		o.r.apply(now, &s)
-		n++
+		r.apply(now, &steps[i])
 	}
 	return at
 }
@@ -141,17 +158,19 @@ func (o *obligations) broken(steps []hitless.Step) string {
 		}
 	}
 	for i := range o.entries {
-		behind := indexOfStore(o.r.steps, steps, o.gone[i])
-		last := behind
-		for _, text := range o.entries[i] {
-			at := dropped(steps, text, behind)
-			if at < 0 {
+		behind := o.r.replaced(steps, o.gone[i])
+		last, reached := behind, behind
+		for n, text := range o.entries[i] {
+			last = dropped(steps, text, last)
+			if last < 0 {
 				return "3: " + text
 			}
-			last = max(last, at)
+			if n == 0 || o.present {
+				reached = last
+			}
 		}
 		for j := range o.made[i] {
-			if !droppedBehind(steps, last, &o.made[i][j]) {
+			if !droppedBehind(steps, reached, &o.made[i][j]) {
 				return fmt.Sprintf("3: cache %d, %v", o.made[i][j].Cache, o.made[i][j].Key)
 			}
 		}
@@ -159,7 +178,7 @@ func (o *obligations) broken(steps []hitless.Step) string {
 	return ""
 }
 
-// separated returns the pairs of stores between which there is a wait for an invalidation behind the first.
+// separated returns the pairs of stores that obligation 2 is about.
 func (o *obligations) separated(steps []hitless.Step) map[[2]string]bool {
 	out := map[[2]string]bool{}
 	for i := range steps {
@@ -173,7 +192,7 @@ func (o *obligations) separated(steps []hitless.Step) map[[2]string]bool {
 				drop = drop || !o.below || o.ofEntry(s.Label)
 			case isWait(s):
 				waited = waited || drop
-			case waited:
+			case waited && (o.below || !o.r.f.Whole && o.unit(&steps[i]) != o.unit(s)):
 				out[[2]string{key(&steps[i]), key(s)}] = true
 			}
 		}
@@ -186,22 +205,11 @@ func (o *obligations) ofEntry(text string) bool {
 	return slices.ContainsFunc(o.entries, func(list []string) bool { return slices.Contains(list, text) })
 }
 
+// unit is which atomic unit of the entry a store is to.
+func (o *obligations) unit(s *hitless.Step) int { return int(s.Addr-o.r.b.at) / o.r.f.Unit }
+
 // key names a store.
 func key(s *hitless.Step) string { return fmt.Sprint(s.Addr, s.Size, s.Data) }
-
-// indexOfStore returns where the n-th store of whole is in steps; before all for -1.
-func indexOfStore(whole, steps []hitless.Step, n int) int {
-	for i := range whole {
-		if !isStore(&whole[i]) {
-			continue
-		}
-		if n == 0 {
-			return slices.IndexFunc(steps, func(s hitless.Step) bool { return isStore(&s) && key(&s) == key(&whole[i]) })
-		}
-		n--
-	}
-	return -1
-}
 
 // dropped returns the first invalidation called text behind step i that is waited for, or -1.
 func dropped(steps []hitless.Step, text string, i int) int {

@@ -8,6 +8,7 @@ import (
 	"github.com/iommulab/iommulab/emu/vtd"
 	"github.com/iommulab/iommulab/emu/vtd/spec"
 	"github.com/iommulab/iommulab/hitless/reverse"
+	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/iotlb"
 	"github.com/iommulab/iommulab/pagetable"
@@ -264,7 +265,7 @@ func vtdBench(level vtdLevel) func(*Options, [][]uint64) (*bench, error) {
 func (b *bench) vtdStart(root emu.PA, scalable bool) {
 	r := &b.ring
 	r.base, r.size, r.n = b.page(), spec.DescSize128, emu.PageSize/spec.DescSize128
-	status := b.page()
+	r.status = b.page()
 	rtaddr, iqa := uint64(root), uint64(0)
 	if scalable {
 		r.size, r.n = spec.DescSize256, emu.PageSize/spec.DescSize256
@@ -272,9 +273,10 @@ func (b *bench) vtdStart(root emu.PA, scalable bool) {
 		iqa = spec.IqaDW.Mask()
 	}
 	wait := []uint64{spec.PutDescType(spec.DescWait) | spec.IwSW.Mask(), 0}
-	spec.IwSADDR.Set(wait, uint64(status)>>2)
+	spec.IwSADDR.Set(wait, uint64(r.status)>>2)
+	spec.IwDATA.Set(wait, 1)
 	r.wait = [2]uint64(wait)
-	r.ring = func(tail int) { b.WriteReg(0, spec.OffIQT, 8, uint64(tail*r.size)) }
+	r.ring = func(cpu host.CPU, tail int) { cpu.WriteReg(0, spec.OffIQT, 8, uint64(tail*r.size)) }
 	b.WriteReg(0, spec.OffIQT, 8, 0)
 	b.WriteReg(0, spec.OffIQA, 8, uint64(r.base)|iqa)
 	b.WriteReg(0, spec.OffGCMD, 4, spec.GcmdQIE.Mask())
