@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/hitless"
@@ -38,8 +39,8 @@ const (
 // obligations are what makes a plan hitless:
 //
 //  1. The entry goes through the declared contents in their order, and ends with the new one.
-//  2. Where there is a wait between two stores to different units, an invalidation behind the first has
-//     taken effect before it: readers who have read a part of the entry are held up. Where caches keep by
+//  2. Where there is a wait between two stores to different units, one of which changes what hardware sees,
+//     an invalidation behind the first has taken effect before it: readers who have read a part of the entry are held up. Where caches keep by
 //     device what lies below the entry, it is the invalidation of the entry, whatever the units.
 //  3. Every content that caches may hold of the entry is dropped behind the store that replaced it, with
 //     what is cached by device below it in this order; and behind that what was translated by it, unless the
@@ -178,8 +179,22 @@ func (o *obligations) broken(steps []hitless.Step) string {
 	return ""
 }
 
-// separated returns the pairs of stores that obligation 2 is about.
+// separated returns the pairs of stores that obligation 2 is about. A store that changes what hardware
+// sees is named by its number among those, any other one by itself.
 func (o *obligations) separated(steps []hitless.Step) map[[2]string]bool {
+	now, turns, names := slices.Clone(o.r.report.States[0]), 0, make([]string, len(steps))
+	for i := range steps {
+		if !isStore(&steps[i]) {
+			continue
+		}
+		before := slices.Clone(now)
+		o.r.apply(now, &steps[i])
+		if names[i] = key(&steps[i]); !o.r.f.Same(before, now) {
+			turns++
+			names[i] = fmt.Sprint("turn ", turns)
+		}
+	}
+	seen := func(name string) bool { return strings.HasPrefix(name, "turn") }
 	out := map[[2]string]bool{}
 	for i := range steps {
 		if !isStore(&steps[i]) {
@@ -192,8 +207,9 @@ func (o *obligations) separated(steps []hitless.Step) map[[2]string]bool {
 				drop = drop || !o.below || o.ofEntry(s.Label)
 			case isWait(s):
 				waited = waited || drop
-			case waited && (o.below || !o.r.f.Whole && o.unit(&steps[i]) != o.unit(s)):
-				out[[2]string{key(&steps[i]), key(s)}] = true
+			case waited && (o.below && seen(names[i]) && seen(names[j]) ||
+				(seen(names[i]) || seen(names[j])) && !o.r.f.Whole && o.unit(&steps[i]) != o.unit(s)):
+				out[[2]string{names[i], names[j]}] = true
 			}
 		}
 	}

@@ -51,6 +51,7 @@ func (v AMDVi) GCR3() *Format {
 			return clean(l, raw, v.HAW, spec.Gcr3Addr)
 		},
 		Fields: func(mask []uint64) []string { return fieldNames(l, mask) },
+		linux:  linuxGCR3,
 	}
 }
 

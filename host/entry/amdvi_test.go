@@ -164,6 +164,14 @@ func TestGCR3_Plan(t *testing.T) {
 		require.Equal(t, c.steps, shape(p))
 		requirePlan(t, f, []uint64{c.old}, []uint64{c.new}, p)
 	}
+	for _, c := range []struct {
+		old, new uint64
+		steps    string
+	}{{0x3001, 0x4001, "store8 all store8 all"}, {0, 0x4001, "store8 all"}, {0x4001, 0, "store8 all"}} {
+		p, err := f.PlanLinux([]uint64{c.old}, []uint64{c.new})
+		require.NoError(t, err)
+		require.Equal(t, c.steps, shape(p))
+	}
 	_, err := f.Plan([]uint64{0}, []uint64{0x4003}, entry.Means{})
 	require.ErrorIs(t, err, entry.ErrIllegal)
 	_, err = f.Plan([]uint64{0}, []uint64{1<<48&amd.Gcr3Addr.Mask()<<1>>1 | 1<<48 | 1}, entry.Means{})

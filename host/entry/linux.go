@@ -52,6 +52,19 @@ func linuxDTE(b *builder) {
 	}
 }
 
+// linuxGCR3 clears the entry and sets it up: what is done on AMD-Vi when a PASID moves. Each of the two is one
+// store and a flush of the PASID.
+func linuxGCR3(b *builder) {
+	if b.f.Present(b.cur) {
+		b.word(0, 0, false)
+		b.sync(OpSyncAll)
+	}
+	if b.f.Present(b.new()) {
+		b.word(0, b.new()[0], false)
+		b.sync(OpSyncAll)
+	}
+}
+
 // updateDTE stores both units, in the order in which no half-way state is used: the upper one, which has
 // GuestPagingMode, first where the old content has no guest tables, last where the new one has none.
 func (b *builder) updateDTE(to []uint64) {
