@@ -408,7 +408,8 @@ func (x *explorer) overlap(w *walk) {
 			continue
 		}
 		n := *w
-		n.at, n.t.Ans = at, emu.AnsOK
+		x.move(&n, at)
+		n.t.Ans = emu.AnsOK
 		n.hits++
 		n.note("cache %d holds a larger one, too: %s (%s)", a.Cache, hex(c.val[:]), x.name(a.Step))
 		x.work.add(n)

@@ -46,13 +46,11 @@ type run struct {
 // start carries the rewrite out once and takes down its program. The omit-th command, counted from 1, is left
 // out: fault injection.
 func (k *Kind) start(o *Options, w entry.Writer, old, new []uint64, omit int) (*run, error) {
-	o = k.prepare(o, old, new)
-	b, err := k.bench(o, [][]uint64{old, new})
+	o, b, err := k.lay(o, old, new)
 	if err != nil {
 		return nil, err
 	}
-	b.drops, b.omit = k.drops(o), omit
-	b.put(b.at, k.row(o, old)...)
+	b.omit = omit
 	r := &run{k: k, o: o, f: k.Format(o), b: b}
 	r.steps = b.Record(func() { r.report, err = w.Write(k.target(o, b, b, b.at), new) })
 	if err != nil {
@@ -62,6 +60,18 @@ func (k *Kind) start(o *Options, w entry.Writer, old, new []uint64, omit int) (*
 	b.quiet()
 	r.steps = r.seen(r.changing(r.steps))
 	return r, nil
+}
+
+// lay puts an entry on a bench where old is to become new.
+func (k *Kind) lay(o *Options, old, new []uint64) (*Options, *bench, error) {
+	o = k.prepare(o, old, new)
+	b, err := k.bench(o, [][]uint64{old, new})
+	if err != nil {
+		return nil, nil, err
+	}
+	b.drops = k.drops(o)
+	b.put(b.at, k.row(o, old)...)
+	return o, b, nil
 }
 
 // changing leaves out stores of what is there already: no request can tell. Who goes without keeps their

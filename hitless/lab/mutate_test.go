@@ -173,10 +173,7 @@ func TestMutants_AreCaught(t *testing.T) {
 var sample = []string{
 	"vtd context, table 1, id 1 to table 2, id 2",
 	"vtd pasid, first 1, id 3 to first 2, id 4",
-	"vtd pasid, second 1, id 1 to first 1, id 3",
-	"amdvi dte, v1 table 1, id 1 to v1 table 2, id 2",
 	"amdvi dte, v2 table 1, id 3 to v2 table 2, id 4",
-	"smmuv3 ste, stage 1, CDs 1 to stage 1, CDs 2",
 	"smmuv3 ste, stage 2 table 1, VMID 1 to stage 2 table 2, VMID 2",
 	"smmuv3 cd, table 1, ASID 1 to table 2, ASID 2",
 }
