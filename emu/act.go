@@ -77,6 +77,7 @@ const (
 	MsgMSI         MsgClass = iota // posted write of Data[0] (4 bytes) to Addr, behind earlier posted writes
 	MsgATSInv                      // ATS invalidation request: Key.Addr requester, Key.Tag its PASID, N the ITag, Data[0] message body (PCIe 10.3.1: address 63:12, S 11, G 0); its end comes by ATSUnit.ATSEnded
 	MsgATSReply                    // translation completion to the device
+	MsgWire                        // a pulse of an interrupt line of the unit: N the line
 	MsgPRGResponse                 // page-request group response: Key.Addr requester, Key.Tag its PASID, Data[0] group index 8:0, response code 15:12
 )
 
@@ -108,7 +109,7 @@ type Act struct {
 	Msg    MsgClass   // Send
 	Follow bool       // Fetch: a further part of the structure whose first part was just read
 	Step   Step
-	N      uint32 // Delay: how often the class's latency is paid; Send of MsgATSInv: the ITag
+	N      uint32 // Delay: how often the class's latency is paid; Send of MsgATSInv: the ITag, of MsgWire: the line
 	Attr   uint32 // Fill: the domain that owns the entry, for caches keyed by source; else its kind
 	Addr   PA
 	Key    Key

@@ -17,6 +17,7 @@ type Functional struct {
 	engine [8]engineSlot
 	held   []*heldTxn
 	irq    []func()
+	wires  []wire
 
 	// Trace, if set, sees every question of every transaction after it was answered. For
 	// explanation; nil costs one test per step.
@@ -24,6 +25,8 @@ type Functional struct {
 	// OnMSI, if set, receives interrupt messages that no handler of OnIRQ claims, from the unit and, as
 	// they leave it, from devices.
 	OnMSI func(addr PA, data uint32)
+	// OnPulse, if set, sees the pulses of interrupt lines that no handler of OnWire is for.
+	OnPulse func(line uint32)
 	// OnATSInvalidate, if set, is asked for the answer of a device to an ATS invalidation; false is a
 	// time-out. Unset means there is no such device: a time-out.
 	OnATSInvalidate func(t *Txn) bool
@@ -239,6 +242,8 @@ func (f *Functional) send(t *Txn) {
 	switch a.Msg {
 	case MsgMSI:
 		f.deliver(a.Addr, uint32(a.Data[0]))
+	case MsgWire:
+		f.pulse(a.N)
 	case MsgATSInv:
 		source, itag := SourceID(a.Key.Addr), uint8(a.N)
 		completed := f.OnATSInvalidate != nil && f.OnATSInvalidate(t)

@@ -71,6 +71,36 @@ func (f *Functional) OnIRQ(handler func()) (PA, uint32) {
 	return MSIAddress, uint32(FirstVector + len(f.irq) - 1)
 }
 
+// wire is an interrupt line with its handler.
+type wire struct {
+	line    uint32
+	handler func()
+}
+
+// OnWire registers the handler of an interrupt line of the unit, in the place of an earlier one. It runs
+// inside the call that causes the interrupt. There is one unit: the number is not looked at.
+func (f *Functional) OnWire(_ int, line uint32, handler func()) {
+	for i := range f.wires {
+		if w := &f.wires[i]; w.line == line {
+			w.handler = handler
+			return
+		}
+	}
+	f.wires = append(f.wires, wire{line, handler})
+}
+
+func (f *Functional) pulse(line uint32) {
+	for i := range f.wires {
+		if w := &f.wires[i]; w.line == line {
+			w.handler()
+			return
+		}
+	}
+	if f.OnPulse != nil {
+		f.OnPulse(line)
+	}
+}
+
 func (f *Functional) deliver(addr PA, data uint32) {
 	if ok, _ := MSIReaches(addr, 0); ok {
 		if i, ok := MSIHandler(data, len(f.irq)); ok {

@@ -42,3 +42,11 @@ type CPU interface {
 	// Now is the processor's time in cycles.
 	Now() uint64
 }
+
+// Wired is a CPU whose interrupt controller has the interrupt lines of units, for those that send no messages
+// and for software that wants none.
+type Wired interface {
+	// OnWire registers the handler of an interrupt line of unit number unit, in the place of an earlier one.
+	// Lines are numbered as the unit's spec says.
+	OnWire(unit int, line uint32, handler func())
+}

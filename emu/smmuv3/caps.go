@@ -52,6 +52,7 @@ func (c *Config) adopt(r *ids) {
 	c.ATS, c.NS1ATS = spec.Idr0ATS.On(r.IDR0), spec.Idr0NS1ATS.On(r.IDR0)
 	c.ASID16, c.VMID16 = spec.Idr0ASID16.On(r.IDR0), spec.Idr0VMID16.On(r.IDR0)
 	c.MSI, c.SEV = spec.Idr0MSI.On(r.IDR0), spec.Idr0SEV.On(r.IDR0)
+	c.Wires = c.Wires || !c.MSI
 	c.PRI = spec.Idr0PRI.On(r.IDR0) && c.ATS
 	c.ATOS = spec.Idr0ATOS.On(r.IDR0)
 	c.VATOS = spec.Idr0VATOS.On(r.IDR0) && c.ATOS

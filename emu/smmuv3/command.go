@@ -124,8 +124,22 @@ func (u *Unit) cmdAgain(t *emu.Txn) {
 
 func (u *Unit) syncDrained(t *emu.Txn) {
 	u.cmdConsumed()
+	switch cs := spec.SyncCS.Of(t.Entry[0]); {
+	case cs == spec.SyncSEV && u.cfg.SEV:
+		pulse(t, spec.LineEvent, StepSyncSignal, stCmdNext)
+	case cs == spec.SyncIRQ && u.cfg.Wires:
+		pulse(t, spec.LineSYNC, StepSyncSignal, stSyncWired)
+	case cs == spec.SyncIRQ:
+		u.syncMessage(t)
+	default:
+		u.cmdNext(t)
+	}
+}
+
+// syncMessage sends the message of a SYNC, if it has one.
+func (u *Unit) syncMessage(t *emu.Txn) {
 	addr := emu.PA(spec.SyncMSIAddr.Of(t.Entry[1]) << 2)
-	if spec.SyncCS.Of(t.Entry[0]) != spec.SyncIRQ || !u.cfg.MSI || addr == 0 {
+	if !u.cfg.MSI || addr == 0 {
 		u.cmdNext(t)
 		return
 	}

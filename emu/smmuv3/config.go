@@ -70,6 +70,7 @@ type Config struct {
 	CounterFilter bool // one StreamID filter for all counters
 
 	// Left to the implementation.
+	Wires       bool           // interrupt lines, besides messages or instead of them: spec.LineGERROR and so on
 	FetchSize   uint8          // bytes of an STE or CD that are read at once: 8 or 16
 	CacheL1     bool           // level 1 descriptors are cached, in the cache of what they lead to
 	NoCrossing  bool           // transactions that cross a 4 KB boundary are not supported (16.7.1)
@@ -111,8 +112,8 @@ func DefaultConfig() Config {
 		HAD: true, XNX: true, PPS: true, FWB: true, STT: true, RIL: true, BBML: 2,
 		Counters: 8, CounterBits: 48,
 		OAS: 5, GRAN4K: true, GRAN16K: true, GRAN64K: true, StallMax: 16,
-		Minor:     2,
-		FetchSize: 8, CacheL1: true,
+		Minor: 2,
+		Wires: true, FetchSize: 8, CacheL1: true,
 		STECache: iotlb.Geometry{Sets: 16, Ways: 4},
 		CDCache:  iotlb.Geometry{Sets: 32, Ways: 4},
 		IOTLB:    iotlb.Geometry{Sets: 64, Ways: 8},
@@ -158,6 +159,8 @@ func (c *Config) Check() error {
 		return bad("STLevel", "StreamIDs of %d bits need two-level stream tables", c.SIDSIZE)
 	case c.HYP && (!c.S1P || !c.S2P):
 		return bad("HYP", "EL2 contexts need both stages")
+	case !c.MSI && !c.Wires:
+		return bad("Wires", "a unit has messages or interrupt lines")
 	case c.VATOS && !c.ATOS:
 		return bad("VATOS", "a page for virtual machines needs ATOS")
 	case c.PRI && !c.ATS:

@@ -89,7 +89,7 @@ func minimal() Config {
 	c := DefaultConfig()
 	return Config{
 		S1P: true, TTENDIAN: spec.TTEndianLE, StallModel: spec.StallNever, TermModel: true,
-		SIDSIZE: 6, CMDQS: 8, EVENTQS: 8, OAS: 3, GRAN4K: true, FetchSize: 8,
+		SIDSIZE: 6, CMDQS: 8, EVENTQS: 8, OAS: 3, GRAN4K: true, Wires: true, FetchSize: 8,
 		STECache: c.STECache, CDCache: c.CDCache, IOTLB: c.IOTLB, Walk: c.Walk,
 	}
 }

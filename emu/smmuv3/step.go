@@ -60,8 +60,10 @@ const (
 	stCmdSelect
 	stCmdAgain
 	stSyncDrained
+	stSyncWired
 	stSyncSignalled
 	stMessageNext
+	stMessageWired
 	stMessageSent
 	stControlNext
 	stUpdateDelayed
@@ -159,8 +161,10 @@ func init() { // in a function: the methods that go on by themselves use the tab
 		stCmdSelect:      (*Unit).cmdSelect,
 		stCmdAgain:       (*Unit).cmdAgain,
 		stSyncDrained:    (*Unit).syncDrained,
+		stSyncWired:      (*Unit).syncMessage,
 		stSyncSignalled:  (*Unit).syncSignalled,
 		stMessageNext:    (*Unit).messageNext,
+		stMessageWired:   (*Unit).messageWired,
 		stMessageSent:    (*Unit).messageSent,
 		stControlNext:    (*Unit).controlNext,
 		stUpdateDelayed:  (*Unit).updateDelayed,

@@ -40,6 +40,7 @@ type Machine struct {
 	cpus   []*CPU
 	client []Client
 	msi    []msi
+	lines  []line
 	multi  bool
 
 	messages []message // on their way to devices

@@ -264,6 +264,8 @@ func (p *port) send(a *emu.Act) {
 	switch a.Msg {
 	case emu.MsgMSI:
 		p.m.sendMSI(a.Addr, uint32(a.Data[0]))
+	case emu.MsgWire:
+		p.m.pulse(p.id, a.N)
 	case emu.MsgATSInv:
 		p.sendATS(a)
 	case emu.MsgPRGResponse:

@@ -96,6 +96,17 @@ const (
 	IrqCfg2LO   reg.Bits = 31_031 // PRIQ: interrupt on the last request of a group
 )
 
+// Interrupt lines, 3.18.2. Their numbers are not the specification's, which leaves them to the platform. LineEvent
+// is the wake-up event of SYNC (4.7.3), which processors wait for with WFE.
+const (
+	LineGERROR uint32 = iota
+	LineEVENTQ
+	LinePRIQ
+	LineSYNC
+	LinePMCG
+	LineEvent
+)
+
 // STRTAB_BASE and STRTAB_BASE_CFG, 6.3.23 and 6.3.24.
 const (
 	StrtabAddr    reg.Bits = 51_006

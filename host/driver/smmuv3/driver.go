@@ -22,6 +22,7 @@ type Driver struct {
 	streams streamTable
 	events  *recordQueue
 	pages   *recordQueue // nil: no page requests
+	wires   host.Wired   // nil: interrupts are messages, or there are none
 	stalled map[driver.GroupKey]bool
 
 	formatSTE *entry.Format
@@ -56,6 +57,9 @@ func New(cpu host.CPU, frames *host.Frames, opt Options) (*Driver, error) {
 	d.asids = driver.NewIDs("smmuv3", 1, d.caps.asids).From(asidBase)
 	d.c.MoreIDs = append(d.c.MoreIDs, &d.asids)
 	d.formatSTE = d.caps.formats.STE()
+	if w, ok := cpu.(host.Wired); ok && (opt.Wires || !d.caps.has0(spec.Idr0MSI)) {
+		d.wires = w
+	}
 	if err := d.bringUp(); err != nil {
 		return nil, err
 	}
@@ -156,9 +160,12 @@ func (d *Driver) Stats() Stats {
 	return s
 }
 
-// Rest implements driver.Arch. A unit that sends no messages is asked.
+// interrupts reports whether the unit can interrupt the processor, by messages or by lines.
+func (d *Driver) interrupts() bool { return d.wires != nil || d.caps.has0(spec.Idr0MSI) }
+
+// Rest implements driver.Arch. A unit that sends no interrupts is asked.
 func (d arch) Rest() {
-	quiet := !d.caps.has0(spec.Idr0MSI)
+	quiet := !d.interrupts()
 	if d.events != nil && (d.events.left || quiet) {
 		d.takeEvents()
 	}

@@ -26,6 +26,7 @@ const recordQueueLg2 = 7
 // queueRegs are the registers of a queue that the unit writes.
 type queueRegs struct {
 	base, prod, cons uint32
+	line             uint32
 	msi              uint32 // IRQ_CFG0
 	enable           uint64 // of CR0
 	irq              uint64 // of IRQ_CTRL
@@ -39,11 +40,14 @@ func (d *Driver) startRecords() error {
 		return err
 	}
 	irqs := spec.IrqGERROR.Mask()
-	d.signal(spec.OffGERRORIRQCfg0, d.takeErrors)
+	if d.wires != nil {
+		d.wires.OnWire(d.opt.Unit, spec.LineSYNC, d.syncInterrupt)
+	}
+	d.signal(spec.LineGERROR, spec.OffGERRORIRQCfg0, d.takeErrors)
 	d.ackErrors(^uint64(0))
 	var err error
 	d.events, err = d.startRecord(queueRegs{
-		spec.OffEVENTQBase, spec.OffEVENTQProd, spec.OffEVENTQCons, spec.OffEVENTQIRQCfg0,
+		spec.OffEVENTQBase, spec.OffEVENTQProd, spec.OffEVENTQCons, spec.LineEVENTQ, spec.OffEVENTQIRQCfg0,
 		spec.Cr0EVENTQEN.Mask(), spec.IrqEVENTQ.Mask(), spec.EventSize, uint8(spec.Idr1EVENTQS.Of(d.caps.idr1)),
 	}, d.eventInterrupt)
 	if err != nil {
@@ -52,7 +56,7 @@ func (d *Driver) startRecords() error {
 	irqs |= spec.IrqEVENTQ.Mask()
 	if d.caps.pri {
 		d.pages, err = d.startRecord(queueRegs{
-			spec.OffPRIQBase, spec.OffPRIQProd, spec.OffPRIQCons, spec.OffPRIQIRQCfg0,
+			spec.OffPRIQBase, spec.OffPRIQProd, spec.OffPRIQCons, spec.LinePRIQ, spec.OffPRIQIRQCfg0,
 			spec.Cr0PRIQEN.Mask(), spec.IrqPRIQ.Mask(), spec.PRISize, uint8(spec.Idr1PRIQS.Of(d.caps.idr1)),
 		}, d.pageInterrupt)
 		if err != nil {
@@ -82,17 +86,36 @@ func (d *Driver) startRecord(r queueRegs, handler func()) (*recordQueue, error) 
 	d.c.Write(r.base, 8, uint64(q.base)|spec.QBaseHint.Mask()|uint64(q.lg2))
 	d.c.Write(r.prod, 4, 0)
 	d.c.Write(r.cons, 4, 0)
-	q.message = d.signal(r.msi, handler)
+	q.message = d.signal(r.line, r.msi, handler)
 	return q, d.enable(r.enable)
 }
 
-// signal makes a handler the one of an interrupt. It returns the command that sends the same message.
-func (d *Driver) signal(cfg0 uint32, handler func()) command {
-	addr, data := d.c.CPU.OnIRQ(handler)
-	d.c.Write(cfg0, 8, uint64(addr))
-	d.c.Write(cfg0+8, 4, uint64(data))
-	d.c.Write(cfg0+12, 4, msiDevice)
-	return interrupt(addr, data)
+// signal makes a handler the one of an interrupt. It returns the command that causes the same interrupt: with
+// lines, that of CMD_SYNC.
+func (d *Driver) signal(line, cfg0 uint32, handler func()) command {
+	if d.wires == nil {
+		addr, data := d.c.CPU.OnIRQ(handler)
+		d.c.Write(cfg0, 8, uint64(addr))
+		d.c.Write(cfg0+8, 4, uint64(data))
+		d.c.Write(cfg0+12, 4, msiDevice)
+		return interrupt(addr, data)
+	}
+	if d.opt.Combined {
+		handler = d.anyInterrupt
+	}
+	d.wires.OnWire(d.opt.Unit, line, handler)
+	if d.caps.has0(spec.Idr0MSI) {
+		d.c.Write(cfg0, 8, 0)
+	}
+	return interrupt(0, 0)
+}
+
+// anyInterrupt is the handler of a line that is all of the unit's.
+func (d *Driver) anyInterrupt() {
+	d.takeErrors()
+	d.takeEvents()
+	d.takePages()
+	d.c.Serve()
 }
 
 // msiDevice is the memory type of messages to interrupt controllers: Device-nGnRE.
@@ -139,6 +162,13 @@ func (d *Driver) take(q *recordQueue, f func(w []uint64), lost func()) {
 func (d *Driver) eventInterrupt() {
 	d.takeEvents()
 	d.c.Serve()
+}
+
+// syncInterrupt is the handler of the line of CMD_SYNC, which this driver gives to be called back: it goes on with
+// what was left, as the handler of either queue does.
+func (d *Driver) syncInterrupt() {
+	d.takeEvents()
+	d.pageInterrupt()
 }
 
 // takeEvents reads the event queue empty.

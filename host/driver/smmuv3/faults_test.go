@@ -9,6 +9,7 @@ import (
 	hw "github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 	"github.com/iommulab/iommulab/host"
+	"github.com/iommulab/iommulab/internal/drivertest"
 )
 
 // Events become fault records, with what each kind of event has.
@@ -59,8 +60,13 @@ func TestFaults_HintsAndUnsupported(t *testing.T) {
 
 // What is lost because the queue was full is counted, and what comes after is not.
 func TestFaults_Overflow(t *testing.T) {
-	for _, msi := range []bool{true, false} {
-		r := machine(t, func(c *hw.Config) { c.EVENTQS, c.MSI = 3, msi }).up(Options{})
+	for _, how := range []struct {
+		msi, deaf bool
+		opt       Options
+	}{{true, false, Options{}}, {false, false, Options{}}, {false, false, Options{Combined: true}}, {true, false, Options{Wires: true}}, {false, true, Options{}}} {
+		r := machine(t, func(c *hw.Config) { c.EVENTQS, c.MSI = 3, how.msi })
+		r.deaf = how.deaf
+		r.up(how.opt)
 		dom := r.stage(host.StageFirst, 0)
 		require.NoError(t, r.d.Attach(dev, emu.NoPASID, dom))
 		r.d.events.taking = true // as if the handler had no time
@@ -74,7 +80,7 @@ func TestFaults_Overflow(t *testing.T) {
 		require.EqualValues(t, 1, r.d.Stats().LostFaults)
 		for i := range 30 {
 			r.Blocked(dev, emu.NoPASID, 0x5000)
-			if !msi {
+			if how.deaf {
 				require.NoError(t, dom.Map(0x70_0000+emu.IOVA(i)<<12, target, 0x1000, emu.RW))
 			}
 			require.Len(t, r.Faults, 9+i)
@@ -118,4 +124,67 @@ func TestGerror_CommandQueueAborts(t *testing.T) {
 	require.ErrorIs(t, err, ErrCommand)
 	require.ErrorContains(t, err, "stuck")
 	require.ErrorContains(t, err, "CERROR 2")
+}
+
+// Errors, events, page requests and stalls come by interrupt lines as by messages: each line for itself, all as
+// one, and not at all, where the unit is asked.
+func TestInterruptLines(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*hw.Config)
+		opt    Options
+		deaf   bool
+	}{
+		"lines": {noMessages, Options{}, false}, "one line": {noMessages, Options{Combined: true}, false},
+		"lines by choice": {nil, Options{Wires: true}, false}, "nothing": {noMessages, Options{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := machine(t, func(h *hw.Config) {
+				stalls(h)
+				if c.change != nil {
+					c.change(h)
+				}
+			})
+			r.deaf = c.deaf
+			r.up(c.opt)
+			p := &drivertest.Pager{Rig: r.Rig, Back: map[emu.IOVA]emu.PA{iova: target}, Dom: r.Domain(host.DomainSpec{Stage: host.StageFirst})}
+			require.NoError(t, r.d.Probe(dev, host.DeviceSpec{Stall: true}))
+			require.NoError(t, r.d.Attach(dev, emu.NoPASID, p.Dom))
+			r.d.OnPageRequest(p.Serve)
+			if c.deaf {
+				require.Equal(t, emu.Pending, r.Access(dev, emu.NoPASID, iova, emu.Read).Status)
+				require.Empty(t, p.Got)
+				require.NoError(t, p.Dom.Map(0x100_0000, page(3), 0x1000, emu.RW)) // any operation looks
+				require.Len(t, p.Got, 1)
+			} else {
+				r.Reaches(dev, emu.NoPASID, iova+8, target+8)
+				require.Len(t, p.Got, 1)
+				broken := r.Mem.AddBusError(r.d.events.base, r.d.events.base+0xfff, emu.Write)
+				r.Blocked(0x999, emu.NoPASID, iova)
+				require.EqualValues(t, 1, r.d.Stats().Gerrors)
+				require.True(t, r.Mem.RemoveBusError(broken))
+				r.Blocked(0x999, emu.NoPASID, iova)
+				require.Len(t, r.Faults, 1)
+			}
+			require.Zero(t, r.CPU.Functional.ReadReg(0, spec.OffEVENTQIRQCfg0, 8), "no message")
+			require.NoError(t, r.d.Shutdown())
+		})
+	}
+}
+
+// On the timed machine faults of many transactions come by a line.
+func TestTimed_InterruptLines(t *testing.T) {
+	for _, o := range []Options{{}, {Combined: true}} {
+		d, _, cpu, stream := timed(t, o, noMessages)
+		n := 0
+		d.OnFault(func(host.FaultRecord) { n++ })
+		require.NoError(t, d.Probe(dev, host.DeviceSpec{}))
+		dom, err := d.NewDomain(host.DomainSpec{Stage: host.StageFirst})
+		require.NoError(t, err)
+		require.NoError(t, d.Attach(dev, emu.NoPASID, dom))
+		for tag := range uint32(3) {
+			stream.Timer(tag)
+		}
+		require.True(t, cpu.Poll(func() bool { return n > 20 }, 1_000_000))
+		stream.On = false
+	}
 }

@@ -26,6 +26,7 @@ var variants = []struct {
 	{"no SubstreamIDs, temporary ASIDs", []func(*hw.Config){noSubstreams}, Options{Move: MoveASID}},
 	{"stage 1 only, no flags", []func(*hw.Config){stage1Only, noFlags}, Options{}},
 	{"stage 2 only, no messages", []func(*hw.Config){stage2Only, noMessages}, Options{}},
+	{"one interrupt line", nil, Options{Wires: true, Combined: true}},
 	{"no ranges, small ids", []func(*hw.Config){noRanges, smallIDs}, Options{}},
 	{"linear tables", []func(*hw.Config){flatCDs}, Options{Linear: true, StreamBits: 13, Move: MoveASID}},
 	{"CD leaves of 64 KiB, polling", nil, Options{CDFormat: 2, PollCons: true}},

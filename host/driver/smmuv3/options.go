@@ -47,6 +47,11 @@ type Options struct {
 	// PollCons waits for CMDQ_CONS to pass a CMD_SYNC, although the unit could signal it by a message
 	// (IDR0.MSI).
 	PollCons bool
+	// Wires takes interrupts from the unit's lines, if the processor has them (host.Wired), although the unit
+	// could send messages. Without messages they are taken from there in any case.
+	Wires bool
+	// Combined: the lines of the unit are one to the processor, so that any interrupt may mean all of them.
+	Combined bool
 	// NoRange invalidates page by page, although the unit has range invalidation (IDR3.RIL).
 	NoRange bool
 	// Wide: the unit reads 16 bytes of an STE or CD at once, and the processor stores them so.

@@ -17,9 +17,9 @@ func (d *Driver) pageInterrupt() {
 	d.c.Serve()
 }
 
-// Recall implements driver.Arch, by a CMD_SYNC. A unit that sends no messages is asked by operations.
+// Recall implements driver.Arch, by a CMD_SYNC. A unit that sends no interrupts is asked by operations.
 func (d arch) Recall() {
-	if d.caps.has0(spec.Idr0MSI) {
+	if d.interrupts() {
 		// A queue that has stopped says so to the next operation.
 		_ = d.queue.once([]command{d.events.message}, false)
 	}

@@ -118,7 +118,7 @@ func (q *queue) once(list []command, wait bool) error {
 	}
 	if wait {
 		s.sync = q.prod + n - 1
-		s.byMessage = d.caps.has0(spec.Idr0MSI) && d.c.Coherent && !d.opt.PollCons
+		s.byMessage = d.caps.has0(spec.Idr0MSI) && d.c.Coherent && !d.opt.PollCons && d.wires == nil // a SYNC with CS=1 pulses
 		s.wait = barrier()
 		if s.byMessage {
 			s.wait = message(q.at(s.sync))
