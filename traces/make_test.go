@@ -63,6 +63,7 @@ var whole = []struct {
 	{"smmuv3-16k", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
 	{"smmuv3-16k-s2", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
 	{"smmuv3-lazy", []string{"core.elf.zst", "regs.json", "oracle.csv", "mapped.csv"}},
+	{"smmuv3-made", []string{"core.elf.zst", "regs.json", "oracle.csv"}},
 }
 
 // TestMakeTestdata cuts the committed files out of the captures and prints the table for the README.

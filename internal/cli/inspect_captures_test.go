@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -58,6 +57,15 @@ func TestInspect_ShowsWhatIsMapped(t *testing.T) {
 	}
 }
 
+func unpacked(t *testing.T, packed []byte) string {
+	z, err := zstd.NewReader(nil)
+	require.NoError(t, err)
+	defer z.Close()
+	text, err := z.DecodeAll(packed, nil)
+	require.NoError(t, err)
+	return string(text)
+}
+
 func number(t *testing.T, s string) uint64 {
 	v, err := strconv.ParseUint(s, 0, 64)
 	require.NoError(t, err)
@@ -68,12 +76,7 @@ func number(t *testing.T, s string) uint64 {
 func mappedPages(t *testing.T, path string) map[mappedPage]mappedTo {
 	packed, err := os.ReadFile(path)
 	require.NoError(t, err)
-	z, err := zstd.NewReader(nil)
-	require.NoError(t, err)
-	defer z.Close()
-	text, err := z.DecodeAll(packed, nil)
-	require.NoError(t, err)
-	rows, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(unpacked(t, packed))).ReadAll()
 	require.NoError(t, err)
 	out := make(map[mappedPage]mappedTo)
 	for _, r := range rows[1:] {
