@@ -79,10 +79,13 @@ func (u *Unit) answerSplit(t *emu.Txn) {
 // they concern the request. clean pages are not writable for a request that will not write. It leaves other
 // requests alone.
 func (u *Unit) completion(t *emu.Txn, perm emu.Access, clean bool) {
-	q, r := &t.Req, &t.Res
-	if q.Type != emu.TranslationReq {
-		return
+	if t.Req.Type == emu.TranslationReq {
+		complete(t, perm, clean)
 	}
+}
+
+func complete(t *emu.Txn, perm emu.Access, clean bool) {
+	q, r := &t.Req, &t.Res
 	perm = mine(perm, flag(t, auxPriv))
 	if flag(t, auxInst) { // INSTCFG: reads are instruction fetches
 		perm = perm&^emu.Read | perm&emu.Exec/emu.Exec

@@ -46,7 +46,7 @@ func (u *Unit) cdSlot(t *emu.Txn) {
 
 // cdCached uses value v of the CD cache.
 func (u *Unit) cdCached(t *emu.Txn, v *[4]uint64) {
-	t.Entry[4], t.Entry[5], t.Entry[6], t.Entry[7] = v[0], v[1], v[2], v[3]
+	*(*[4]uint64)(t.Entry[4:]) = *v
 	t.At = 0
 	u.cachedMAIR(t)
 	u.cdReady(t)
@@ -149,7 +149,7 @@ func (u *Unit) useL1CD(t *emu.Txn, d uint64) {
 func (u *Unit) fillL1CD(t *emu.Txn, next uint16) {
 	if !flag(t, auxHaveL1) {
 		t.Ans, t.State = emu.AnsOK, next
-		u.Step(t)
+		u.step(t)
 		return
 	}
 	setFlag(t, auxHaveL1, false)

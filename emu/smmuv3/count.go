@@ -75,6 +75,13 @@ func (u *Unit) counts(event int, t *emu.Txn) {
 	t.Wake = u.counterWake(t.Wake)
 }
 
+// countsWalk counts the descriptor that t asks for, if it does.
+func (u *Unit) countsWalk(t *emu.Txn) {
+	if a := &t.Act; a.Op == emu.OpFetch && (a.Step == StepS1Table || a.Step == StepS2Table) {
+		u.counts(spec.PmcgTransTableWalk, t)
+	}
+}
+
 // countsArrival counts a transaction when it arrives.
 func (u *Unit) countsArrival(t *emu.Txn) {
 	switch t.Req.Type {

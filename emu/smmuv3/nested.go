@@ -51,7 +51,7 @@ func (u *Unit) stage2Probed(t *emu.Txn) {
 		return
 	}
 	perm := emu.Access(tlbPerm.Of(v[0]))
-	if c := u.s2Denied(t, perm, tlbDevice.On(v[1])); c != 0 {
+	if c := s2Denied(t, perm, tlbDevice.On(v[1])); c != 0 {
 		u.fault2(t, c, StepStage2, emu.PA(v[3]))
 		return
 	}

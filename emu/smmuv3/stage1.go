@@ -111,9 +111,6 @@ func (u *Unit) s1Fetch(t *emu.Txn, k *format, table uint64, level int8, bits uin
 
 // s1FetchAt reads the descriptor at its physical address.
 func (u *Unit) s1FetchAt(t *emu.Txn, at emu.PA) {
-	if u.pm.on {
-		u.counts(spec.PmcgTransTableWalk, t)
-	}
 	t.Frame[0].At = at
 	t.Fetch(at, spec.DescSize, StepS1Table, stS1Entry)
 }
@@ -191,9 +188,13 @@ func (u *Unit) s1ResolveMark(t *emu.Txn) {
 // s1Marked returns the leaf descriptor e as hardware has to leave it: accessed, and without AP[2] if it
 // is written to (3.13).
 func (u *Unit) s1Marked(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
-	if !spec.CdHA.On(t.Entry[4]) || flag(t, auxPassive) {
-		return e
+	if spec.CdHA.On(t.Entry[4]) && !flag(t, auxPassive) {
+		return s1Marking(t, e, clean, perm)
 	}
+	return e
+}
+
+func s1Marking(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
 	e |= spec.TtdAF.Mask()
 	if clean && dirties(t, perm) {
 		e &^= spec.S1AP2.Mask()

@@ -80,9 +80,6 @@ func (u *Unit) s2Go(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int
 func (u *Unit) s2Fetch(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int8, bits uint8) {
 	f.Level = level
 	f.At = emu.PA(k.entryAddress(table, f.In, level, bits))
-	if u.pm.on {
-		u.counts(spec.PmcgTransTableWalk, t)
-	}
 	t.Fetch(f.At, spec.DescSize, StepS2Table, stS2Entry)
 }
 
@@ -138,7 +135,7 @@ func (u *Unit) s2Entry(t *emu.Txn, r regime, e uint64) {
 func (u *Unit) s2Page(t *emu.Txn, f *emu.Frame, r regime, page uint64, lg2 uint8) {
 	e := f.Entry
 	perm, clean := u.s2Rights(t.Entry[2], e)
-	if c := u.s2Denied(t, perm, device(e)); c != 0 {
+	if c := s2Denied(t, perm, device(e)); c != 0 {
 		u.fault2(t, c, StepS2Table, f.At)
 		return
 	}
@@ -160,11 +157,18 @@ func device(e uint64) bool { return spec.S2MemAttr.Of(e)>>2 == 0 }
 
 // s2Denied returns what forbids the access that stage 2 translates for, or 0. Structures of stage 1 may be
 // kept out of device memory (S2PTW).
-func (u *Unit) s2Denied(t *emu.Txn, perm emu.Access, dev bool) uint16 {
+func s2Denied(t *emu.Txn, perm emu.Access, dev bool) uint16 {
+	if denied := emu.Access(auxNeed.Of(t.Aux[0]))&^perm != 0; denied || dev {
+		return s2DeniedBy(t, denied)
+	}
+	return 0
+}
+
+func s2DeniedBy(t *emu.Txn, denied bool) uint16 {
 	switch {
-	case emu.Access(auxNeed.Of(t.Aux[0]))&^perm != 0:
+	case denied:
 		return FaultS2Permission
-	case dev && auxClass.Of(t.Aux[0]) != spec.ClassIN && spec.SteS2PTW.On(t.Entry[2]):
+	case auxClass.Of(t.Aux[0]) != spec.ClassIN && spec.SteS2PTW.On(t.Entry[2]):
 		return FaultS2Device
 	}
 	return 0
@@ -173,9 +177,13 @@ func (u *Unit) s2Denied(t *emu.Txn, perm emu.Access, dev bool) uint16 {
 // s2Marked returns the leaf descriptor e as hardware has to leave it: accessed, and writable if it is
 // written to (3.13).
 func (u *Unit) s2Marked(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
-	if !spec.SteS2HA.On(t.Entry[2]) || flag(t, auxPassive) {
-		return e
+	if spec.SteS2HA.On(t.Entry[2]) && !flag(t, auxPassive) {
+		return u.s2Marking(t, e, clean, perm)
 	}
+	return e
+}
+
+func (u *Unit) s2Marking(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
 	e |= spec.TtdAF.Mask()
 	if clean && u.s2Dirties(t, perm) {
 		e |= spec.S2APW.Mask()

@@ -50,7 +50,7 @@ func (u *Unit) steReady(t *emu.Txn) {
 // stage1Bypassed goes on with a transaction that stage 1 does not translate: its address is the
 // intermediate or the output address, and must be one (3.4).
 func (u *Unit) stage1Bypassed(t *emu.Txn) {
-	t.Aux[1] = s1Version(t.Entry[:4], nil)
+	t.Aux[1] = configVersion(t.Entry[:4])
 	t.Ver = t.Aux[1] + t.Aux[2]
 	t.Res.Prov.Entry = t.Ver
 	q := &t.Req

@@ -180,6 +180,14 @@ func init() { // in a function: the methods that go on by themselves use the tab
 
 // Step implements emu.Unit.
 func (u *Unit) Step(t *emu.Txn) {
+	u.step(t)
+	if u.pm.on {
+		u.countsWalk(t)
+	}
+}
+
+// step is Step but for the counting of the descriptors that walks read.
+func (u *Unit) step(t *emu.Txn) {
 	f := onAnswer[t.State%maxStates]
 	if f == nil {
 		f = (*Unit).ended

@@ -88,7 +88,7 @@ func (u *Unit) steSlot(t *emu.Txn) {
 
 // steCached uses value v of the STE cache.
 func (u *Unit) steCached(t *emu.Txn, v *[4]uint64) {
-	t.Entry[0], t.Entry[1], t.Entry[2], t.Entry[3] = v[0], v[1], v[2], v[3]
+	*(*[4]uint64)(t.Entry[:4]) = *v
 	if u.s.MaxCONT != 0 {
 		u.neighbours(t, true)
 		return
@@ -165,7 +165,7 @@ func (u *Unit) useL1STD(t *emu.Txn, d spec.L1STD) {
 func (u *Unit) fillL1STD(t *emu.Txn, next uint16) {
 	if !flag(t, auxHaveL1) {
 		t.Ans, t.State = emu.AnsOK, next
-		u.Step(t)
+		u.step(t)
 		return
 	}
 	setFlag(t, auxHaveL1, false)

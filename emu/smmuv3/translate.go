@@ -210,13 +210,17 @@ func (u *Unit) vmid(w2 uint64) uint32 {
 // s1Tag returns the tag of stage 1 translations, 3.17.
 func (u *Unit) s1Tag(world, w2, cd0 uint64) emu.Tag {
 	asid := emu.PASID(spec.CdASID.Of(cd0))
-	switch world {
-	case worldEL2:
-		return emu.MakeTag(ClassEL2, 0, emu.NoPASID)
-	case worldE2H:
-		return emu.MakeTag(ClassE2H, 0, asid)
+	if world == worldEL1 {
+		return emu.MakeTag(ClassEL1, u.vmid(w2), asid)
 	}
-	return emu.MakeTag(ClassEL1, u.vmid(w2), asid)
+	return hypTag(world, asid)
+}
+
+func hypTag(world uint64, asid emu.PASID) emu.Tag {
+	if world == worldEL2 {
+		return emu.MakeTag(ClassEL2, 0, emu.NoPASID)
+	}
+	return emu.MakeTag(ClassE2H, 0, asid)
 }
 
 // globalTag returns the tag that global translations of the same regime have, and false if there are

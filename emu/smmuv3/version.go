@@ -72,21 +72,30 @@ func s1Version(ste, cd []uint64) uint64 {
 	return v + cdVersion((*[3]uint64)(cd))
 }
 
+// configMask is what configVersion takes of Config, STRW and VMID, by Config and STRW. Translations of streams
+// that are not EL1 have no VMID.
+var configMask = func() (m [32]uint64) {
+	const config, strw, vmid = 0x0f, 0x30, 0xffff00
+	for i := range m {
+		m[i] = config | vmid
+		switch c, w := i&7, i>>3; {
+		case c == spec.ConfigBypass:
+			m[i] = config
+		case c == spec.ConfigS1 && w != spec.STRWEL1:
+			m[i] = config | strw
+		case c == spec.ConfigS1:
+			m[i] = config | strw | vmid
+		}
+	}
+	return m
+}()
+
 // configVersion is the part of an STE that is not about stage 2, but for those that abort.
 func configVersion(ste []uint64) uint64 {
 	c := spec.SteConfig.Of(ste[0])
-	v := c + 1
-	switch c {
-	case spec.ConfigBypass:
-	case spec.ConfigS1:
-		strw := spec.SteSTRW.Of(ste[1])
-		if v |= strw << 4; strw == spec.STRWEL1 { // the translations of others have no VMID
-			v |= spec.SteS2VMID.Of(ste[2]) << 8
-		}
-	default:
-		v |= spec.SteS2VMID.Of(ste[2]) << 8
-	}
-	return v * verConfig
+	c, strw := spec.SteConfig.Of(ste[0]), spec.SteSTRW.Of(ste[1])
+	v := c + 1 | strw<<4 | spec.SteS2VMID.Of(ste[2])<<8
+	return v & configMask[c|strw<<3] * verConfig
 }
 
 // cdVersion is the part of a CD.
