@@ -24,21 +24,21 @@ func (b Bits) Width() uint { return b.Hi() - b.Lo() + 1 }
 func (b Bits) Word() uint { return b.Lo() / 64 }
 
 // Max returns the largest value that fits.
-func (b Bits) Max() uint64 { return ^uint64(0) >> (64 - b.Width()) }
+func (b Bits) Max() uint64 { return 2<<((b/1000-b%1000)&63) - 1 }
 
 // Mask returns the range as ones within its first word.
-func (b Bits) Mask() uint64 { return b.Max() << (b.Lo() % 64) }
+func (b Bits) Mask() uint64 { return (2<<((b/1000-b%1000)&63) - 1) << (b % 1000 % 64) }
 
 // Of returns the value of the range in w, the word in which it starts. The range must not cross
 // that word.
-func (b Bits) Of(w uint64) uint64 { return w >> (b.Lo() % 64) & b.Max() }
+func (b Bits) Of(w uint64) uint64 { return w >> (b % 1000 % 64) & (2<<((b/1000-b%1000)&63) - 1) }
 
 // On reports whether any bit of the range is set in w, the word in which it starts.
-func (b Bits) On(w uint64) bool { return w&b.Mask() != 0 }
+func (b Bits) On(w uint64) bool { return w&((2<<((b/1000-b%1000)&63)-1)<<(b%1000%64)) != 0 }
 
 // Put returns v at its place in the word in which the range starts. Bits of v that do not fit are
 // cut off.
-func (b Bits) Put(v uint64) uint64 { return v & b.Max() << (b.Lo() % 64) }
+func (b Bits) Put(v uint64) uint64 { return v & (2<<((b/1000-b%1000)&63) - 1) << (b % 1000 % 64) }
 
 // PutBool returns Put(1) or 0.
 func (b Bits) PutBool(v bool) uint64 {

@@ -88,10 +88,9 @@ func (c *Config) adopt(r *ids) {
 
 // limits is what translation needs of the capabilities, worked out once.
 type limits struct {
-	oas     uint8   // output address bits; those of intermediate addresses are the same
-	granule [4]bool // that the unit has, by regime code
-	walk    uint64  // bit lg2: a paging-structure cache for that region size exists
-	walk2   uint64
+	oas     uint8        // output address bits; those of intermediate addresses are the same
+	granule [4]bool      // that the unit has, by regime code
+	walk    [2]uint64    // of Walk and Walk2, bit lg2: a cache for that region size exists
 	formats *[128]format // of regimes
 }
 
@@ -99,11 +98,17 @@ func (u *Unit) setLimits() {
 	c := &u.cfg
 	u.lim = limits{
 		oas: spec.OASBits(uint64(c.OAS)), granule: [4]bool{false, c.GRAN4K, c.GRAN16K, c.GRAN64K},
-		walk: regions(c.Walk), walk2: regions(c.Walk2), formats: &formats[0],
+		walk: [2]uint64{regions(c.Walk), regions(c.Walk2)}, formats: &formats[0],
 	}
 	if c.HTTU == spec.HTTUTable {
 		u.lim.formats = &formats[1]
 	}
+}
+
+// fillsWalk reports whether a walk with flags aux fills the cache of Walk (0) or Walk2 (1) for regions of 2^lg2
+// bytes.
+func (u *Unit) fillsWalk(aux, walk uint64, lg2 uint8) bool {
+	return u.lim.walk[walk&1]>>lg2&1 != 0 && !auxPassive.On(aux)
 }
 
 // regions returns a bit map of the region sizes for which caches have entries.

@@ -148,8 +148,7 @@ func (u *Unit) useL1CD(t *emu.Txn, d uint64) {
 
 func (u *Unit) fillL1CD(t *emu.Txn, next uint16) {
 	if !flag(t, auxHaveL1) {
-		t.Ans, t.State = emu.AnsOK, next
-		u.step(t)
+		u.goOn(t, next)
 		return
 	}
 	setFlag(t, auxHaveL1, false)

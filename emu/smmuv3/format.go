@@ -10,6 +10,7 @@ type format struct {
 	page    uint8    // log2 of the bytes of a page
 	stride  uint8    // address bits that a table translates
 	inverse uint32   // 2^16 by stride
+	index   uint64   // place in a table, in bytes
 	least   uint8    // log2 of the least alignment of a start table
 	address uint64   // address bits of a plain descriptor
 	table   [2]plain // table descriptors that limit nothing: of stage 1, of stage 2
@@ -36,7 +37,7 @@ var formats = func() (all [2][128]format) {
 
 func makeFormat(r regime, haft bool) format {
 	g := r.granule()
-	k := format{page: uint8(g), stride: g.Stride(), inverse: 1<<16/uint32(g.Stride()) + 1, least: 3}
+	k := format{page: uint8(g), stride: g.Stride(), inverse: 1<<16/uint32(g.Stride()) + 1, index: ones(g.Stride()) * spec.DescSize, least: 3}
 	if r.out() > 48 {
 		k.least = 6
 	}
@@ -95,10 +96,15 @@ func (k *format) tableBase(ttb uint64, bits uint8) uint64 {
 	return ttb &^ (1<<(max(bits+3, k.least)&63) - 1)
 }
 
-// entryAddress returns the address of the descriptor of level that in selects in a table. Start tables are
-// indexed by all bits of the address that are left, others each by as many as it has entries.
-func (k *format) entryAddress(table, in uint64, level int8, bits uint8) uint64 {
+// startAddress returns the address of the descriptor of level that in selects in a start table: by all bits of
+// the address that are left.
+func (k *format) startAddress(table, in uint64, level int8, bits uint8) uint64 {
 	return table + in>>k.shift(level)&(1<<(bits&63)-1)*spec.DescSize
+}
+
+// entryAddress is startAddress of another table.
+func (k *format) entryAddress(table, in uint64, level int8) uint64 {
+	return table + in>>k.shift(level)*spec.DescSize&k.index
 }
 
 // format returns the format of a regime.

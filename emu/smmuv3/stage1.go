@@ -87,21 +87,21 @@ func (u *Unit) s1Top(t *emu.Txn) {
 		tsz, ttb = spec.CdT1SZ.Of(cd[0]), cd[2]&spec.CdTTB1.Mask()
 	}
 	level, bits := k.start(uint8(64 - tsz))
-	t.Frame[0].Perm = 0
-	u.s1Fetch(t, k, k.tableBase(ttb, bits), level, bits)
+	f := &t.Frame[0]
+	f.Perm, f.Level = 0, level
+	u.s1Fetch(t, k.startAddress(k.tableBase(ttb, bits), f.In, level, bits))
 }
 
-// s1Go goes on with a table below the start.
+// s1Go reads the descriptor of a level from a table below the start. Both come in registers: through the frame,
+// each level of a walk would take longer by the way to memory and back.
 func (u *Unit) s1Go(t *emu.Txn, k *format, table uint64, level int8) {
-	u.s1Fetch(t, k, table, level, k.stride)
-}
-
-// s1Fetch reads the descriptor of the level; bits of the address select it. Table and level come in registers:
-// through the frame, each level of a walk would take longer by the way to memory and back.
-func (u *Unit) s1Fetch(t *emu.Txn, k *format, table uint64, level int8, bits uint8) {
 	f := &t.Frame[0]
 	f.Level = level
-	at := k.entryAddress(table, f.In, level, bits)
+	u.s1Fetch(t, k.entryAddress(table, f.In, level))
+}
+
+// s1Fetch reads the descriptor at an address, which is an intermediate one if stage 2 is on.
+func (u *Unit) s1Fetch(t *emu.Txn, at uint64) {
 	if flag(t, auxS2) {
 		u.resolve(t, at, emu.Read<<priv, retTable)
 		return
@@ -250,7 +250,7 @@ func (u *Unit) s1Next(t *emu.Txn, r regime, e uint64) {
 func (u *Unit) s1Down(t *emu.Txn, k *format, next uint64) {
 	f := &t.Frame[0]
 	lg2 := k.shift(f.Level)
-	if u.lim.walk>>lg2&1 == 0 || flag(t, auxPassive) {
+	if !u.fillsWalk(t.Aux[0], 0, lg2) {
 		u.s1Go(t, k, next, f.Level-1)
 		return
 	}

@@ -53,7 +53,7 @@ func (u *Unit) s2WalkProbed(t *emu.Txn) {
 		return
 	}
 	u.s2Used(t, t.In[2])
-	u.s2Go(t, s2Frame(t), u.format(reg2(t)), t.In[0]&walkTable.Mask(), int8(walkLevel.Of(t.In[0])))
+	s2Go(t, s2Frame(t), u.format(reg2(t)), t.In[0]&walkTable.Mask(), int8(walkLevel.Of(t.In[0])))
 }
 
 // s2Used notes under which version of stage 2 its tables were found. Only another one than that in force
@@ -66,39 +66,41 @@ func (u *Unit) s2Used(t *emu.Txn, v uint64) {
 
 // s2Top starts at the table, or the tables side by side, of the STE.
 func (u *Unit) s2Top(t *emu.Txn) {
-	k, level := u.format(reg2(t)), int8(steLevel.Of(t.Entry[1]))
+	k, f, level := u.format(reg2(t)), s2Frame(t), int8(steLevel.Of(t.Entry[1]))
 	bits := uint8(64-spec.SteS2T0SZ.Of(t.Entry[2])) - k.shift(level)
-	u.s2Fetch(t, s2Frame(t), k, k.tableBase(t.Entry[3]&spec.SteS2TTB.Mask(), bits), level, bits)
-}
-
-// s2Go goes on with a table below the start.
-func (u *Unit) s2Go(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int8) {
-	u.s2Fetch(t, f, k, table, level, k.stride)
-}
-
-// s2Fetch reads the descriptor of the level as s1Fetch does.
-func (u *Unit) s2Fetch(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int8, bits uint8) {
 	f.Level = level
-	f.At = emu.PA(k.entryAddress(table, f.In, level, bits))
+	f.At = emu.PA(k.startAddress(k.tableBase(t.Entry[3]&spec.SteS2TTB.Mask(), bits), f.In, level, bits))
+	t.Fetch(f.At, spec.DescSize, StepS2Table, stS2Entry)
+}
+
+// s2Go reads the descriptor of a level from a table below the start, as s1Go does.
+func s2Go(t *emu.Txn, f *emu.Frame, k *format, table uint64, level int8) {
+	f.Level = level
+	f.At = emu.PA(k.entryAddress(table, f.In, level))
 	t.Fetch(f.At, spec.DescSize, StepS2Table, stS2Entry)
 }
 
 // s2Descend goes on after the fill of a paging-structure cache.
 func (u *Unit) s2Descend(t *emu.Txn) {
 	f := s2Frame(t)
-	u.s2Go(t, f, u.format(reg2(t)), uint64(f.Table), f.Level)
+	s2Go(t, f, u.format(reg2(t)), uint64(f.Table), f.Level)
 }
 
 // s2Read takes the descriptor as s1Read does.
 func (u *Unit) s2Read(t *emu.Txn) {
-	f, e, r := s2Frame(t), t.In[0], reg2(t)
+	e, a := t.In[0], t.Aux[0]
+	f, r := &t.Frame[auxOnBehalf.Of(a)], regime(auxReg2.Of(a))
 	k := u.format(r)
 	switch {
 	case t.Ans == emu.AnsError:
 		u.fault2(t, FaultS2Fetch, StepS2Table, f.At)
 	case f.Level != spec.LevelPage && k.table[1].is(e):
 		f.Entry = e
-		u.s2Down(t, f, k, e&k.address)
+		if u.fillsWalk(a, auxOnBehalf.Of(a), k.shift(f.Level)) {
+			u.s2FillWalk(t, f, k, e&k.address)
+		} else {
+			s2Go(t, f, k, e&k.address, f.Level-1)
+		}
 	case k.leaf[f.Level&7].is(e):
 		f.Entry = e
 		page, lg2 := k.leafOf(e, f.Level)
@@ -232,14 +234,18 @@ func (u *Unit) s2Next(t *emu.Txn, r regime, e uint64) {
 
 // s2Down goes down to the table next as s1Down does.
 func (u *Unit) s2Down(t *emu.Txn, f *emu.Frame, k *format, next uint64) {
-	c, have := emu.CacheWalk, u.lim.walk
-	if flag(t, auxOnBehalf) {
-		c, have = emu.CacheWalk2, u.lim.walk2
-	}
-	lg2 := k.shift(f.Level)
-	if have>>lg2&1 == 0 || flag(t, auxPassive) {
-		u.s2Go(t, f, k, next, f.Level-1)
+	if u.fillsWalk(t.Aux[0], auxOnBehalf.Of(t.Aux[0]), k.shift(f.Level)) {
+		u.s2FillWalk(t, f, k, next)
 		return
+	}
+	s2Go(t, f, k, next, f.Level-1)
+}
+
+// s2FillWalk fills the paging-structure cache of a level with the table next.
+func (u *Unit) s2FillWalk(t *emu.Txn, f *emu.Frame, k *format, next uint64) {
+	c, lg2 := emu.CacheWalk, k.shift(f.Level)
+	if flag(t, auxOnBehalf) {
+		c = emu.CacheWalk2
 	}
 	f.Table = emu.PA(next)
 	f.Level--

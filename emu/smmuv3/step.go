@@ -180,19 +180,20 @@ func init() { // in a function: the methods that go on by themselves use the tab
 
 // Step implements emu.Unit.
 func (u *Unit) Step(t *emu.Txn) {
-	u.step(t)
-	if u.pm.on {
-		u.countsWalk(t)
-	}
-}
-
-// step is Step but for the counting of the descriptors that walks read.
-func (u *Unit) step(t *emu.Txn) {
 	f := onAnswer[t.State%maxStates]
 	if f == nil {
 		f = (*Unit).ended
 	}
 	f(u, t)
+	if u.pm.on {
+		u.countsWalk(t)
+	}
+}
+
+// goOn is the step of a state without a question before it.
+func (u *Unit) goOn(t *emu.Txn, state uint16) {
+	t.Ans, t.State = emu.AnsOK, state
+	onAnswer[state%maxStates](u, t)
 }
 
 // ended keeps a restored or foreign transaction from hanging its executor.

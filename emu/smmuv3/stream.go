@@ -164,8 +164,7 @@ func (u *Unit) useL1STD(t *emu.Txn, d spec.L1STD) {
 // fillL1STD caches the level 1 descriptor in Aux[3] if it was just read, and goes on with next.
 func (u *Unit) fillL1STD(t *emu.Txn, next uint16) {
 	if !flag(t, auxHaveL1) {
-		t.Ans, t.State = emu.AnsOK, next
-		u.step(t)
+		u.goOn(t, next)
 		return
 	}
 	setFlag(t, auxHaveL1, false)
