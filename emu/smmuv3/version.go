@@ -92,7 +92,6 @@ var configMask = func() (m [32]uint64) {
 
 // configVersion is the part of an STE that is not about stage 2, but for those that abort.
 func configVersion(ste []uint64) uint64 {
-	c := spec.SteConfig.Of(ste[0])
 	c, strw := spec.SteConfig.Of(ste[0]), spec.SteSTRW.Of(ste[1])
 	v := c + 1 | strw<<4 | spec.SteS2VMID.Of(ste[2])<<8
 	return v & configMask[c|strw<<3] * verConfig
