@@ -15,7 +15,7 @@ type copyOf struct {
 	val   [4]uint64
 	since point
 	until int
-	path  []string // of who filled it, for people
+	path  *path // of who filled it
 }
 
 // Copy is a value that a cache may hold while a program runs.
@@ -36,7 +36,7 @@ func (c *Copy) DroppedBy(s *emu.Selector) bool { return c.as.dropped(s) }
 func (x *explorer) held() []Copy {
 	list := make([]Copy, len(x.copies))
 	for i, c := range x.copies {
-		list[i] = Copy{Cache: c.cache, Key: c.key, Val: c.val, AtEnd: c.until == len(x.sc.Program), Path: c.path, as: c}
+		list[i] = Copy{Cache: c.cache, Key: c.key, Val: c.val, AtEnd: c.until == len(x.sc.Program), Path: x.tell(c.path), as: c}
 	}
 	return list
 }

@@ -337,12 +337,12 @@ func (x *explorer) fetch(w *walk) {
 		n := *w
 		x.move(&n, at)
 		n.t.In = now.v
-		what := hex(now.v[:max(1, a.Size/8)])
+		what := ""
 		if !now.ok {
 			n.t.Ans = emu.AnsError
 			what = "bus error"
 		}
-		n.note("fetch %#x/%d = %s (%s)", uint64(a.Addr), a.Size, what, x.name(a.Step))
+		n.note(now.v, int(max(1, a.Size/8)), what)
 		x.work.add(n)
 	})
 }
@@ -367,7 +367,7 @@ func (x *explorer) mark(w *walk) {
 		case now.v[0] != a.Data[0]:
 			n.t.Ans, what = emu.AnsMiss, fmt.Sprintf("finds %#x", now.v[0])
 		}
-		n.note("mark %#x: %s (%s)", uint64(a.Addr), what, x.name(a.Step))
+		n.note(now.v, 0, what)
 		if n.t.Ans == emu.AnsOK {
 			x.marked(&n)
 		}
@@ -378,7 +378,7 @@ func (x *explorer) mark(w *walk) {
 // marked takes note of a mark that the program overwrites.
 func (x *explorer) marked(w *walk) {
 	a := &w.t.Act
-	m := Mark{Addr: a.Addr, Was: a.Data[0], Now: a.Data[2], Path: w.path}
+	m := Mark{Addr: a.Addr, Was: a.Data[0], Now: a.Data[2], Path: x.tell(w.path)}
 	for i := range x.sc.Program {
 		s := &x.sc.Program[i]
 		if s.Size == 0 || w.at.over(i) || a.Addr < s.Addr || a.Addr >= s.Addr+emu.PA(s.Size) {
@@ -411,7 +411,7 @@ func (x *explorer) overlap(w *walk) {
 		x.move(&n, at)
 		n.t.Ans = emu.AnsOK
 		n.hits++
-		n.note("cache %d holds a larger one, too: %s (%s)", a.Cache, hex(c.val[:]), x.name(a.Step))
+		n.note(c.val, len(c.val), "")
 		x.work.add(n)
 	}
 }
@@ -433,7 +433,7 @@ func (x *explorer) probe(w *walk) {
 		x.move(&n, at)
 		n.t.In = c.val
 		n.hits++
-		n.note("cache %d holds %s (%s)", a.Cache, hex(c.val[:]), x.name(a.Step))
+		n.note(c.val, len(c.val), "")
 		x.work.add(n)
 	}
 }
@@ -456,7 +456,7 @@ func (x *explorer) fill(w *walk) {
 		if x.move(&n, last(i+1)); n.t.Marked {
 			return
 		}
-		n.note("fills cache %d only now (%s)", w.t.Act.Cache, x.name(w.t.Act.Step))
+		n.note([4]uint64{}, 0, "")
 		x.hold(&n, n.at)
 		x.work.add(n)
 	}
@@ -476,17 +476,12 @@ func (x *explorer) done(w *walk) {
 		return
 	}
 	x.told[o] = true
-	s := Seen{Status: o.status, Code: o.code, PA: o.pa, Data: o.data, Prov: o.prov, After: o.after, Path: w.path, Hits: w.hits}
+	s := Seen{Status: o.status, Code: o.code, PA: o.pa, Data: o.data, Prov: o.prov, After: o.after, Path: x.tell(w.path), Hits: w.hits}
 	for i := w.entries; i != none; i = x.history[i].prev {
 		s.Entries = append(s.Entries, x.history[i].last)
 	}
 	slices.Reverse(s.Entries)
 	x.out = append(x.out, s)
-}
-
-func (w *walk) note(format string, args ...any) {
-	line := fmt.Sprintf("after step %v: ", w.at) + fmt.Sprintf(format, args...)
-	w.path = append(slices.Clip(w.path), line)
 }
 
 // opNames are the operations that are not explored, for people.

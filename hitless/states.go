@@ -1,7 +1,6 @@
 package hitless
 
 import (
-	"container/heap"
 	"hash/maphash"
 
 	"github.com/iommulab/iommulab/emu"
@@ -15,51 +14,64 @@ type walk struct {
 	other   bool // not the request that is told of
 	asked   int
 	entries int32 // index of history
-	path    []string
+	path    *path
 	hits    int
 
-	from int32  // state that it branched off, or none
-	seq  uint64 // order of creation
+	from int32 // state that it branched off, or none
 }
 
-// simpler orders branches for the worklist. Lines and hits never shrink along a branch, so that what
-// comes off the list first is a simplest way to wherever it is.
-func (w *walk) simpler(o *walk) bool {
-	switch {
-	case len(w.path) != len(o.path):
-		return len(w.path) < len(o.path)
-	case w.hits != o.hits:
-		return w.hits < o.hits
-	}
-	return w.seq < o.seq
-}
-
-// worklist has the branches still to be followed, the simplest first.
+// worklist has the branches still to be followed, the simplest first: by lines, then by hits, then in the order in
+// which they were added. Lines and hits never shrink along a branch, so that what comes off the list first is a
+// simplest way to wherever it is.
 type worklist struct {
-	list []*walk
-	seq  uint64
+	byLines [][]queue // and hits
+	line    int       // none has fewer
+	n       int
+	seq     uint64 // branches so far
 }
 
-func (l *worklist) Len() int           { return len(l.list) }
-func (l *worklist) Less(i, j int) bool { return l.list[i].simpler(l.list[j]) }
-func (l *worklist) Swap(i, j int)      { l.list[i], l.list[j] = l.list[j], l.list[i] }
-func (l *worklist) Push(w any)         { l.list = append(l.list, w.(*walk)) }
-func (l *worklist) Pop() any {
-	n := len(l.list) - 1
-	w := l.list[n]
-	l.list[n] = nil
-	l.list = l.list[:n]
-	return w
+// queue is first in, first out.
+type queue struct {
+	list []*walk
+	head int
 }
+
+func (l *worklist) Len() int { return l.n }
 
 // add takes over a copy of w.
 func (l *worklist) add(w walk) {
 	l.seq++
-	w.seq = l.seq
-	heap.Push(l, &w)
+	l.n++
+	n := w.path.len()
+	for len(l.byLines) <= n {
+		l.byLines = append(l.byLines, nil)
+	}
+	for len(l.byLines[n]) <= w.hits {
+		l.byLines[n] = append(l.byLines[n], queue{})
+	}
+	q := &l.byLines[n][w.hits]
+	q.list = append(q.list, &w)
+	l.line = min(l.line, n)
 }
 
-func (l *worklist) next() *walk { return heap.Pop(l).(*walk) }
+// next takes the simplest off a list that is not empty.
+func (l *worklist) next() *walk {
+	for ; ; l.line++ {
+		for i := range l.byLines[l.line] {
+			q := &l.byLines[l.line][i]
+			if q.head == len(q.list) {
+				continue
+			}
+			w := q.list[q.head]
+			q.list[q.head] = nil
+			if q.head++; q.head == len(q.list) {
+				*q = queue{list: q.list[:0]}
+			}
+			l.n--
+			return w
+		}
+	}
+}
 
 // history is what was assembled on the way: a chain, so that equal ones have one index. The Txn does
 // not have it any more, but Seen.Entries tells it, so that it is part of a state.

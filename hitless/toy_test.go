@@ -146,7 +146,7 @@ func TestFill_FallsAtOnceAndBehindInvalidations(t *testing.T) {
 		n := x.work.next()
 		if n.t.Act.Op == emu.OpFill {
 			filled = append(filled, n.at)
-			require.Equal(t, n.at.done > 0, len(n.path) == 2, "a late fill is told")
+			require.Equal(t, n.at.done > 0, n.path.len() == 2, "a late fill is told")
 		}
 		require.NoError(t, x.step(n))
 	}
@@ -265,7 +265,7 @@ func TestFetch_ABusErrorIsNotTheValueZero(t *testing.T) {
 	require.Equal(t, emu.AnsOK, x.work.next().t.Ans)
 	bad := x.work.next()
 	require.Equal(t, emu.AnsError, bad.t.Ans)
-	require.Contains(t, bad.path[0], "bus error")
+	require.Contains(t, x.tell(bad.path)[0], "bus error")
 }
 
 // Loads at 0 and 1 host steps lead to states that are there already for a request that began later.
