@@ -120,6 +120,57 @@ func noiseNested(r *rig, rng *rand.Rand) emutest.Find {
 	return emutest.FindOver(s1, s2, 0)
 }
 
+// wider puts noise into the bits of a descriptor that hold an address only where it has 52 bits.
+func wider(rng *rand.Rand, g spec.Granule, e uint64) uint64 {
+	if rng.IntN(2) == 0 {
+		return e
+	}
+	if g == spec.Granule64K {
+		return e&^(15<<12) | rng.Uint64N(16)<<12
+	}
+	return e&^(3<<8|3<<48) | rng.Uint64N(4)<<8 | rng.Uint64N(4)<<48
+}
+
+// wideCases are the walks of a granule with 52 bits on both sides.
+func wideCases(g spec.Granule, tg uint64, wide change) []walkCase {
+	levels := (51-uint8(g))/g.Stride() + 1
+	first := walkCase{
+		name: fmt.Sprintf("stage 1, %dK, 52 bits", 1<<(g-10)), bits: 52, change: wide,
+		make: func(r *rig, rng *rand.Rand) emutest.Find {
+			root := noiseTables(r, rng, g, 8, func() uint64 { return wider(rng, g, noise1(rng)) })
+			oas := 4 + rng.Uint64N(3) // 44, 48, 52 bits
+			ha, hd := rng.Uint64N(2), rng.Uint64N(2)
+			r.attach(dev, field{spec.CdTTB0, uint64(root) >> 4}, field{spec.CdTG0, tg}, field{spec.CdT0SZ, 12}, field{spec.CdIPS, oas}, field{spec.CdDS, 1},
+				field{spec.CdHA, ha}, field{spec.CdHD, hd})
+			f := pagetable.LPAES1{Granule: uint8(g), OAS: spec.OASBits(oas), LPA: true, HA: ha != 0, HD: hd != 0}
+			return findIn(r, f, root, pagetable.Config{Levels: levels, VABits: 52})
+		},
+	}
+	// Stage 2 starts as low as 16 tables side by side allow, or one level above.
+	low := levels
+	if 52-(uint8(g)+(levels-1)*g.Stride()) <= spec.MaxConcatenated {
+		low--
+	}
+	var list []walkCase
+	for n := low; n <= levels; n++ {
+		list = append(list, walkCase{
+			name: fmt.Sprintf("stage 2, %dK, 52 bits, %d levels", 1<<(g-10), n), exec: true, bits: 52, change: wide,
+			make: func(r *rig, rng *rand.Rand) emutest.Find {
+				root := noiseTables(r, rng, g, 16, func() uint64 { return wider(rng, g, noise2(rng)) })
+				sl0, ok := spec.S2SL0(g, int8(n)-1)
+				require.True(r.T, ok)
+				oas := 4 + rng.Uint64N(3)
+				ha, hd := rng.Uint64N(2), rng.Uint64N(2)
+				r.attach2(dev, field{spec.SteS2TTB, uint64(root) >> 4}, field{spec.SteS2TG, tg}, field{spec.SteS2T0SZ, 12}, field{spec.SteS2SL0, sl0 & 3},
+					field{spec.SteS2SL02, sl0 >> 2}, field{spec.SteS2DS, 1}, field{spec.SteS2PS, oas}, field{spec.SteS2HA, ha}, field{spec.SteS2HD, hd})
+				f := pagetable.LPAES2{Granule: uint8(g), OAS: spec.OASBits(oas), LPA: true, HA: ha != 0, HD: hd != 0, Exec: true}
+				return findIn(r, f, root, pagetable.Config{Levels: n, VABits: 52})
+			},
+		})
+	}
+	return append(list, first)
+}
+
 func walkCases() (list []walkCase) {
 	wide := func(c *smmuv3.Config) { c.OAS, c.VAX, c.DS = spec.OAS52, spec.VAX52, true }
 	for _, g := range granuleCases {
@@ -139,15 +190,7 @@ func walkCases() (list []walkCase) {
 				})
 			}
 		}
-		list = append(list, walkCase{
-			name: fmt.Sprintf("stage 1, %dK, 52 bits", 1<<(g.g-10)), bits: 52, change: wide,
-			make: func(r *rig, rng *rand.Rand) emutest.Find {
-				root := noiseTables(r, rng, g.g, 8, func() uint64 { return noise1(rng) })
-				levels := (51-uint8(g.g))/g.g.Stride() + 1
-				r.attach(dev, field{spec.CdTTB0, uint64(root) >> 4}, field{spec.CdTG0, g.tg0}, field{spec.CdT0SZ, 12}, field{spec.CdIPS, 6}, field{spec.CdDS, 1})
-				return findIn(r, pagetable.LPAES1{Granule: uint8(g.g), LPA: true}, root, pagetable.Config{Levels: levels, VABits: 52})
-			},
-		})
+		list = append(list, wideCases(g.g, g.tg0, wide)...)
 		levels, bits := uint8(3), uint8(42) // eight tables side by side
 		switch g.g {
 		case spec.Granule16K:

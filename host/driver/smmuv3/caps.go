@@ -25,6 +25,7 @@ type caps struct {
 	stalls       bool // transactions can be held
 	mayNotStall  bool // and they need not be: S1STALLD counts
 	granule      spec.Granule
+	wide         bool // descriptors of the granule have room for addresses of 52 bits
 	formats      entry.SMMUv3
 }
 
@@ -99,8 +100,21 @@ func (d *Driver) pickGranule() error {
 	for _, g := range d.caps.granules() {
 		if d.opt.Granule == 0 || d.opt.Granule == uint8(g) {
 			d.caps.granule = g
+			d.caps.wide = spec.Idr5DS.On(d.caps.idr5) || g == spec.Granule64K && d.caps.oas > 48
 			return nil
 		}
 	}
 	return fmt.Errorf("smmuv3: unit %d: pages of 2^%d bytes: %w", d.opt.Unit, d.opt.Granule, host.ErrUnsupported)
 }
+
+// out is the log2 of the output addresses of tables: those beyond 48 bits need room in the descriptors.
+func (c *caps) out() uint8 {
+	if c.wide {
+		return c.oas
+	}
+	return min(c.oas, 48)
+}
+
+// ds reports whether CDs and STEs ask for descriptors with addresses of 52 bits. With pages of 64 KiB they are
+// nobody's choice.
+func (c *caps) ds() bool { return c.wide && c.granule != spec.Granule64K }

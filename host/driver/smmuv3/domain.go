@@ -40,6 +40,12 @@ func (d arch) Domain(m *driver.Domain) (build func() error, err error) {
 	if m.First {
 		cfg.Attr = attrWriteBack | pagetable.LPAES1Shareability | pagetable.LPAES1NonGlobal // inner shareable is 3
 	}
+	if c.ds() { // the bits of the shareability belong to the address, and that of the tables counts
+		cfg.Attr &^= pagetable.LPAES2Shareability
+		if m.First {
+			cfg.Attr = attrWriteBack | pagetable.LPAES1NonGlobal
+		}
+	}
 	return func() error { return m.OpenTable(cfg) }, nil
 }
 
@@ -50,12 +56,16 @@ func b2i(b bool) int {
 	return 0
 }
 
-// addressBits is how many bits of input addresses a stage has at most, without LPA2.
+// addressBits is how many bits of input addresses a stage has at most (3.4).
 func (d *Driver) addressBits(first bool) uint8 {
-	if first {
-		return 48
+	c := &d.caps
+	switch {
+	case !first:
+		return c.out()
+	case c.wide && spec.Idr5VAX.Of(c.idr5) != spec.VAX48:
+		return 52
 	}
-	return min(d.caps.oas, 48)
+	return 48
 }
 
 // shape returns levels and address bits of tables for want bits, or for as many as there are with 0. Of the
@@ -83,11 +93,10 @@ func (d *Driver) shape(first bool, want uint8) (levels, bits uint8, ok bool) {
 // beforehand.
 func (d arch) Format(m *driver.Domain) pagetable.Format {
 	c := &d.caps
-	g, oas := uint8(c.granule), min(c.oas, 48)
 	if m.First {
-		return pagetable.LPAES1{Granule: g, OAS: oas, HA: c.flags, HD: c.flags, Preset: !m.Dirty}
+		return pagetable.LPAES1{Granule: uint8(c.granule), OAS: c.out(), LPA: c.wide, HA: c.flags, HD: c.flags, Preset: !m.Dirty}
 	}
-	return pagetable.LPAES2{Granule: g, OAS: oas, HA: c.flags, HD: c.flags, Preset: !m.Dirty}
+	return pagetable.LPAES2{Granule: uint8(c.granule), OAS: c.out(), LPA: c.wide, HA: c.flags, HD: c.flags, Preset: !m.Dirty}
 }
 
 // CanTrack implements driver.Arch.

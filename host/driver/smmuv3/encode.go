@@ -109,6 +109,8 @@ func (d *Driver) stage2Words(w []uint64, s *stream, m *driver.Domain) {
 	spec.SteS2VMID.Set(w, uint64(m.ID()))
 	spec.SteS2T0SZ.Set(w, uint64(64-width(m)))
 	spec.SteS2SL0.Set(w, sl0&3)
+	spec.SteS2SL02.Set(w, sl0>>2)
+	w[3] |= spec.SteS2DS.PutBool(d.caps.ds())
 	spec.SteS2TG.Set(w, tg)
 	spec.SteS2PS.Set(w, spec.Idr5OAS.Of(d.caps.idr5))
 	spec.SteS2AA64.Set(w, 1)
@@ -151,6 +153,7 @@ func (d *Driver) cdWords(v *driver.Device, m *driver.Domain) []uint64 {
 	spec.CdIPS.Set(w, spec.Idr5OAS.Of(d.caps.idr5))
 	spec.CdASID.Set(w, uint64(asidOf(m)))
 	w[1] = uint64(root)
+	w[2] |= spec.CdDS.PutBool(d.caps.ds())
 	w[3] = mair
 	return w
 }

@@ -86,7 +86,7 @@ func (d *Driver) dropRange(list []command, c *driver.Change, op uint64, all comm
 		return list
 	}
 	for _, g := range granules {
-		list = dropPages(list, c, g, one)
+		list = d.dropPages(list, c, g, one)
 	}
 	return list
 }
@@ -98,13 +98,20 @@ func pagesOf(c *driver.Change, g spec.Granule) (first, pages uint64) {
 }
 
 // dropPages adds the invalidations of the pages of one granule by commands like one.
-func dropPages(list []command, c *driver.Change, g spec.Granule, one command) []command {
+func (d *Driver) dropPages(list []command, c *driver.Change, g spec.Granule, one command) []command {
 	first, pages := pagesOf(c, g)
 	tg, _ := g.TLBI()
+	top := 31 // SCALE has another bit with IDR5.DS
+	if spec.Idr5DS.On(d.caps.idr5) {
+		top = spec.MaxTlbiScale
+	}
 	for pages > 0 {
 		// As many units of 2^scale pages as one command names: what is left has fewer zeros at its end.
-		scale := bits.TrailingZeros64(pages)
+		scale := min(bits.TrailingZeros64(pages), top)
 		num := pages >> scale & 31
+		if num == 0 {
+			num = 32
+		}
 		next := command{one[0], one[1] | first<<g}
 		if num > 1 || scale > 0 {
 			next[0] |= spec.TlbiNum.Put(num-1) | spec.TlbiScale.Put(uint64(scale))

@@ -31,6 +31,7 @@ var variants = []struct {
 	{"linear tables", []func(*hw.Config){flatCDs}, Options{Linear: true, StreamBits: 13, Move: MoveASID}},
 	{"CD leaves of 64 KiB, polling", nil, Options{CDFormat: 2, PollCons: true}},
 	{"16 bytes at a time", []func(*hw.Config){func(c *hw.Config) { c.FetchSize = 16 }}, Options{Wide: true, Move: MoveASID}},
+	{"52 bits", []func(*hw.Config){preset("full")}, Options{}},
 }
 
 // Each access through the unit ends as plain maps say, on every unit.

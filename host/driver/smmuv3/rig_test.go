@@ -95,7 +95,7 @@ func decode(w [2]uint64) string {
 	where := func() string {
 		s := fmt.Sprintf(" %#x%s", w[1]&^0xfff, leaf)
 		if tg := bits(1, 11, 10); tg != 0 {
-			s += fmt.Sprintf(" %dx2^%d of %dK", bits(0, 16, 12)+1, bits(0, 24, 20), []int{0, 4, 16, 64}[tg])
+			s += fmt.Sprintf(" %dx2^%d of %dK", bits(0, 16, 12)+1, bits(0, 25, 20), []int{0, 4, 16, 64}[tg])
 		}
 		return s
 	}

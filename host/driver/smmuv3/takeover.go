@@ -201,8 +201,8 @@ func (d arch) SameTables(x *driver.Inherited, _ emu.PASID, raw []uint64, m *driv
 
 // The fields by which entries share tables.
 var (
-	steTables = []reg.Bits{spec.SteConfig, spec.SteS2TTB, spec.SteS2T0SZ, spec.SteS2SL0, spec.SteS2TG}
-	cdTables  = []reg.Bits{spec.CdTTB0, spec.CdT0SZ, spec.CdTG0}
+	steTables = []reg.Bits{spec.SteConfig, spec.SteS2TTB, spec.SteS2T0SZ, spec.SteS2SL0, spec.SteS2SL02, spec.SteS2DS, spec.SteS2TG}
+	cdTables  = []reg.Bits{spec.CdTTB0, spec.CdT0SZ, spec.CdTG0, spec.CdDS}
 )
 
 // Block implements driver.Arch: the STEs of the devices abort, then everything is dropped once, then the rest
