@@ -118,9 +118,12 @@ func (k *Kind) Explore(o *Options, w entry.Writer, old, new []uint64) (*Result, 
 
 // explore tries the program of the run for each request, on a unit that reads the parts of an entry in
 // ascending order and on one that reads them in descending order: the architectures fix none.
-func (r *run) explore() (*Result, error) {
+func (r *run) explore() (*Result, error) { return r.find(hitless.Explore) }
+
+// find judges what is found by exploring, or otherwise.
+func (r *run) find(by func(*hitless.Scenario) (*hitless.Report, error)) (*Result, error) {
 	res := &Result{Report: r.report, Found: Hitless, Transparent: true}
-	err := r.each(func(sc *hitless.Scenario, rep *hitless.Report) { r.judge(res, sc, rep) })
+	err := r.each(by, func(sc *hitless.Scenario, rep *hitless.Report) { r.judge(res, sc, rep) })
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +134,19 @@ func (r *run) explore() (*Result, error) {
 }
 
 // each calls f with what is found for each unit and request.
-func (r *run) each(f func(*hitless.Scenario, *hitless.Report)) error {
+func (r *run) each(by func(*hitless.Scenario) (*hitless.Report, error), f func(*hitless.Scenario, *hitless.Report)) error {
+	for _, sc := range r.scenarios() {
+		rep, err := by(sc)
+		if err != nil {
+			return err
+		}
+		f(sc, rep)
+	}
+	return nil
+}
+
+// scenarios are the program of the run with each request, on each unit.
+func (r *run) scenarios() (list []*hitless.Scenario) {
 	units := []emu.Unit{r.b.unit}
 	if r.k.reverse != nil && !r.handshake() {
 		units = append(units, r.k.reverse(r.b.unit))
@@ -142,14 +157,10 @@ func (r *run) each(f func(*hitless.Scenario, *hitless.Report)) error {
 			if r.b.together {
 				sc.Others = r.b.requests
 			}
-			rep, err := hitless.Explore(sc)
-			if err != nil {
-				return err
-			}
-			f(sc, rep)
+			list = append(list, sc)
 		}
 	}
-	return nil
+	return list
 }
 
 // handshake reports whether the entry becomes present on the way and readers then look at its presence first,

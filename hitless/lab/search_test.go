@@ -3,57 +3,200 @@ package lab
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/hitless"
 	"github.com/iommulab/iommulab/hitless/search"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
-func TestTry(t *testing.T) {
-	k := find(t, os.Getenv("I"), os.Getenv("K"))
-	forms := k.Forms[:k.Core]
-	var sum, max int
-	for _, w := range entry.Writers() {
-		for _, from := range forms {
-			for _, to := range forms {
-				r, err := k.start(MatrixOptions(), w, from.Raw, to.Raw, 0)
-				require.NoError(t, err)
-				sc := &hitless.Scenario{Unit: r.b.unit, Memory: r.b.mem, Program: r.steps, Request: r.b.requests[0], Weak: k.Weak}
-				now := time.Now()
-				got, err := search.Explore(sc, search.Bounds{InFlight: 2, States: 5e6})
-				if err != nil {
-					fmt.Println("!!!", w.Name(), from.Name, to.Name, err, time.Since(now))
-					continue
-				}
-				sum += got.States
-				if got.States > max {
-					max = got.States
-					fmt.Println(w.Name(), from.Name, to.Name, got.States, time.Since(now))
-				}
-				rep, err := hitless.Explore(sc)
-				require.NoError(t, err)
-				for _, d := range search.Missing(got, rep) {
-					fmt.Println("UNSOUND", w.Name(), from.Name, to.Name, d.What)
-					for _, l := range d.Path { fmt.Println("      ", l) }
-				}
-				for _, d := range search.Missing(rep, got) {
-					fmt.Println("beyond", w.Name(), from.Name, to.Name, d.What)
-					if os.Getenv("P") != "" {
-					for _, l := range d.Path { fmt.Println("      ", l) }
-					}
-				}
-				a, b := &Result{Report: r.report, Found: Hitless}, &Result{Report: r.report, Found: Hitless}
-				r.judge(a, sc, got)
-				r.judge(b, sc, rep)
-				if a.Found != b.Found {
-					fmt.Println("VERDICT", w.Name(), from.Name, to.Name, a.Found, b.Found)
+// long reports whether there is time.
+func long() bool { return os.Getenv("IOMMULAB_LONG") != "" }
+
+// tally is what comparisons came to.
+type tally struct{ cells, searches, states, most, beyond int }
+
+func (n *tally) String() string {
+	return fmt.Sprintf("%d cells, %d searches, %d states, %d at most; %d ends and copies that only the explorer finds", n.cells, n.searches, n.states, n.most, n.beyond)
+}
+
+// compare searches what is explored of a rewrite: nothing may be found that the explorer misses, and the verdict
+// has to be the same.
+func (n *tally) compare(t *testing.T, r *run, b search.Bounds) {
+	t.Helper()
+	var explored, searched []*hitless.Report
+	claim, err := r.find(func(sc *hitless.Scenario) (*hitless.Report, error) {
+		rep, err := hitless.Explore(sc)
+		explored = append(explored, rep)
+		return rep, err
+	})
+	require.NoError(t, err)
+	found, err := r.find(func(sc *hitless.Scenario) (*hitless.Report, error) {
+		rep, err := search.Explore(sc, b)
+		searched = append(searched, rep)
+		return rep, err
+	})
+	require.NoError(t, err)
+	n.cells++
+	for i := range searched {
+		n.searches++
+		n.states += searched[i].States
+		n.most = max(n.most, searched[i].States)
+		n.beyond += len(search.Missing(explored[i], searched[i]))
+		for _, d := range search.Missing(searched[i], explored[i]) {
+			require.Fail(t, "the explorer misses "+d.What, "%s\n%s", program(r.steps), strings.Join(d.Path, "\n"))
+		}
+	}
+	require.Equal(t, claim.Found, found.Found, "%s\n%s\n%s", program(r.steps), claim.Counterexample, found.Counterexample)
+}
+
+func program(steps []hitless.Step) string {
+	var lines []string
+	for i := range steps {
+		lines = append(lines, steps[i].String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// core are the rewrites between the forms of a kind that stand for all, by every writer.
+func core(k *Kind) []*Cell { return Cells([]*Kind{k}, entry.Writers(), false) }
+
+func (n *tally) cell(t *testing.T, c *Cell, b search.Bounds) {
+	t.Helper()
+	r, err := c.Kind.start(MatrixOptions(), c.Writer, c.From.Raw, c.To.Raw, 0)
+	require.NoError(t, err)
+	ok := t.Run(fmt.Sprintf("%s %s, %s to %s by %s", c.Kind.IOMMU, c.Kind.Name, c.From.Name, c.To.Name, c.Writer.Name()), func(t *testing.T) { n.compare(t, r, b) })
+	require.True(t, ok)
+}
+
+// Every rewrite of a VT-d legacy context entry: two requests at once, any number one after the other - three in
+// all if time is short.
+func TestSearch_AgreesOnEveryLegacyContext(t *testing.T) {
+	b := search.Bounds{InFlight: 2, Requests: 3, States: 5_000_000}
+	if long() {
+		b.Requests = 0
+	}
+	var n tally
+	for _, c := range core(find(t, "vtd", "context")) {
+		n.cell(t, c, b)
+	}
+	require.Equal(t, 6*6*4, n.cells)
+	require.Zero(t, n.beyond, "here the explorer finds no more than there is")
+	t.Log(&n)
+}
+
+// samples are kinds of which some cells are searched, every so-manyth, from which on, with so many requests: those
+// of short if time is short. A request that reads an entry in parts, by two stages, has more states than one of VT-d's
+// legacy mode.
+var samples = []struct {
+	iommu, kind     string
+	every, requests int // 0 requests: any number
+	short           []string
+}{
+	{"vtd", "root", 1, 0, []string{"table 1 to table 2 by naive"}},
+	{"vtd", "context-scalable", 3, 0, nil},
+	{"vtd", "pasid", 13, 2, []string{"second 1, id 1 to second 2, id 2 by hitless", "first 1, id 3 to first 2, id 4 by naive"}},
+	{"amdvi", "dte", 13, 2, []string{"v1 table 1, id 1 to v1 table 2, id 2 by naive"}},
+	{"smmuv3", "ste", 13, 2, nil},
+	{"smmuv3", "cd", 7, 2, []string{"table 1, ASID 1 to table 2, ASID 2 by naive"}},
+	{"smmuv3", "ste-l1", 3, 3, nil},
+	{"smmuv3", "cd-l1", 3, 3, nil},
+}
+
+func TestSearch_AgreesOnSamples(t *testing.T) {
+	for _, s := range samples {
+		var n tally
+		b := search.Bounds{InFlight: 2, Requests: s.requests, States: 20_000_000}
+		for i, c := range core(find(t, s.iommu, s.kind)) {
+			name := fmt.Sprintf("%s to %s by %s", c.From.Name, c.To.Name, c.Writer.Name())
+			if long() && i%s.every == 0 || slices.Contains(s.short, name) {
+				n.cell(t, c, b)
+			}
+		}
+		require.GreaterOrEqual(t, n.cells, len(s.short))
+		t.Logf("%s %s: %v", s.iommu, s.kind, &n)
+	}
+}
+
+// Programs with a mistake show what rewrites that are right keep from sight: what is left in caches, for one.
+func TestSearch_AgreesOnMistakes(t *testing.T) {
+	for _, p := range hitlessPlans(t) {
+		if !slices.ContainsFunc(sample, p.is) || !long() && p.k.Name != "context" {
+			continue
+		}
+		var n tally
+		for _, w := range []entry.Writer{entry.Hitless, entry.Naive} {
+			whole, err := p.k.start(MatrixOptions(), w, p.from.Raw, p.to.Raw, 0)
+			require.NoError(t, err)
+			for _, m := range mutants(whole.steps) {
+				for _, steps := range m.ways {
+					r := *whole
+					r.steps = steps
+					ok := t.Run(fmt.Sprintf("%v by %s, %s", p, w.Name(), m.name), func(t *testing.T) {
+						n.compare(t, &r, search.Bounds{InFlight: 2, Requests: 2, States: 5_000_000})
+					})
+					require.True(t, ok)
 				}
 			}
 		}
+		t.Logf("%v: %v", p, &n)
 	}
-	fmt.Println(sum, max)
+}
+
+// With every action a step of its own there are more states, and nothing else.
+func TestSearch_PlainlyFindsTheSame(t *testing.T) {
+	k := find(t, "vtd", "context")
+	bounds := []search.Bounds{{InFlight: 1, Requests: 2}}
+	if long() {
+		bounds = append(bounds, search.Bounds{InFlight: 1, Requests: 3}, search.Bounds{InFlight: 2, Requests: 2})
+	}
+	for _, w := range []entry.Writer{entry.Hitless, entry.Naive} {
+		r, err := k.start(MatrixOptions(), w, k.formNamed(t, "table 1, id 1"), k.formNamed(t, "table 2, id 2"), 0)
+		require.NoError(t, err)
+		for _, b := range bounds {
+			b.States = 5_000_000
+			found, err := search.Explore(r.scenarios()[0], b)
+			require.NoError(t, err)
+			b.Plain = true
+			plain, err := search.Explore(r.scenarios()[0], b)
+			require.NoError(t, err)
+			require.Greater(t, plain.States, found.States)
+			require.Empty(t, search.Missing(plain, found))
+			require.Empty(t, search.Missing(found, plain))
+			t.Log(w.Name(), b.InFlight, b.Requests, found.States, plain.States)
+		}
+	}
+}
+
+// Another device that stays in a domain of the rewrite finds and fills what it shares.
+func TestSearch_AgreesOnOthersWhoShareTheID(t *testing.T) {
+	k := find(t, "vtd", "context")
+	var n tally
+	for _, w := range entry.Writers() {
+		from, to := k.formNamed(t, "table 1, id 1"), k.formNamed(t, "table 2, id 2")
+		for _, other := range [][]uint64{from, to} {
+			r, err := k.start(MatrixOptions(), w, from, to, 0)
+			require.NoError(t, err)
+			r.b.put(r.b.at+contextSize, other...)
+			for _, sc := range r.scenarios() {
+				q := sc.Request
+				q.Source++
+				sc.Others = []emu.Request{q}
+				explored, err := hitless.Explore(sc)
+				require.NoError(t, err)
+				searched, err := search.Explore(sc, search.Bounds{InFlight: 2, Requests: 3, States: 5_000_000})
+				require.NoError(t, err)
+				for _, d := range search.Missing(searched, explored) {
+					require.Fail(t, "the explorer misses "+d.What, "%s\n%s", program(r.steps), strings.Join(d.Path, "\n"))
+				}
+				n.searches, n.states, n.beyond = n.searches+1, n.states+searched.States, n.beyond+len(search.Missing(explored, searched))
+			}
+		}
+	}
+	t.Log(&n)
 }

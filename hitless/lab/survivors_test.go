@@ -70,7 +70,7 @@ func (p planned) obligations(r *run) (*obligations, error) {
 		}
 	}
 	var held []hitless.Copy
-	err := r.each(func(_ *hitless.Scenario, rep *hitless.Report) {
+	err := r.each(hitless.Explore, func(_ *hitless.Scenario, rep *hitless.Report) {
 		held = slices.AppendSeq(held, func(yield func(hitless.Copy) bool) {
 			for _, c := range rep.Held {
 				if !slices.ContainsFunc(rep.HeldNew, func(n hitless.Copy) bool { return c.Cache == n.Cache && c.Key == n.Key && c.Val == n.Val }) && !yield(c) {

@@ -200,7 +200,7 @@ func (k *Kind) explored(t *testing.T, w entry.Writer, from, to []uint64, name st
 	require.NoError(t, err, name)
 	x.found, err = x.explore()
 	require.NoError(t, err, name)
-	require.NoError(t, x.each(func(_ *hitless.Scenario, rep *hitless.Report) { x.reports = append(x.reports, rep) }), name)
+	require.NoError(t, x.each(hitless.Explore, func(_ *hitless.Scenario, rep *hitless.Report) { x.reports = append(x.reports, rep) }), name)
 	return x
 }
 

@@ -13,6 +13,7 @@ type line struct {
 	lg2   uint8
 	key   emu.Key
 	owner uint32 // domain
+	kind  uint32 // of a translation or a paging structure
 	val   [4]uint64
 }
 
@@ -81,9 +82,9 @@ func (c *caches) filled(set int32, a *emu.Act) int32 {
 	if !c.has[a.Cache] {
 		return set
 	}
-	n := line{cache: a.Cache, lg2: a.Lg2, key: a.Key, owner: a.Key.Tag.Domain(), val: a.Data}
+	n := line{cache: a.Cache, lg2: a.Lg2, key: a.Key, owner: a.Key.Tag.Domain(), kind: a.Attr, val: a.Data}
 	if numbered(a.Cache) {
-		n.lg2, n.owner = 0, a.Attr
+		n.lg2, n.owner, n.kind = 0, a.Attr, 0
 	}
 	n.key.Addr &^= 1<<n.lg2 - 1
 	id, ok := c.lineID[n]
@@ -134,12 +135,13 @@ func (c *caches) dropped(set int32, sel *emu.Selector) int32 {
 func (l *line) named(sel *emu.Selector) bool {
 	on := func(m emu.Match) bool { return sel.Match&m != 0 }
 	bySource := l.cache == emu.CacheEntry || l.cache == emu.CachePASID
-	byAddress := !bySource
+	inSpan := !bySource
 	last := l.key.Addr + (1<<l.lg2 - 1)
 	return !on(emu.MatchType) && sel.Caches.Has(l.cache) &&
 		(!on(emu.MatchDomain) || l.owner == sel.Domain) &&
 		(!on(emu.MatchPASID) || l.key.Tag.PASID() == sel.PASID) &&
 		(!on(emu.MatchClass) || sel.Classes>>l.key.Tag.Class()&1 != 0) &&
+		(!on(emu.MatchKind) || numbered(l.cache) || sel.Kinds>>l.kind&1 != 0) &&
 		(!on(emu.MatchSource) || !bySource || emu.SourceID(l.key.Addr)|sel.SourceMask == sel.Source|sel.SourceMask) &&
-		(!on(emu.MatchAddress) || !byAddress || last >= sel.First && l.key.Addr <= sel.Last)
+		(!on(emu.MatchAddress) || !inSpan || sel.First <= sel.Last && last >= sel.First && l.key.Addr <= sel.Last)
 }

@@ -57,6 +57,8 @@ func (m *machine) act(s *state, i int, f func(state, *end)) {
 		m.swap(s, i, f)
 	case emu.OpProbe:
 		m.probe(s, i, f)
+	case emu.OpOverlap:
+		m.overlap(s, i, f)
 	case emu.OpFill:
 		if !m.txns[id].Marked {
 			n.cache = m.filled(s.cache, a)
@@ -160,6 +162,26 @@ func (m *machine) probe(s *state, i int, f func(state, *end)) {
 		m.note(s, i, "cache %d has nothing (%s)", a.Cache, m.step(a))
 	}
 	m.emit(&n, i, f)
+}
+
+// overlap finds whether a line of a larger span is in the cache as well. Those may be lost now, too.
+func (m *machine) overlap(s *state, i int, f func(state, *end)) {
+	id := s.fly[i].txn
+	a := &m.txns[id].Act
+	n, ans := *s, emu.AnsMiss
+	for _, l := range m.found(s.cache, a) {
+		if m.lines[l].lg2 > a.Lg2 {
+			ans = emu.AnsOK
+			n.cache = m.without(n.cache, l)
+		}
+	}
+	h := *s
+	h.fly[i].txn = m.answer(id, ans, m.txns[id].In)
+	m.emit(&h, i, f)
+	if ans == emu.AnsOK && !m.bounds.Plain {
+		n.fly[i].txn = m.answer(id, emu.AnsMiss, m.txns[id].In)
+		m.emit(&n, i, f)
+	}
 }
 
 // acquire takes a slot, or waits for one who fetches the same and is not marked. Of walkers and of room in logs

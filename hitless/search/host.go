@@ -84,7 +84,7 @@ func (m *machine) hostActs(s *state, f func(state, *end)) {
 	if int(h.pc) == len(m.sc.Program) || m.sc.Program[h.pc].Size != 0 || h.buffer != 0 {
 		return
 	}
-	sel := m.sc.Program[h.pc].Invalidate
+	sel, waits := m.sc.Program[h.pc].Invalidate, !m.sc.Program[h.pc].NoWait
 	n := *s
 	if int(h.drops) < len(sel) {
 		x := &sel[h.drops]
@@ -102,8 +102,8 @@ func (m *machine) hostActs(s *state, f func(state, *end)) {
 		return
 	}
 	for i := range s.fly {
-		if m.txns[s.fly[i].txn].Marked {
-			return // the wait goes on
+		if waits && m.txns[s.fly[i].txn].Marked {
+			return // it goes on
 		}
 	}
 	n.host.pc, n.host.drops = h.pc+1, 0
