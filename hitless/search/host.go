@@ -89,6 +89,9 @@ func (m *machine) hostActs(s *state, f func(state, *end)) {
 	if int(h.drops) < len(sel) {
 		x := &sel[h.drops]
 		n.host.drops++
+		if int(n.host.drops) == len(sel) && !waits {
+			n.host.pc, n.host.drops = h.pc+1, 0
+		}
 		n.cache = m.dropped(s.cache, x)
 		for i := range n.fly {
 			if fl := &n.fly[i]; fl.txn != 0 {
@@ -102,7 +105,7 @@ func (m *machine) hostActs(s *state, f func(state, *end)) {
 		return
 	}
 	for i := range s.fly {
-		if waits && m.txns[s.fly[i].txn].Marked {
+		if m.txns[s.fly[i].txn].Marked {
 			return // it goes on
 		}
 	}
