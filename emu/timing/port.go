@@ -127,9 +127,14 @@ func (p *port) advance(i int32) {
 			f.Txn.Wake = 0
 			p.wake(w)
 		}
-		done, wait := p.begin(i)
-		if wait {
-			return
+		var done uint64
+		if a := &f.Txn.Act; a.Op == emu.OpFetch { // of all questions the most
+			done = p.fetch(a.Follow)
+		} else {
+			var wait bool
+			if done, wait = p.begin(i); wait {
+				return
+			}
 		}
 		if done > p.m.now && !p.m.inline(done) {
 			p.m.at(done, prioHardware, evAnswer, p.id, uint32(i))
@@ -147,19 +152,22 @@ func (p *port) answerAndAdvance(i int32) {
 	}
 }
 
-// begin returns the cycle at which the question of flight i is answered. wait is true if another
+// fetch returns the cycle at which a fetch is answered. follow says that the structure is on its way already.
+func (p *port) fetch(follow bool) uint64 {
+	p.memReads++
+	if follow {
+		return p.m.now + p.m.Params.Follow
+	}
+	return p.memory()
+}
+
+// begin returns the cycle at which another question of flight i is answered. wait is true if another
 // transaction or event will resume it.
 func (p *port) begin(i int32) (done uint64, wait bool) {
 	m := p.m
 	t := &p.flights[i].Txn
 	a := &t.Act
 	switch a.Op {
-	case emu.OpFetch:
-		p.memReads++
-		if a.Follow {
-			return m.now + m.Params.Follow, false
-		}
-		return p.memory(), false
 	case emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
 		return p.memory(), false
 	case emu.OpProbe:
@@ -211,6 +219,11 @@ func (p *port) answer(i int32) bool {
 	t := &f.Txn
 	a := &t.Act
 	switch a.Op {
+	case emu.OpFetch: // as emu.MemoryAnswer has it
+		t.Ans = emu.AnsOK
+		if !m.mem.Load(a.Addr, a.Size, &t.In) {
+			t.Ans = emu.AnsError
+		}
 	case emu.OpAcquire, emu.OpDrain, emu.OpOrder, emu.OpHold:
 		// answered by begin, or by who resumed it
 	case emu.OpResume:
@@ -218,7 +231,7 @@ func (p *port) answer(i int32) bool {
 		t.Ans = emu.AnsOK
 	case emu.OpOverlap:
 		t.Ans = emu.OverlapAnswer(p.cache[a.Cache], a)
-	case emu.OpFetch, emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
+	case emu.OpStore, emu.OpCAS, emu.OpAtomicOr:
 		t.Ans = emu.MemoryAnswer(m.mem, t)
 	case emu.OpProbe:
 		t.Ans = emu.AnsMiss
