@@ -171,7 +171,7 @@ func (u *Unit) atosStream(t *emu.Txn) {
 	}
 	isPriv, inst := u.attributes(&t.Req, 0)
 	s2 := config&spec.AtosS2 != 0 && (s1 || stages != spec.AtosS1) // stage 1 has tables behind it
-	t.Aux[0] = auxS1.PutBool(s1) | auxS2.PutBool(s2) | auxPriv.PutBool(isPriv) | auxInst.PutBool(inst) | auxIndex.Put(index) |
+	t.Aux[0] = auxS1.PutBool(s1) | auxS2.PutBool(s2) | access(&t.Req, isPriv, inst) | auxIndex.Put(index) |
 		auxWorld.Put(u.streamWorld(w0, w1)) | auxOnlyS1.PutBool(s1 && stages == spec.AtosS1 && s2) |
 		auxPassive.PutBool(spec.AtosHTTUI.On(u.reg.Get(atosGroups[groupOf(t)].addr))) | auxReg2.Put(steReg2.Of(w1))
 	if s2 {

@@ -45,7 +45,7 @@ func (u *Unit) atsAllowed(t *emu.Txn) bool {
 	}
 	// Split-stage: the address is an intermediate one.
 	isPriv, inst := u.attributes(&t.Req, t.Entry[1])
-	t.Aux[0] = auxS2.Mask() | auxPriv.PutBool(isPriv) | auxInst.PutBool(inst) | auxReg2.Put(steReg2.Of(t.Entry[1]))
+	t.Aux[0] = auxS2.Mask() | access(&t.Req, isPriv, inst) | auxReg2.Put(steReg2.Of(t.Entry[1]))
 	t.Aux[2] = s2Version(t.Entry[:4])
 	u.stage1Bypassed(t)
 	return false

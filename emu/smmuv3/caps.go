@@ -92,6 +92,7 @@ type limits struct {
 	granule [4]bool      // that the unit has, by regime code
 	walk    [2]uint64    // of Walk and Walk2, bit lg2: a cache for that region size exists
 	formats *[128]format // of regimes
+	refuses bool         // there are transactions that the unit does not support
 }
 
 func (u *Unit) setLimits() {
@@ -99,6 +100,7 @@ func (u *Unit) setLimits() {
 	u.lim = limits{
 		oas: spec.OASBits(uint64(c.OAS)), granule: [4]bool{false, c.GRAN4K, c.GRAN16K, c.GRAN64K},
 		walk: [2]uint64{regions(c.Walk), regions(c.Walk2)}, formats: &formats[0],
+		refuses: c.NoCrossing || c.NoAtomics,
 	}
 	if c.HTTU == spec.HTTUTable {
 		u.lim.formats = &formats[1]

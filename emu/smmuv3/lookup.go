@@ -10,7 +10,7 @@ import (
 func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	addr := uint64(q.Addr)
 	switch {
-	case q.Type != emu.Untranslated || u.pm.on || u.unsupported(q) != 0:
+	case q.Type != emu.Untranslated || u.pm.on || u.lim.refuses && u.unsupported(q) != 0:
 		return false
 	case !u.on:
 		if spec.GbpaABORT.On(u.s.GBPA) || addr>>u.lim.oas != 0 {
@@ -31,14 +31,12 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 	if !spec.SteV.On(w0) || steIllegal.On(w1) || spec.SteConfig.Of(w0)&4 == 0 {
 		return false
 	}
-	index, s1, c := u.substream(q, w0, w1)
-	isPriv, inst := u.attributes(q, w1)
-	n := need(q, isPriv, inst)
+	aux, c := u.flags(q, w0, w1)
 	switch {
 	case c != 0:
 		return false
-	case s1:
-		return u.lookupS1(q, r, h, ste, index, n, isPriv)
+	case auxS1.On(aux):
+		return u.lookupS1(q, r, h, ste, aux)
 	case addr>>u.lim.oas != 0:
 		return false
 	case spec.SteConfig.Of(w0)&2 == 0:
@@ -50,34 +48,34 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassS2, u.vmid(ste[2]), emu.NoPASID)
-	v, at := u.lookupTLB(q, tag, addr, n)
+	v, at := u.lookupTLB(q, tag, addr, needs(aux))
 	if v == nil {
 		return false
 	}
 	u.cache.Entry.Touch(h)
-	hit(q, r, v, addr, isPriv)
+	hit(q, r, v, addr, auxPriv.On(aux))
 	r.Touched, r.Prov.Entry = 1<<emu.CacheEntry|1<<emu.CacheIOTLB, s1Version(ste[:], nil)+s2Version(ste[:])
 	u.cache.IOTLB.Touch(at)
 	return true
 }
 
 // lookupS1 answers from the CD cache and the IOTLB.
-func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, index uint64, n emu.Access, isPriv bool) bool {
+func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, aux uint64) bool {
 	if u.cache.PASID == nil {
 		return false
 	}
-	key := cdKey(q.Source, index)
+	key := cdKey(q.Source, auxIndex.Of(aux))
 	e, hc := u.cache.PASID.Find(&key)
 	if e == nil || !spec.CdV.On(e[0]) || cdIllegal.On(e[1]) || spec.CdS.On(e[0]) && spec.SteS1STALLD.On(ste[1]) {
 		return false
 	}
 	cd := (*[3]uint64)(e[:3])
-	w := u.streamWorld(ste[0], ste[1])
+	w, isPriv := auxWorld.Of(aux), auxPriv.On(aux)
 	in, upper, ok := u.s1Input(cd, w, uint64(q.Addr))
 	if !ok || u.e0pd(cd, w, upper, isPriv) {
 		return false
 	}
-	v, at := u.lookupTLB(q, u.s1Tag(w, ste[2], e[0]), in, n)
+	v, at := u.lookupTLB(q, u.s1Tag(w, ste[2], e[0]), in, needs(aux))
 	if v == nil {
 		return false
 	}

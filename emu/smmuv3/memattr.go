@@ -55,9 +55,23 @@ func (u *Unit) s2Attr(t *emu.Txn, e uint64) uint64 {
 	if r.ds() && r.granule() != spec.Granule64K {
 		sh = spec.SteS2SH0.Of(t.Entry[2])
 	}
-	m, force := s2Type(spec.S2MemAttr.Of(e), u.cfg.FWB && spec.SteS2FWB.On(t.Entry[1]))
-	return tlbAttr.Put(uint64(consistent(spec.MakeMemAttr(m, sh)))) | tlbForce.PutBool(force)
+	v := spec.S2MemAttr.Of(e) | sh<<4
+	if u.cfg.FWB && spec.SteS2FWB.On(t.Entry[1]) {
+		return s2Attrs[1][v&0x3f]
+	}
+	return s2Attrs[0][v&0x3f]
 }
+
+// s2Attrs has what s2Attr returns, without and with S2FWB, by shareability and MemAttr.
+var s2Attrs = func() (all [2][64]uint64) {
+	for fwb := range all {
+		for i := range uint64(64) {
+			m, force := s2Type(i&15, fwb == 1)
+			all[fwb][i] = tlbAttr.Put(uint64(consistent(spec.MakeMemAttr(m, i>>4)))) | tlbForce.PutBool(force)
+		}
+	}
+	return all
+}()
 
 // s2Type returns a MemAttr of stage 2 as an attribute of MAIR, with the hints of what does not say any, and
 // whether it takes the place of what comes in instead of being combined with it (S2FWB).

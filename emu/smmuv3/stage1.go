@@ -167,7 +167,7 @@ func (u *Unit) s1Entry(t *emu.Txn, r regime, e uint64) {
 func (u *Unit) s1Page(t *emu.Txn, e, page uint64, lg2 uint8) {
 	perm, clean := u.s1Rights(cdOf(t), world(t), flag(t, auxUpper), e, t.Frame[0].Perm)
 	switch {
-	case needOf(t)&^perm != 0:
+	case needs(t.Aux[0])&^perm != 0:
 		u.fault(t, FaultS1Permission, StepS1Table, t.Frame[0].At)
 	case u.s1Marked(t, e, clean, perm) != e:
 		u.s1ResolveMark(t)
@@ -292,7 +292,7 @@ func (u *Unit) s1Leaf(t *emu.Txn, page uint64, lg2 uint8, perm emu.Access, clean
 	if clean {
 		f.Ret = cleanLeaf
 	}
-	u.resolve(t, page|f.In&ones(lg2), needOf(t), retData)
+	u.resolve(t, page|f.In&ones(lg2), needs(t.Aux[0]), retData)
 }
 
 // s1LeafTag returns the tag of the translation that the leaf makes: a global one has a class of its own.

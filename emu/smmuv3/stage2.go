@@ -21,7 +21,7 @@ func (u *Unit) stage2Only(t *emu.Txn) {
 	f := &t.Frame[0]
 	f.In = uint64(t.Req.Addr)
 	setAux(t, auxClass, spec.ClassIN)
-	setAux(t, auxNeed, uint64(needOf(t)))
+	setAux(t, auxNeed, uint64(needs(t.Aux[0])))
 	if u.s2Beyond(t, f.In) {
 		u.fault2(t, FaultS2Range, StepS2Range, 0)
 		return

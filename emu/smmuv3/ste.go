@@ -28,20 +28,17 @@ func (u *Unit) steReady(t *emu.Txn) {
 	if t.Req.Type != emu.Untranslated && !u.atsAllowed(t) {
 		return
 	}
-	index, s1, c := u.substream(&t.Req, w0, w1)
+	aux, c := u.flags(&t.Req, w0, w1)
 	if c != 0 {
 		u.fault(t, c, StepSubstream, t.At)
 		return
 	}
-	isPriv, inst := u.attributes(&t.Req, w1)
-	s2 := spec.SteConfig.Of(w0)&2 != 0
-	t.Aux[0] = auxS1.PutBool(s1) | auxS2.PutBool(s2) | auxPriv.PutBool(isPriv) | auxInst.PutBool(inst) | auxIndex.Put(index) |
-		auxWorld.Put(u.streamWorld(w0, w1)) | auxReg2.Put(steReg2.Of(w1))
-	if s2 {
+	t.Aux[0] = aux
+	if auxS2.On(aux) {
 		t.Aux[2] = s2Version(t.Entry[:4])
 	}
-	if s1 {
-		u.context(t, index)
+	if auxS1.On(aux) {
+		u.context(t, auxIndex.Of(aux))
 		return
 	}
 	u.stage1Bypassed(t)
@@ -72,14 +69,6 @@ func (u *Unit) stage1Bypassed(t *emu.Txn) {
 // substream says how the SubstreamID of a transaction, or its absence, is treated under an STE: which CD
 // it selects and whether stage 1 translates at all, or a fault (3.3.2, 5.2: S1DSS, S1CDMax).
 func (u *Unit) substream(q *emu.Request, w0, w1 uint64) (index uint64, s1 bool, fault uint16) {
-	if q.PASID == emu.NoPASID && !spec.SteS1CDMax.On(w0) {
-		return 0, spec.SteConfig.Of(w0)&1 != 0, 0
-	}
-	return u.selectCD(q, w0, w1)
-}
-
-// selectCD is substream where there are substreams.
-func (u *Unit) selectCD(q *emu.Request, w0, w1 uint64) (index uint64, s1 bool, fault uint16) {
 	s1 = spec.SteConfig.Of(w0)&1 != 0
 	cds := spec.SteS1CDMax.Of(w0)
 	if u.cfg.SSIDSIZE == 0 {

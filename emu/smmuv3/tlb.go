@@ -98,7 +98,7 @@ func (u *Unit) walkBegin(t *emu.Txn) {
 func (u *Unit) tlbHit(t *emu.Txn) bool {
 	v := &t.In
 	perm := emu.Access(tlbPerm.Of(v[0]))
-	if needOf(t)&^perm != 0 {
+	if needs(t.Aux[0])&^perm != 0 {
 		switch {
 		case !flag(t, auxS1):
 			u.fault2(t, FaultS2Permission, StepIOTLB, emu.PA(v[3]))

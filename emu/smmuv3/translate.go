@@ -34,6 +34,7 @@ const (
 	auxReg1     reg.Bits = 31_024 // regime of stage 1
 	auxReg2     reg.Bits = 39_032 // of stage 2
 	auxIndex    reg.Bits = 59_040 // index of the CD
+	auxOwn      reg.Bits = 62_060 // rights that the transaction itself must find, of its privilege
 )
 
 // StreamWorlds, 3.3.4: whose translations stage 1 makes.
@@ -62,7 +63,7 @@ func (u *Unit) frontEnd(t *emu.Txn) {
 	if u.pm.on {
 		u.countsArrival(t)
 	}
-	if u.refused(t) {
+	if u.lim.refuses && u.refused(t) {
 		return
 	}
 	if !u.on {
@@ -113,34 +114,40 @@ const (
 	priv   = 3
 )
 
-// need returns the rights that a transaction must find: those of its data, as instruction fetch or not,
-// for its privilege.
-func need(q *emu.Request, isPriv, inst bool) emu.Access {
-	var n emu.Access
+// need returns the rights that a transaction must find: those of its data, as instruction fetch or not. A
+// translation request is content with any right.
+func need(q *emu.Request, inst bool) emu.Access {
 	switch {
+	case q.Type == emu.TranslationReq:
+		return 0
 	case q.Access&emu.Atomic != 0:
-		n = emu.RW
-	case q.Access&emu.RW == emu.RW:
-		n = emu.RW
+		return emu.RW
 	case q.Access&emu.Write != 0:
-		n = emu.Write
+		return q.Access & emu.RW
 	case inst:
-		n = emu.Exec
-	default:
-		n = emu.Read
+		return emu.Exec
 	}
-	if isPriv {
-		return n << priv
-	}
-	return n
+	return emu.Read
 }
 
-// needOf is need of t. A translation request is content with any right.
-func needOf(t *emu.Txn) emu.Access {
-	if t.Req.Type == emu.TranslationReq {
-		return 0
+// needs returns the rights that a transaction with flags aux must find, for its privilege.
+func needs(aux uint64) emu.Access { return emu.Access(auxOwn.Of(aux) << (auxPriv.Of(aux) * priv)) }
+
+// access returns the flags that say what a transaction accesses memory as.
+func access(q *emu.Request, isPriv, inst bool) uint64 {
+	return auxPriv.PutBool(isPriv) | auxInst.PutBool(inst) | auxOwn.Put(uint64(need(q, inst)))
+}
+
+// flags returns Aux[0] of a transaction under an STE that lets it pass, or the fault of its SubstreamID.
+func (u *Unit) flags(q *emu.Request, w0, w1 uint64) (aux uint64, fault uint16) {
+	aux = spec.SteConfig.Of(w0)&(auxS1.Mask()|auxS2.Mask()) | auxReg2.Put(steReg2.Of(w1))
+	if q.PASID == emu.NoPASID && q.Type == emu.Untranslated &&
+		w0&spec.SteS1CDMax.Mask()|w1&(spec.StePRIVCFG.Mask()|spec.SteINSTCFG.Mask()|spec.SteSTRW.Mask()) == 0 {
+		return aux | access(q, q.Access&emu.Priv != 0, q.Access&emu.Exec != 0 && !writes(q)), 0
 	}
-	return need(&t.Req, flag(t, auxPriv), flag(t, auxInst))
+	index, s1, c := u.substream(q, w0, w1)
+	isPriv, inst := u.attributes(q, w1)
+	return aux&^auxS1.Mask() | auxS1.PutBool(s1) | access(q, isPriv, inst) | auxIndex.Put(index) | auxWorld.Put(u.streamWorld(w0, w1)), c
 }
 
 // writes reports whether q writes.
@@ -149,14 +156,6 @@ func writes(q *emu.Request) bool { return q.Access&(emu.Write|emu.Atomic) != 0 }
 // attributes returns privilege and instruction marking of a transaction under an STE, 3.3.4 and 5.2
 // (PRIVCFG, INSTCFG). Writes are always data.
 func (u *Unit) attributes(q *emu.Request, w1 uint64) (isPriv, inst bool) {
-	if q.Type == emu.Untranslated && w1&(spec.StePRIVCFG.Mask()|spec.SteINSTCFG.Mask()) == 0 {
-		return q.Access&emu.Priv != 0, q.Access&(emu.Exec|emu.Write|emu.Atomic) == emu.Exec
-	}
-	return u.override(q, w1)
-}
-
-// override is attributes where they are not simply those of the transaction.
-func (u *Unit) override(q *emu.Request, w1 uint64) (isPriv, inst bool) {
 	isPriv, inst = q.Access&emu.Priv != 0, q.Access&emu.Exec != 0
 	if q.Type != emu.Untranslated && q.PASID == emu.NoPASID {
 		isPriv = false
@@ -183,14 +182,7 @@ func (u *Unit) override(q *emu.Request, w1 uint64) (isPriv, inst bool) {
 
 // streamWorld returns the StreamWorld of stage 1 under an STE.
 func (u *Unit) streamWorld(w0, w1 uint64) uint64 {
-	if spec.SteSTRW.Of(w1) != spec.STRWEL2 {
-		return worldEL1
-	}
-	return u.hypWorld(w0)
-}
-
-func (u *Unit) hypWorld(w0 uint64) uint64 {
-	if spec.SteConfig.Of(w0) != spec.ConfigS1 || !u.cfg.HYP {
+	if spec.SteConfig.Of(w0) != spec.ConfigS1 || !u.cfg.HYP || spec.SteSTRW.Of(w1) != spec.STRWEL2 {
 		return worldEL1
 	}
 	if u.e2h {
