@@ -88,11 +88,12 @@ func (c *Config) adopt(r *ids) {
 
 // limits is what translation needs of the capabilities, worked out once.
 type limits struct {
-	oas     uint8        // output address bits; those of intermediate addresses are the same
-	granule [4]bool      // that the unit has, by regime code
-	walk    [2]uint64    // of Walk and Walk2, bit lg2: a cache for that region size exists
-	formats *[128]format // of regimes
-	refuses bool         // there are transactions that the unit does not support
+	oas       uint8        // output address bits; those of intermediate addresses are the same
+	granule   [4]bool      // that the unit has, by regime code
+	walk      [2]uint64    // of Walk and Walk2, bit lg2: a cache for that region size exists
+	formats   *[128]format // of regimes
+	s1Regimes [256]regime  // of stage 1, see s1Regime
+	refuses   bool         // there are transactions that the unit does not support
 }
 
 func (u *Unit) setLimits() {
@@ -101,6 +102,13 @@ func (u *Unit) setLimits() {
 		oas: spec.OASBits(uint64(c.OAS)), granule: [4]bool{false, c.GRAN4K, c.GRAN16K, c.GRAN64K},
 		walk: [2]uint64{regions(c.Walk), regions(c.Walk2)}, formats: &formats[0],
 		refuses: c.NoCrossing || c.NoAtomics,
+	}
+	for i := range uint64(256) {
+		g := spec.GranuleTG0(i)
+		if i&4 != 0 {
+			g = spec.GranuleTG1(i)
+		}
+		u.lim.s1Regimes[i] = u.makeRegime(g, c.DS && i&0x80 != 0, i&0x40 != 0, min(i>>3&7, uint64(c.OAS)))
 	}
 	if c.HTTU == spec.HTTUTable {
 		u.lim.formats = &formats[1]

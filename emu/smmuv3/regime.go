@@ -47,12 +47,11 @@ func (u *Unit) makeRegime(g spec.Granule, ds, be bool, out uint64) regime {
 
 // s1Regime returns the regime of a half of stage 1.
 func (u *Unit) s1Regime(cd *[3]uint64, upper bool) regime {
-	g := spec.GranuleTG0(spec.CdTG0.Of(cd[0]))
+	tg := spec.CdTG0.Of(cd[0])
 	if upper {
-		g = spec.GranuleTG1(spec.CdTG1.Of(cd[0]))
+		tg = spec.CdTG1.Of(cd[0]) | 4
 	}
-	out := min(spec.CdIPS.Of(cd[0]), uint64(u.cfg.OAS))
-	return u.makeRegime(g, u.cfg.DS && spec.CdDS.On(cd[2]), spec.CdENDI.On(cd[0]), out)
+	return u.lim.s1Regimes[(tg|spec.CdIPS.Of(cd[0])<<3|spec.CdENDI.Of(cd[0])<<6|spec.CdDS.Of(cd[2])<<7)&0xff]
 }
 
 // s2Regime returns the regime of stage 2, from the third and fourth word of an STE.

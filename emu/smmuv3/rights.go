@@ -61,17 +61,17 @@ func (u *Unit) s1Rights(cd *[3]uint64, world uint64, upper bool, e uint64, limit
 	return n | p<<priv, clean
 }
 
-// s2Rights returns the rights that a leaf descriptor of stage 2 grants.
-func (u *Unit) s2Rights(w2, e uint64) (perm emu.Access, clean bool) {
-	if e&(spec.TtdDBM.Mask()|spec.S2XN.Mask()) == 0 {
-		p := emu.Access(spec.S2AP.Of(e)) | emu.Exec
-		return p | p<<priv, false
-	}
-	return u.s2RightsOf(w2, e)
+// s2Restricts are the bits of a leaf descriptor of stage 2 that restrict execution or the right to write.
+const s2Restricts = uint64(1<<51 | 3<<53)
+
+// s2Plain is s2Rights of a descriptor without those bits.
+func s2Plain(e uint64) emu.Access {
+	p := emu.Access(spec.S2AP.Of(e)) | emu.Exec
+	return p | p<<priv
 }
 
-// s2RightsOf is s2Rights of a descriptor that restricts execution or may be marked dirty.
-func (u *Unit) s2RightsOf(w2, e uint64) (perm emu.Access, clean bool) {
+// s2Rights returns the rights that a leaf descriptor of stage 2 grants.
+func (u *Unit) s2Rights(w2, e uint64) (perm emu.Access, clean bool) {
 	const ha = 3 << 55 // S2HD and S2HA
 	p := emu.Access(spec.S2AP.Of(e))
 	if p&emu.Write == 0 && w2&ha == ha && spec.TtdDBM.On(e) {

@@ -169,7 +169,7 @@ func (u *Unit) s1Page(t *emu.Txn, e, page uint64, lg2 uint8) {
 	switch {
 	case needs(t.Aux[0])&^perm != 0:
 		u.fault(t, FaultS1Permission, StepS1Table, t.Frame[0].At)
-	case u.s1Marked(t, e, clean, perm) != e:
+	case spec.CdHA.On(t.Entry[4]) && u.s1Marked(t, e, clean, perm) != e:
 		u.s1ResolveMark(t)
 	default:
 		u.s1Leaf(t, page, lg2, perm, clean)
@@ -188,13 +188,9 @@ func (u *Unit) s1ResolveMark(t *emu.Txn) {
 // s1Marked returns the leaf descriptor e as hardware has to leave it: accessed, and without AP[2] if it
 // is written to (3.13).
 func (u *Unit) s1Marked(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
-	if spec.CdHA.On(t.Entry[4]) && !flag(t, auxPassive) {
-		return s1Marking(t, e, clean, perm)
+	if !spec.CdHA.On(t.Entry[4]) || flag(t, auxPassive) {
+		return e
 	}
-	return e
-}
-
-func s1Marking(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
 	e |= spec.TtdAF.Mask()
 	if clean && dirties(t, perm) {
 		e &^= spec.S1AP2.Mask()

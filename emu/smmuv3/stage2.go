@@ -135,15 +135,22 @@ func (u *Unit) s2Entry(t *emu.Txn, r regime, e uint64) {
 
 // s2Page has the page of the leaf descriptor in f as s1Page does.
 func (u *Unit) s2Page(t *emu.Txn, f *emu.Frame, r regime, page uint64, lg2 uint8) {
-	e := f.Entry
-	perm, clean := u.s2Rights(t.Entry[2], e)
-	if c := s2Denied(t, perm, device(e)); c != 0 {
-		u.fault2(t, c, StepS2Table, f.At)
-		return
+	e, w2 := f.Entry, t.Entry[2]
+	perm, clean := s2Plain(e), false
+	if e&s2Restricts != 0 {
+		perm, clean = u.s2Rights(w2, e)
 	}
-	if next := u.s2Marked(t, e, clean, perm); next != e {
-		t.Swap(f.At, r.order(e), r.order(next), StepS2Update, stS2Marked)
-		return
+	if emu.Access(auxNeed.Of(t.Aux[0]))&^perm != 0 || device(e) {
+		if c := s2Denied(t, perm, device(e)); c != 0 {
+			u.fault2(t, c, StepS2Table, f.At)
+			return
+		}
+	}
+	if spec.SteS2HA.On(w2) {
+		if next := u.s2Marked(t, e, clean, perm); next != e {
+			t.Swap(f.At, r.order(e), r.order(next), StepS2Update, stS2Marked)
+			return
+		}
 	}
 	f.Lg2, f.Perm = lg2, perm
 	attr := tlbClean.PutBool(clean) | tlbDevice.PutBool(device(e)) | u.s2Attr(t, e)
@@ -160,17 +167,10 @@ func device(e uint64) bool { return spec.S2MemAttr.Of(e)>>2 == 0 }
 // s2Denied returns what forbids the access that stage 2 translates for, or 0. Structures of stage 1 may be
 // kept out of device memory (S2PTW).
 func s2Denied(t *emu.Txn, perm emu.Access, dev bool) uint16 {
-	if denied := emu.Access(auxNeed.Of(t.Aux[0]))&^perm != 0; denied || dev {
-		return s2DeniedBy(t, denied)
-	}
-	return 0
-}
-
-func s2DeniedBy(t *emu.Txn, denied bool) uint16 {
 	switch {
-	case denied:
+	case emu.Access(auxNeed.Of(t.Aux[0]))&^perm != 0:
 		return FaultS2Permission
-	case auxClass.Of(t.Aux[0]) != spec.ClassIN && spec.SteS2PTW.On(t.Entry[2]):
+	case dev && auxClass.Of(t.Aux[0]) != spec.ClassIN && spec.SteS2PTW.On(t.Entry[2]):
 		return FaultS2Device
 	}
 	return 0
@@ -179,13 +179,9 @@ func s2DeniedBy(t *emu.Txn, denied bool) uint16 {
 // s2Marked returns the leaf descriptor e as hardware has to leave it: accessed, and writable if it is
 // written to (3.13).
 func (u *Unit) s2Marked(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
-	if spec.SteS2HA.On(t.Entry[2]) && !flag(t, auxPassive) {
-		return u.s2Marking(t, e, clean, perm)
+	if !spec.SteS2HA.On(t.Entry[2]) || flag(t, auxPassive) {
+		return e
 	}
-	return e
-}
-
-func (u *Unit) s2Marking(t *emu.Txn, e uint64, clean bool, perm emu.Access) uint64 {
 	e |= spec.TtdAF.Mask()
 	if clean && u.s2Dirties(t, perm) {
 		e |= spec.S2APW.Mask()
