@@ -34,8 +34,9 @@ func mairAttr(m uint8) uint8 {
 	return m
 }
 
-// s1Attr returns the attributes that the leaf descriptor e of stage 1 gives, before they are consistent.
-func (u *Unit) s1Attr(t *emu.Txn, e uint64) spec.MemAttr {
+// s1AttrIndex returns what the leaf descriptor e of stage 1 says of attributes: that of MAIR, and above it the
+// shareability.
+func s1AttrIndex(t *emu.Txn, e uint64) uint16 {
 	r := reg1(t)
 	sh := spec.TtdSH.Of(e)
 	if r.ds() && r.granule() != spec.Granule64K { // the bits are of the address
@@ -44,8 +45,19 @@ func (u *Unit) s1Attr(t *emu.Txn, e uint64) spec.MemAttr {
 			sh = spec.CdSH1.Of(t.Entry[4])
 		}
 	}
-	return spec.MakeMemAttr(mairAttr(uint8(mairOf(t)>>(8*spec.S1AttrIndx.Of(e)))), sh)
+	return uint16(mairOf(t)>>(8*spec.S1AttrIndx.Of(e))&0xff | sh<<8)
 }
+
+// s1Attr returns the attributes that stage 1 gives by s1AttrIndex, before they are consistent.
+func s1Attr(i uint16) spec.MemAttr { return spec.MakeMemAttr(mairAttr(uint8(i)), uint64(i>>8)) }
+
+// s1Attrs has them consistent.
+var s1Attrs = func() (all [4 << 8]spec.MemAttr) {
+	for i := range all {
+		all[i] = consistent(s1Attr(uint16(i)))
+	}
+	return all
+}()
 
 // s2Attr returns the attributes of the leaf descriptor e of stage 2, in place for W1. What they are combined with
 // does not make those of device and non-cacheable memory other than outer shareable.

@@ -36,11 +36,14 @@ func (u *Unit) resolve(t *emu.Txn, ipa uint64, n emu.Access, ret uint16) {
 		u.fault2(t, FaultS2Range, StepS2Range, 0)
 		return
 	}
-	if u.cache.Stage2 == nil {
+	switch {
+	case u.cache.Stage2 != nil:
+		t.Probe(emu.CacheStage2, emu.Key{Tag: u.s2Tag(t), Addr: ipa}, StepStage2, stStage2Probed)
+	case u.cache.Walk2 != nil:
 		u.s2Begin(t)
-		return
+	default:
+		u.s2Top(t)
 	}
-	t.Probe(emu.CacheStage2, emu.Key{Tag: u.s2Tag(t), Addr: ipa}, StepStage2, stStage2Probed)
 }
 
 // stage2Probed uses a cached translation, unless its page must be marked.
@@ -90,7 +93,7 @@ func (u *Unit) resolved(t *emu.Txn) {
 	case retCD:
 		u.fetchCDAt(t, at)
 	case retTable:
-		u.s1FetchAt(t, at)
+		s1FetchAt(t, at)
 	case retMark:
 		u.s1Mark(t)
 	default:

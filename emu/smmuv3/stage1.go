@@ -106,11 +106,11 @@ func (u *Unit) s1Fetch(t *emu.Txn, at uint64) {
 		u.resolve(t, at, emu.Read<<priv, retTable)
 		return
 	}
-	u.s1FetchAt(t, emu.PA(at))
+	s1FetchAt(t, emu.PA(at))
 }
 
 // s1FetchAt reads the descriptor at its physical address.
-func (u *Unit) s1FetchAt(t *emu.Txn, at emu.PA) {
+func s1FetchAt(t *emu.Txn, at emu.PA) {
 	t.Frame[0].At = at
 	t.Fetch(at, spec.DescSize, StepS1Table, stS1Entry)
 }
@@ -245,14 +245,22 @@ func (u *Unit) s1Next(t *emu.Txn, r regime, e uint64) {
 // s1Down goes down to the table next, past the paging-structure cache of the level if there is one.
 func (u *Unit) s1Down(t *emu.Txn, k *format, next uint64) {
 	f := &t.Frame[0]
-	lg2 := k.shift(f.Level)
-	if !u.fillsWalk(t.Aux[0], 0, lg2) {
-		u.s1Go(t, k, next, f.Level-1)
-		return
-	}
-	f.Table = emu.PA(next)
+	a, lg2 := t.Aux[0], k.shift(f.Level)
 	f.Level--
-	v := &t.Act.Data
+	switch {
+	case u.fillsWalk(a, 0, lg2):
+		u.s1FillWalk(t, next, lg2)
+	case auxS2.On(a): // as s1Fetch has it
+		u.resolve(t, k.entryAddress(next, f.In, f.Level), emu.Read<<priv, retTable)
+	default:
+		s1FetchAt(t, emu.PA(k.entryAddress(next, f.In, f.Level)))
+	}
+}
+
+// s1FillWalk fills the paging-structure cache for regions of 2^lg2 bytes with the table next.
+func (u *Unit) s1FillWalk(t *emu.Txn, next uint64, lg2 uint8) {
+	f, v := &t.Frame[0], &t.Act.Data
+	f.Table = emu.PA(next)
 	v[0] = next | walkLimit.Put(uint64(f.Perm)) | walkLevel.Put(uint64(f.Level))
 	v[1], v[2], v[3] = 0, t.Aux[1], 0
 	t.Fill(emu.CacheWalk, emu.Key{Tag: t.Tag, Addr: f.In}, lg2, kindOf(reg1(t), f.Level+1, true), StepWalkFill, stS1Descend)
@@ -280,7 +288,7 @@ func (u *Unit) s1Leaf(t *emu.Txn, page uint64, lg2 uint8, perm emu.Access, clean
 		return
 	}
 	if !flag(t, auxS2) || flag(t, auxOnlyS1) {
-		attr := tlbClean.PutBool(clean) | tlbAttr.Put(uint64(consistent(u.s1Attr(t, f.Entry))))
+		attr := tlbClean.PutBool(clean) | tlbAttr.Put(uint64(s1Attrs[s1AttrIndex(t, f.Entry)&0x3ff]))
 		u.translated(t, s1LeafTag(t), page, lg2, perm, attr, f.At)
 		return
 	}
@@ -306,7 +314,7 @@ func (u *Unit) s1Translated(t *emu.Txn) {
 	f, s2 := &t.Frame[0], &t.Frame[1]
 	lg2 := min(f.Lg2, s2.Lg2)
 	attr := tlbClean.PutBool(f.Ret == cleanLeaf || tlbClean.On(s2.Entry)) | tlbLeaf2.Put(uint64(s2.At)>>3)
-	out := consistent(combined(u.s1Attr(t, f.Entry), attrOf(s2.Entry), tlbForce.On(s2.Entry)))
+	out := consistent(combined(s1Attr(s1AttrIndex(t, f.Entry)), attrOf(s2.Entry), tlbForce.On(s2.Entry)))
 	attr |= tlbAttr.Put(uint64(out))
 	u.translated(t, s1LeafTag(t), uint64(s2.Table)&^ones(lg2), lg2, f.Perm&s2.Perm, attr, f.At)
 }
