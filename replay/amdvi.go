@@ -59,7 +59,10 @@ func amdviMode(m mode) *mode {
 
 // amdviUnit builds a unit with the preset's caches.
 func amdviUnit(p *timing.Preset, seed uint64) (emu.Unit, error) {
-	c := amdvi.DefaultConfig()
+	c, err := configured(p, amdvi.DefaultConfig, amdvi.Preset)
+	if err != nil {
+		return nil, err
+	}
 	c.PAsize = amdviHAW
 	c.DTECache, c.GCR3Cache, c.IOTLB = seeded(p.Caches.Entry, seed), seeded(p.Caches.PASID, seed), seeded(p.Caches.IOTLB, seed)
 	c.Stage2 = seeded(p.Caches.Stage2, seed)

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"fmt"
+
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/timing"
 	"github.com/iommulab/iommulab/host"
@@ -104,6 +106,18 @@ func (a *arch) modeByName(name string) *mode {
 func seeded(g iotlb.Geometry, seed uint64) iotlb.Geometry {
 	g.Seed ^= seed
 	return g
+}
+
+// configured returns the configuration of a name, or what def makes if there is none.
+func configured[C any](p *timing.Preset, def func() C, named func(string) (C, error)) (C, error) {
+	if p.Config == "" {
+		return def(), nil
+	}
+	c, err := named(p.Config)
+	if err != nil {
+		return c, fmt.Errorf("%w: preset %s: config: %w", ErrOptions, p.Name, err)
+	}
+	return c, nil
 }
 
 // walkLevels gives the geometries, from the level above the leaves upwards, their region sizes: every

@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/timing"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/traces"
@@ -148,6 +149,28 @@ func TestPresets_UnitsCanBeBuilt(t *testing.T) {
 				require.NoError(t, err)
 			}
 		}
+	}
+}
+
+// What a unit says of itself follows the configuration that a preset names.
+func TestPresets_ConfigNamesAUnit(t *testing.T) {
+	identity := func(u emu.Unit) (list []uint64) {
+		for off := uint32(0); off < 0x40; off += 4 {
+			list = append(list, u.ReadReg(off, 4))
+		}
+		return list
+	}
+	for _, a := range architectures {
+		p := preset(t, "full").For(a.name)
+		full, err := a.modes[0].unit(p, 1)
+		require.NoError(t, err)
+		plain, err := a.modes[0].unit(preset(t, "default").For(a.name), 1)
+		require.NoError(t, err)
+		require.NotEqual(t, identity(plain), identity(full), a.name)
+		p.Config = "none such"
+		_, err = a.modes[0].unit(p, 1)
+		require.ErrorIs(t, err, ErrOptions)
+		require.ErrorContains(t, err, "none such")
 	}
 }
 

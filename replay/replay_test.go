@@ -82,6 +82,7 @@ func TestDefaultTrace_Verdicts(t *testing.T) {
 	}{
 		{"default", []entry.Writer{entry.Hitless}, both, 12},
 		{"nocache", []entry.Writer{entry.Hitless}, []To{ToChanged}, 12},
+		{"full", []entry.Writer{entry.Hitless}, []To{ToChanged}, 5},
 		// With caches an entry is hardly ever fetched in the window.
 		{"nocache", []entry.Writer{entry.Naive}, []To{ToChanged}, 12},
 		// These fault in any case, wherever they go.

@@ -111,17 +111,20 @@ func smmuv3Context(l *look, ste []uint64) []uint64 {
 // smmuv3Guest is the stage 1 of a guest. Each of its domains has an ASID of its own.
 func smmuv3Guest(n int) guest.Kind { return guest.Arm{ASID: uint16(n), Flags: true} }
 
-func smmuv3Config() smmuv3.Config {
-	c := smmuv3.DefaultConfig()
+func smmuv3Config(p *timing.Preset) (smmuv3.Config, error) {
+	c, err := configured(p, smmuv3.DefaultConfig, smmuv3.Preset)
 	for spec.OASBits(uint64(c.OAS)) < smmuv3OAS {
 		c.OAS++
 	}
-	return c
+	return c, err
 }
 
 // smmuv3Unit builds a unit with the preset's caches.
 func smmuv3Unit(p *timing.Preset, seed uint64) (emu.Unit, error) {
-	c := smmuv3Config()
+	c, err := smmuv3Config(p)
+	if err != nil {
+		return nil, err
+	}
 	c.STECache, c.CDCache, c.IOTLB = seeded(p.Caches.Entry, seed), seeded(p.Caches.PASID, seed), seeded(p.Caches.IOTLB, seed)
 	c.Stage2 = seeded(p.Caches.Stage2, seed)
 	c.Walk, c.Walk2 = walkLevels(p.Caches.Walk, seed), walkLevels(p.Caches.Walk2, seed)

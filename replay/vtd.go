@@ -54,7 +54,10 @@ func vtdPASID(m mode) *mode {
 
 // vtdUnit builds a unit with the preset's caches.
 func vtdUnit(p *timing.Preset, seed uint64) (emu.Unit, error) {
-	c := vtd.DefaultConfig()
+	c, err := configured(p, vtd.DefaultConfig, vtd.Preset)
+	if err != nil {
+		return nil, err
+	}
 	c.HAW = vtdHAW
 	c.FSTS, c.NEST, c.FS1GP = true, true, true
 	c.ContextCache, c.PASIDCache, c.IOTLB = seeded(p.Caches.Entry, seed), seeded(p.Caches.PASID, seed), seeded(p.Caches.IOTLB, seed)

@@ -14,6 +14,8 @@ import (
 // Each file of a chain of bases comes after its base as a whole: its lines for all units override those
 // that its base has for one, and its own lines for that one come last.
 type Section struct {
+	// Config names a configuration of the unit: what it has. Empty is what whoever builds it takes otherwise.
+	Config string `toml:"config"`
 	Params `toml:",inline"`
 	Caches Caches `toml:"caches"`
 }
