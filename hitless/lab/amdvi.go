@@ -129,6 +129,13 @@ func amdviBench(_ *Options, contents [][]uint64) (*bench, error) {
 	if err := b.amdviBelow(guests, hosts); err != nil {
 		return nil, err
 	}
+	b.amdviStart(table)
+	b.requests = []emu.Request{{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}}
+	return b, nil
+}
+
+// amdviStart turns the unit and its command buffer on.
+func (b *bench) amdviStart(table emu.PA) {
 	r := &b.ring
 	r.base, r.size, r.n = b.page(), spec.CommandSize, 1<<spec.MinRingLen
 	r.status = b.page()
@@ -137,8 +144,6 @@ func amdviBench(_ *Options, contents [][]uint64) (*bench, error) {
 	b.WriteReg(0, spec.OffDevTabBase, 8, uint64(table))
 	b.WriteReg(0, spec.OffCmdBufBase, 8, uint64(r.base)|spec.RingLen.Put(spec.MinRingLen))
 	b.WriteReg(0, spec.OffControl, 8, spec.CtlIommuEn.Mask()|spec.CtlCmdBufEn.Mask()|spec.CtlGTEn.Mask())
-	b.requests = []emu.Request{{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}}
-	return b, nil
 }
 
 // amdviBelow makes GCR3 tables with one guest table each, and host tables.

@@ -106,12 +106,7 @@ func amdviForms() []Form {
 	v1 := func(root, mode uint64) []field {
 		return []field{{amdvi.DteHostRoot, root >> 12}, {amdvi.DteMode, mode}}
 	}
-	v2 := func(root, levels uint64) []field {
-		return []field{
-			{amdvi.DteGV, 1}, {amdvi.DteGIoV, 1}, {amdvi.DteGCR3Lo, root >> 12 & 7}, {amdvi.DteGCR3Mid, root >> 15 & 0xffff},
-			{amdvi.DteGCR3Hi, root >> 31}, {amdvi.DteGuestPagingMode, levels - 4},
-		}
-	}
+	v2 := amdviV2
 	interrupts := []field{{amdvi.DteIV, 1}, {amdvi.DteIntCtl, amdvi.IntCtlRemap}, {amdvi.DteIRTRoot, host1 >> 6}}
 	nested := func(guest, host uint64) []field { return append(v2(guest, 4), v1(host, 4)...) }
 	return []Form{
@@ -136,6 +131,14 @@ func amdviForms() []Form {
 		dte("no rights", id1, field{amdvi.DteIR, 0}, field{amdvi.DteIW, 0}),
 		dte("v1 table 1, id 1, interrupts remapped", id1, append(v1(host1, 3), interrupts...)...),
 		form("blocked, interrupts remapped", 4, nil, append([]field{{amdvi.DteV, 1}}, interrupts...)...),
+	}
+}
+
+// amdviV2 are the fields of a device table entry with a GCR3 table at root, and guest tables of so many levels.
+func amdviV2(root, levels uint64) []field {
+	return []field{
+		{amdvi.DteGV, 1}, {amdvi.DteGIoV, 1}, {amdvi.DteGCR3Lo, root >> 12 & 7}, {amdvi.DteGCR3Mid, root >> 15 & 0xffff},
+		{amdvi.DteGCR3Hi, root >> 31}, {amdvi.DteGuestPagingMode, levels - 4},
 	}
 }
 

@@ -120,11 +120,11 @@ func pteDrops(k *Kind, o *Options, cmd func(p *PTE, leaf bool) []Command, device
 		},
 		made:   func([][]uint64) []Command { return nil },
 		device: func() []Command { return device(p) },
-		install: func([]uint64) []Command {
+		install: func(new []uint64) []Command {
 			if !p.Caching {
 				return nil
 			}
-			return cmd(p, true)
+			return cmd(p, dropsLeaf(pg, [][]uint64{new}))
 		},
 	}
 }
