@@ -65,3 +65,37 @@ func TestConflictsOfStage2(t *testing.T) {
 	r.RequireFault(r.Do(q), smmuv3.FaultTLBConflict)
 	require.Equal(t, spec.Event{uint64(dev)<<32 | spec.EvTLBConflict, spec.EvtS2.Mask(), 0x4000_1000, 0x4000_1000}, r.event())
 }
+
+// A change of the Contiguous bit alone conflicts at level 0 only (3.21.1.2): what the IOTLB has of the run and
+// of a page of it are both answers. A block above is a conflict all the same.
+func TestContiguousBitByLevel(t *testing.T) {
+	for level := range uint8(3) {
+		r := newRig(t, func(c *smmuv3.Config) { c.BBML = level }).enable()
+		_, root := r.attach(dev)
+		set := func(bits uint64) {
+			for i := range uint64(16) {
+				r.mapPage(root, 0x4000_0000+i<<12, 0x8000_0000+i<<12, s1RW|bits)
+			}
+		}
+		q := emutest.DMA(dev, emu.NoPASID, 0x4000_1000, emu.Read)
+		set(0)
+		r.RequireOK(r.Do(q), 0x8000_1000)
+		set(spec.TtdContig.Mask())
+		r.RequireOK(r.Access(dev, 0x4000_2000, emu.Read), 0x8000_2000)
+		res := r.Do(q)
+		if level == 0 {
+			r.RequireFault(res, smmuv3.FaultTLBConflict)
+			r.event()
+		} else {
+			r.RequireOK(res, 0x8000_1000)
+		}
+		r.Put(r.descriptor(spec.Granule4K, root, 3, 0x4000_0000, 1), 0x8000_0000|block|user|ng)
+		r.submit(tlbiVA(spec.CmdTlbiNHVA, 0x401f_f000), sync())
+		r.RequireOK(r.Access(dev, 0x4010_0000, emu.Read), 0x8010_0000)
+		if res = r.Do(q); level == 2 {
+			r.RequireOK(res, 0x8000_1000)
+			continue
+		}
+		r.RequireFault(res, smmuv3.FaultTLBConflict)
+	}
+}

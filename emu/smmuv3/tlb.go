@@ -20,6 +20,7 @@ func (u *Unit) probeTLB(t *emu.Txn) {
 // tlbProbed uses a translation of the ASID, or looks for a global one if there ever was one.
 func (u *Unit) tlbProbed(t *emu.Txn) {
 	if lg2 := uint8(tlbLg2.Of(t.In[0])); t.Ans == emu.AnsOK && u.mayConflict(lg2) {
+		lg2 = u.reconciled(t, lg2)
 		a := &t.Act // of the probe, with its key
 		a.Op, a.Lg2, a.Step = emu.OpOverlap, lg2, StepIOTLB
 		t.State = stTLBOverlap
@@ -31,6 +32,21 @@ func (u *Unit) tlbProbed(t *emu.Txn) {
 // mayConflict reports whether an entry of another size may cover what one of 2^lg2 bytes covers, so that
 // hardware without BBML 2 sees a conflict: such sizes have been filled.
 func (u *Unit) mayConflict(lg2 uint8) bool { return u.s.Sizes>>(lg2&63) > 1 }
+
+// reconciled returns log2 of the largest size that does not conflict with an entry of 2^lg2 bytes. At level 1 it
+// is that of the run which the Contiguous bit makes of it: a change of that bit alone never conflicts (3.21.1.2).
+func (u *Unit) reconciled(t *emu.Txn, lg2 uint8) uint8 {
+	if u.cfg.BBML == 0 {
+		return lg2
+	}
+	r := reg1(t)
+	if !flag(t, auxS1) {
+		r = reg2(t)
+	}
+	g := r.granule()
+	level := int8((lg2 - uint8(g)) / g.Stride())
+	return max(lg2, g.Shift(level)+g.Contig(level))
+}
 
 // tlbOverlap ends a transaction for which the IOTLB has two answers: software has changed the size of a
 // block without making the tables invalid in between (3.20, 3.21.1).

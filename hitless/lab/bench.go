@@ -29,7 +29,8 @@ type bench struct {
 	mem      *mem.Memory
 	at       emu.PA // of the entry
 	requests []emu.Request
-	together bool // they may all come at any time
+	together bool     // they may all come at any time
+	above    []emu.PA // pages of what leads to a page table that an entry of is rewritten
 	ring     ring
 	quiet    func() // turns off what requests write to memory, which is not explored
 	next     emu.PA // scratch pages

@@ -263,8 +263,11 @@ func (r *run) tell(sc *hitless.Scenario, rep *hitless.Report, s *hitless.Seen) s
 		fmt.Fprintf(&b, "the entry as it was read, which nobody has declared: %s\n", Hex(words))
 	}
 	when := "a request"
+	if r.b.together {
+		when = fmt.Sprintf("a %s at %#x", map[bool]string{true: "write", false: "read"}[sc.Request.Access == emu.Write], uint64(sc.Request.Addr))
+	}
 	if s.After {
-		when = "a request that began when the rewrite was complete"
+		when += " that began when the rewrite was complete"
 	}
 	fmt.Fprintf(&b, "%s %s; under the old entry it %s, under the new one it %s\n", when, r.ends(s), r.ends(&rep.Old[0]), r.ends(&rep.New[0]))
 	return b.String()
@@ -305,5 +308,5 @@ func hexWords(v []uint64) string {
 }
 
 func (r *run) program(sc *hitless.Scenario, path []string) string {
-	return hitless.PathTimeline(sc, path)
+	return hitless.PathTimeline(sc, r.b.below(path))
 }

@@ -74,7 +74,7 @@ type Form struct {
 
 // Kinds returns every kind, in the order of the documentation.
 func Kinds() []*Kind {
-	return slices.Concat(vtdKinds(), vtdPTEKinds(), amdviKinds(), amdviPTEKinds(), smmuv3Kinds())
+	return slices.Concat(vtdKinds(), vtdPTEKinds(), amdviKinds(), amdviPTEKinds(), smmuv3Kinds(), smmuv3PTEKinds())
 }
 
 // Find returns the kind called name of an architecture; of entries of a page table that of a stage, or the

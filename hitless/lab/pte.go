@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/hitless"
@@ -53,20 +54,20 @@ func (k *Kind) prepare(o *Options, old, new []uint64) *Options {
 	c, p := *o, *k.table(o)
 	pg := k.Format(o).Paging
 	p.entries, p.lg2 = pg.Entries(old[0], new[0]), pg.Lg2(old[0], new[0])
-	if p.Alike || p.known && p.leadsTo(pg, old[0]) == p.leadsTo(pg, new[0]) {
+	if a, b := pg.Shape(old[0]), pg.Shape(new[0]); p.Alike || p.known && k.leadsTo(pg, &a) == k.leadsTo(pg, &b) {
 		c.Means.Alike = []uint64{^uint64(0)}
 	}
 	c.PTE = &p
 	return &c
 }
 
-// leadsTo is where a content of a form leads, if that is known.
-func (p *PTE) leadsTo(pg *entry.Paging, raw uint64) uint64 {
-	s := pg.Shape(raw)
+// leadsTo is where a content of a form leads, if that is known, and what memory is there. The leaves of
+// alikeTable are like the first leaf among the forms.
+func (k *Kind) leadsTo(pg *entry.Paging, s *entry.Shape) [2]uint64 {
 	if s.Kind == entry.Table && s.Addr == alikeTable {
-		return blockA
+		*s = pg.Shape(k.Forms[1].Raw[0])
 	}
-	return s.Addr
+	return [2]uint64{s.Addr, s.Type}
 }
 
 // row returns the contents of the entries in a row of which raw is the first. Of other kinds that is the entry
@@ -133,14 +134,22 @@ func pteDrops(k *Kind, o *Options, cmd func(p *PTE, leaf bool) []Command, device
 // leads to it, and the tables that contents lead to. Requests read from all addresses that matter, and write
 // to one.
 func (b *bench) pteBench(pg *entry.Paging, p *PTE, f pagetable.Format, levels uint8, attr pagetable.Attr, root emu.PA, contents [][]uint64) error {
+	b.above = slices.DeleteFunc(slices.Clone(b.made), func(pa emu.PA) bool { return pa == root })
 	g := f.Geometry()
 	shift := func(level int8) uint8 { return g.Granule + g.Bits*uint8(level) }
-	if _, err := b.table(f, pagetable.Config{Levels: levels, Attr: attr}, root, mapping{p.IOVA, hostPage(0)}); err != nil {
+	bits := uint8(0)
+	if g.Concat > 0 {
+		bits = 48
+	}
+	if _, err := b.table(f, pagetable.Config{Levels: levels, VABits: bits, Attr: attr}, root, mapping{p.IOVA, hostPage(0)}); err != nil {
 		return err
 	}
 	b.at = root
 	for level := int8(levels) - 1; ; level-- {
-		n := emu.PA(p.IOVA) >> shift(level) & (1<<g.Bits - 1)
+		n := emu.PA(p.IOVA) >> shift(level)
+		if level < int8(levels)-1 { // the root may be several tables side by side
+			n &= 1<<g.Bits - 1
+		}
 		if level == p.Level {
 			b.at += n &^ emu.PA(p.entries-1) * 8
 			break
@@ -210,6 +219,16 @@ func (r *run) seen(steps []hitless.Step) []hitless.Step {
 	})
 }
 
+// below leaves out of a path what leads to the table: it never changes.
+func (b *bench) below(path []string) []string {
+	return slices.DeleteFunc(slices.Clone(path), func(line string) bool {
+		return slices.ContainsFunc(b.above, func(pa emu.PA) bool {
+			_, at, found := strings.Cut(line, fmt.Sprintf("fetch %#x", uint64(pa)>>emu.PageShift))
+			return found && strings.IndexByte(at, '/') == 3
+		})
+	})
+}
+
 // lost returns a mark that the program overwrites and that nobody learns of; nil: there is none.
 func (r *run) lost(rep *hitless.Report) *hitless.Mark {
 	pg := r.f.Paging
@@ -232,13 +251,18 @@ func (r *run) lost(rep *hitless.Report) *hitless.Mark {
 
 // checkPTE says what is wrong with the choice of an entry of a page table.
 func (k *Kind) checkPTE(o *Options) error {
-	switch p := o.PTE; {
-	case p == nil:
+	p, top := o.PTE, k.levels-1
+	if p == nil {
 		return nil
+	}
+	if p.Granule == 16 || p.Granule == 14 && k.Stage == 2 { // larger tables, so fewer levels
+		top--
+	}
+	switch {
 	case k.pte == nil:
 		return fmt.Errorf("a %s is no entry of a page table", k.Name)
-	case p.Level < 0 || p.Level > k.levels-1:
-		return fmt.Errorf("level %d: want 0 to %d", p.Level, k.levels-1)
+	case p.Level < 0 || p.Level > top:
+		return fmt.Errorf("level %d: want 0 to %d", p.Level, top)
 	case p.IOVA>>k.width != 0:
 		return fmt.Errorf("address %#x is wider than %d bits", uint64(p.IOVA), k.width)
 	case k.IOMMU != "smmuv3" && (p.Granule != 0 || p.BBML != 0):

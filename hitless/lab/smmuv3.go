@@ -14,19 +14,25 @@ import (
 	"github.com/iommulab/iommulab/pagetable"
 )
 
+// smmuv3Config is a unit with all that is modelled.
+func smmuv3Config(o *Options) (smmuv3.Config, error) {
+	c, err := smmuv3.Preset("full")
+	c.FWB = !o.NoFWB
+	if o.Unit == 16 {
+		c.FetchSize = 16
+	}
+	return c, err
+}
+
 // smmuv3Unit makes the unit; without caches if only its capabilities are wanted. Flags of tables are set
 // beforehand.
 func smmuv3Unit(o *Options, caches bool) (*smmuv3.Unit, error) {
-	c, err := smmuv3.Preset("full")
+	c, err := smmuv3Config(o)
 	if err != nil {
 		return nil, err
 	}
 	if none := (iotlb.Geometry{}); !caches {
 		c.STECache, c.CDCache, c.IOTLB, c.Stage2, c.Walk, c.Walk2 = none, none, none, none, nil, nil
-	}
-	c.FWB = !o.NoFWB
-	if o.Unit == 16 {
-		c.FetchSize = 16
 	}
 	return smmuv3.New(c)
 }
@@ -231,21 +237,26 @@ func smmuv3Bench(level smmuLevel) func(*Options, [][]uint64) (*bench, error) {
 		if err := b.smmuv3Below(level, contents); err != nil {
 			return nil, err
 		}
-		r := &b.ring
-		const lg2 = 7
-		r.base, r.size, r.n = b.page(), spec.CommandSize, 1<<(lg2+1) // with the wrap flag
-		r.wait = smmuCmd("", spec.CmdSync, 0, 0, 0).Words
-		r.at = func(i int) emu.PA { return r.base + emu.PA(i%(1<<lg2)*spec.CommandSize) }
-		r.ring = func(cpu host.CPU, tail int) { cpu.WriteReg(0, spec.OffCMDQProd, 4, uint64(tail)) }
-		r.done = func(cpu host.CPU, tail int) bool { return cpu.ReadReg(0, spec.OffCMDQCons, 4) == uint64(tail) }
-		b.WriteReg(0, spec.OffSTRTABBase, 8, uint64(strtab))
-		b.WriteReg(0, spec.OffSTRTABBaseCfg, 4, cfg)
-		b.WriteReg(0, spec.OffCMDQBase, 8, uint64(r.base)|lg2)
-		b.WriteReg(0, spec.OffCR0, 4, spec.Cr0CMDQEN.Mask())
-		b.WriteReg(0, spec.OffCR0, 4, spec.Cr0CMDQEN.Mask()|spec.Cr0SMMUEN.Mask())
+		b.smmuv3Start(strtab, cfg)
 		b.requests = []emu.Request{{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}}
 		return b, nil
 	}
+}
+
+// smmuv3Start turns the unit and its command queue on.
+func (b *bench) smmuv3Start(strtab emu.PA, cfg uint64) {
+	r := &b.ring
+	const lg2 = 7
+	r.base, r.size, r.n = b.page(), spec.CommandSize, 1<<(lg2+1) // with the wrap flag
+	r.wait = smmuCmd("", spec.CmdSync, 0, 0, 0).Words
+	r.at = func(i int) emu.PA { return r.base + emu.PA(i%(1<<lg2)*spec.CommandSize) }
+	r.ring = func(cpu host.CPU, tail int) { cpu.WriteReg(0, spec.OffCMDQProd, 4, uint64(tail)) }
+	r.done = func(cpu host.CPU, tail int) bool { return cpu.ReadReg(0, spec.OffCMDQCons, 4) == uint64(tail) }
+	b.WriteReg(0, spec.OffSTRTABBase, 8, uint64(strtab))
+	b.WriteReg(0, spec.OffSTRTABBaseCfg, 4, cfg)
+	b.WriteReg(0, spec.OffCMDQBase, 8, uint64(r.base)|lg2)
+	b.WriteReg(0, spec.OffCR0, 4, spec.Cr0CMDQEN.Mask())
+	b.WriteReg(0, spec.OffCR0, 4, spec.Cr0CMDQEN.Mask()|spec.Cr0SMMUEN.Mask())
 }
 
 // smmuStage1 is what is read of CDs by a pointer.

@@ -14,7 +14,7 @@ import (
 // A page whose size lies in the entry (NextLevel=7) is repeated in all entries that it takes. Caches hold no
 // entry that is not present, but with NpCache (2.4.3).
 func (v AMDVi) PTE(level int8, had bool) *Format {
-	p := &Paging{Span: x86Span(level)}
+	p := &Paging{Span: x86Span(level), Tracked: true}
 	leaf := func(raw uint64) bool {
 		n := spec.PteNextLevel.Of(raw)
 		return n == spec.NextLevelPage || n == spec.NextLevelSize

@@ -23,6 +23,8 @@ type Paging struct {
 	// Quiet returns a block as one that caches keep in no way that conflicts with other sizes, and false if
 	// there is no such form. Nil: there is none.
 	Quiet func(raw uint64) (uint64, bool)
+	// Tracked: Linux 7.3 reads and clears dirty flags of these tables in place.
+	Tracked bool
 	// Entry returns the content of entry i of a row of which raw is the first.
 	Entry func(raw uint64, i int) uint64
 
@@ -142,11 +144,11 @@ const (
 )
 
 // linuxPTE clears an entry, waits until nothing is left of it, and sets it up: unmap and map. Only dirty flags
-// are cleared in place.
+// are cleared in place, where Linux tracks them.
 func linuxPTE(b *builder) {
 	p, new := b.f.Paging, b.new()
 	x, y := p.Shape(b.cur[0]), p.Shape(new[0])
-	if x.Dirty && !y.Dirty {
+	if p.Tracked && x.Dirty && !y.Dirty {
 		y.Dirty = true
 		if x == y {
 			b.word(0, new[0], false)

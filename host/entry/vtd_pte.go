@@ -18,7 +18,7 @@ func x86Span(level int8) uint8 { return 12 + 9*uint8(level) }
 func (v VTD) SSPTE(level int8, ade bool) *Format {
 	leaf := func(raw uint64) bool { return level == 0 || spec.SSPS.On(raw) && level <= 2 }
 	const rights = 3 // R and W; SSEE is 0
-	p := &Paging{Span: x86Span(level)}
+	p := &Paging{Span: x86Span(level), Tracked: true}
 	p.Shape = func(raw uint64) Shape {
 		s := Shape{Addr: raw & spec.SSADDR.Mask(), Run: 1, Lg2: p.Span}
 		switch {
