@@ -141,7 +141,12 @@ func (b *bench) pteBench(pg *entry.Paging, p *PTE, f pagetable.Format, levels ui
 	if g.Concat > 0 {
 		bits = 48
 	}
-	if _, err := b.table(f, pagetable.Config{Levels: levels, VABits: bits, Attr: attr}, root, mapping{p.IOVA, hostPage(0)}); err != nil {
+	t, err := pagetable.New(f, b.Functional, &rooted{bench: b, root: root}, pagetable.Config{Levels: levels, VABits: bits, Attr: attr})
+	if err != nil {
+		return err
+	}
+	page := p.IOVA &^ (1<<g.Granule - 1)
+	if _, err := t.Map(page, hostPage(0), 1<<g.Granule, pagetable.Read|pagetable.Write, nil); err != nil {
 		return err
 	}
 	b.at = root
@@ -176,19 +181,14 @@ func (b *bench) pteBench(pg *entry.Paging, p *PTE, f pagetable.Format, levels ui
 	return nil
 }
 
-// pteLeaf makes the leaf for an address in the table that the i-th content leads to, if it is one.
+// pteLeaf makes the leaf for an address below the table that the i-th content leads to, if it is one: as high
+// as the format has leaves.
 func (b *bench) pteLeaf(pg *entry.Paging, p *PTE, f pagetable.Format, attr pagetable.Attr, i int, at emu.IOVA, raw, other uint64) {
 	e := f.Decode(raw, uint8(p.Level))
 	if e.Kind != pagetable.SubTable {
 		return
 	}
-	g := f.Geometry()
-	level := uint8(p.Level) - 1
-	if e.Lg2 != 0 {
-		level = (e.Lg2-g.Granule)/g.Bits - 1
-	}
-	lg2 := g.Granule + g.Bits*level
-	leaf := pagetable.Entry{Kind: pagetable.Leaf, Lg2: lg2}
+	leaf := pagetable.Entry{Kind: pagetable.Leaf}
 	leaf.Perm, leaf.Attr, leaf.Accessed, leaf.Dirty = pagetable.Read|pagetable.Write, attr, true, true
 	base := emu.PA(i+1) << 40 // pages of its own
 	o := pg.Shape(other)
@@ -201,9 +201,28 @@ func (b *bench) pteLeaf(pg *entry.Paging, p *PTE, f pagetable.Format, attr paget
 	case p.Alike:
 		base = 1 << 40
 	}
-	leaf.OA = base + emu.PA(at-p.first())&^(1<<lg2-1)
-	n := emu.PA(at) >> lg2 & (1<<g.Bits - 1)
-	b.put(e.OA+n*8, f.Encode(leaf, level))
+	g := f.Geometry()
+	level := uint8(p.Level) - 1
+	if e.Lg2 != 0 {
+		level = (e.Lg2-g.Granule)/g.Bits - 1
+	}
+	for table := e.OA; ; level-- {
+		leaf.Lg2 = g.Granule + g.Bits*level
+		leaf.OA = base + emu.PA(at-p.first())&^(1<<leaf.Lg2-1)
+		slot := table + emu.PA(at)>>leaf.Lg2&(1<<g.Bits-1)*8
+		if raw := f.Encode(leaf, level); f.Decode(raw, level).Kind == pagetable.Leaf {
+			b.put(slot, raw)
+			return
+		}
+		next := f.Decode(b.Functional.Load64(slot), level)
+		if next.Kind != pagetable.SubTable {
+			next = pagetable.Entry{Kind: pagetable.SubTable}
+			next.OA, _ = b.Alloc(g.Granule)
+			next.Perm, next.Accessed = g.Perms, true
+			b.put(slot, f.Encode(next, level))
+		}
+		table = next.OA
+	}
 }
 
 // seen leaves out stores to entries of a row that no request of the bench is translated by.
@@ -275,12 +294,25 @@ func (k *Kind) checkPTE(o *Options) error {
 	return nil
 }
 
+// Title says which entry of which page table it is; "" for other kinds.
+func (k *Kind) Title(o *Options) string {
+	p := k.table(o)
+	if p == nil {
+		return ""
+	}
+	if k.IOMMU == "smmuv3" {
+		return fmt.Sprintf("stage %d, BBML %d, level %d, granule %dK", k.Stage, p.BBML, p.Level, 1<<p.granule()>>10)
+	}
+	return fmt.Sprintf("%s, level %d", k.Variant, p.Level)
+}
+
 // assumesPTE says what a plan rests on about the page table.
 func (k *Kind) assumesPTE(o *Options) (list []string) {
 	p := k.table(o)
 	if p == nil {
 		return nil
 	}
+	list = []string{"what the new entry points to is complete, and visible, before the first store"}
 	if p.Dirty || k.Stage == 1 && k.IOMMU != "smmuv3" {
 		list = append(list, "hardware marks entries as accessed and dirty; flags in a table that is given up are read after the last wait")
 	} else {

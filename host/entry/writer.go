@@ -120,6 +120,9 @@ func (w naive) Write(t *Target, new []uint64) (Report, error) {
 		return r.rep, err
 	}
 	f := t.Format
+	if t.Means != nil {
+		f = f.with(r.old, new, t.Means(r.old, new))
+	}
 	changed := 0
 	usedOld, usedNew := f.used(r.old), f.used(new)
 	for i := range new {

@@ -206,7 +206,7 @@ func (a *app) plan(f *planFlags, k *lab.Kind) error {
 // planDocument makes the result.
 func planDocument(f *planFlags, k *lab.Kind, p *lab.Plan) *report.Plan {
 	r := report.NewPlan()
-	r.IOMMU, r.Kind, r.Variant, r.Writer = k.IOMMU, k.Name, k.Variant, p.Writer
+	r.IOMMU, r.Kind, r.Variant, r.Writer = k.IOMMU, k.Name, k.Title(&f.opt), p.Writer
 	r.Verdict, r.Transparent, r.Reason, r.Syncs = p.Verdict.String(), p.Transparent, p.Reason, p.Syncs
 	r.Assumes = k.Assumes(&f.opt)
 	for i := range p.Steps {
