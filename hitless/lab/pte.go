@@ -76,9 +76,9 @@ func (k *Kind) row(o *Options, raw []uint64) []uint64 {
 	if k.pte == nil || o.PTE.entries == 1 {
 		return slices.Clone(raw)
 	}
-	list := make([]uint64, o.PTE.entries)
+	list, pg := make([]uint64, o.PTE.entries), k.Format(o).Paging
 	for i := range list {
-		list[i] = k.Format(o).Paging.Entry(raw[0], i)
+		list[i] = pg.Entry(raw[0], i)
 	}
 	return list
 }

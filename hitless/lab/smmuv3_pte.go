@@ -20,16 +20,16 @@ func smmuv3PTEKinds() (list []*Kind) {
 		pte     PTE
 		core    int
 	}{
-		{1, "stage 1, BBML 2", PTE{BBML: 2, Dirty: true}, 10},
+		{1, "stage 1, BBML 2", PTE{BBML: 2, Dirty: true}, 9},
 		{1, "stage 1, BBML 1", PTE{BBML: 1}, 8},
-		{1, "stage 1, BBML 0", PTE{BBML: 0}, 8},
+		{1, "stage 1, BBML 0", PTE{BBML: 0}, 7},
 		{2, "stage 2, BBML 1", PTE{BBML: 1, Dirty: true}, 9},
 	} {
 		p := c.pte
 		p.IOVA, p.Level, p.known = iova, 1, true
 		k := &Kind{
 			IOMMU: "smmuv3", Name: "pte", Stage: c.stage, Variant: c.variant, Clause: "DDI 0487 D8.3", Words: 1, Weak: true,
-			Forms: smmuv3TTDForms(c.stage, p.Dirty), Core: c.core, levels: 4, width: 48, pte: &p,
+			Forms: smmuv3TTDForms(c.stage, &p), Core: c.core, levels: 4, width: 48, pte: &p,
 			format: func(o *Options) *entry.Format { return smmuTTD(o, c.stage) },
 			bench:  smmuv3PTEBench(c.stage), same: sameValues,
 		}
@@ -157,7 +157,7 @@ func boolBit(v bool) uint64 {
 }
 
 // smmuv3TTDForms are descriptors of level 1 with granules of 4 KiB.
-func smmuv3TTDForms(stage uint8, dirty bool) []Form {
+func smmuv3TTDForms(stage uint8, p *PTE) []Form {
 	base := []field{{spec.TtdValid, 1}, {spec.TtdAF, 1}, {spec.TtdSH, spec.ShInner}}
 	ro, clean := field{spec.S1AP2, 1}, []field{{spec.S1AP2, 1}, {spec.TtdDBM, 1}}
 	other := field{spec.S1AttrIndx, 1}
@@ -170,7 +170,7 @@ func smmuv3TTDForms(stage uint8, dirty bool) []Form {
 	}
 	leaf := func(name string, at uint64, fields ...field) Form {
 		b := form("", 1, []uint64{at}, base...)
-		if dirty {
+		if p.Dirty {
 			b = form("", 1, b.Raw, field{spec.TtdDBM, 1})
 		}
 		return form(name, 1, b.Raw, fields...)
@@ -185,9 +185,12 @@ func smmuv3TTDForms(stage uint8, dirty bool) []Form {
 		table("table like A", alikeTable),
 		table("other table", otherTable),
 		leaf("run of 16 at A", blockA, field{spec.TtdContig, 1}),
-		leaf("block A, nT", blockA, field{spec.TtdNT, 1}),
 	}
-	if dirty {
+	nT := leaf("block A, nT", blockA, field{spec.TtdNT, 1})
+	if p.BBML == 1 { // others ignore it
+		list = append(list, nT)
+	}
+	if p.Dirty {
 		list = append(list, leaf("block A, clean", blockA, clean...))
 	}
 	list = append(list,
@@ -197,6 +200,9 @@ func smmuv3TTDForms(stage uint8, dirty bool) []Form {
 		leaf("block B, read-only", blockB, readOnly...),
 		leaf("block A, not accessed", blockA, field{spec.TtdAF, 0}),
 		form("not present, for software", 1, []uint64{1 << 55}))
+	if p.BBML != 1 {
+		list = append(list, nT)
+	}
 	if stage == 1 {
 		list = append(list, leaf("block A, global", blockA, field{spec.S1NG, 0}))
 	}
