@@ -129,6 +129,9 @@ func (r *run) replaced(steps []hitless.Step, c []uint64) int {
 // apply makes a store to raw.
 func (r *run) apply(raw []uint64, s *hitless.Step) {
 	for w := range int(s.Size) / 8 {
+		if s.Addr >= r.b.at+emu.PA(len(raw)*8) {
+			continue // a further entry of a row
+		}
 		raw[int(s.Addr-r.b.at)/8+w] = s.Data[w]
 	}
 }
