@@ -184,7 +184,7 @@ func (v SMMUv3) legalTTD(d *TTD, p *Paging, raw uint64) error {
 		return fmt.Errorf("SH=1 is reserved")
 	case d.leaf(raw) && spec.TtdContig.On(raw):
 		if run := p.Span + d.Granule.Contig(d.Level); addr&reg.Ones(run)&^reg.Ones(p.Span) != 0 {
-			return fmt.Errorf("Contiguous: the address of the first entry of a run is aligned to 2^%d bytes: %#x", run, addr)
+			return fmt.Errorf("address of the first entry of a run (Contiguous) is not aligned to 2^%d bytes: %#x", run, addr)
 		}
 	}
 	return nil
