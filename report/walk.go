@@ -31,6 +31,7 @@ type Translation struct {
 	PA        string `json:"pa,omitempty"`         // if ok; of an interrupt the message's address, or the descriptor posted to
 	Perm      string `json:"perm,omitempty"`       // if ok
 	PageSize  string `json:"page_size,omitempty"`  // if ok and translated
+	Memory    string `json:"memory,omitempty"`     // if ok: attributes, if the unit has any
 	Fault     string `json:"fault,omitempty"`      // if fault: its name
 	FaultCode string `json:"fault_code,omitempty"` // if fault
 	Data      string `json:"data,omitempty"`       // of an interrupt message

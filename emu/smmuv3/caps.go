@@ -23,7 +23,8 @@ func (c *Config) ids() ids {
 			spec.Idr0TTENDIAN.Put(uint64(c.TTENDIAN)) | spec.Idr0ATSRECERR.PutBool(c.ATSRECERR) |
 			spec.Idr0StallModel.Put(uint64(c.StallModel)) | spec.Idr0TermModel.PutBool(c.TermModel) | spec.Idr0STLevel.Put(uint64(c.STLevel)),
 		IDR1: spec.Idr1SIDSIZE.Put(uint64(c.SIDSIZE)) | spec.Idr1SSIDSIZE.Put(uint64(c.SSIDSIZE)) | spec.Idr1PRIQS.Put(uint64(c.PRIQS)) |
-			spec.Idr1EVENTQS.Put(uint64(c.EVENTQS)) | spec.Idr1CMDQS.Put(uint64(c.CMDQS)) | spec.Idr1AttrPermsOvr.PutBool(c.AttrPermsOvr),
+			spec.Idr1EVENTQS.Put(uint64(c.EVENTQS)) | spec.Idr1CMDQS.Put(uint64(c.CMDQS)) | spec.Idr1AttrPermsOvr.PutBool(c.AttrPermsOvr) |
+			spec.Idr1AttrTypesOvr.PutBool(c.AttrTypesOvr),
 		IDR2: c.idr2(),
 		IDR3: spec.Idr3HAD.PutBool(c.HAD) | spec.Idr3XNX.PutBool(c.XNX) | spec.Idr3PPS.PutBool(c.PPS) | spec.Idr3FWB.PutBool(c.FWB) |
 			spec.Idr3STT.PutBool(c.STT) | spec.Idr3RIL.PutBool(c.RIL) | spec.Idr3BBML.Put(uint64(c.BBML)) | spec.Idr3E0PD.PutBool(c.E0PD) |
@@ -68,7 +69,7 @@ func (c *Config) adopt(r *ids) {
 		c.SSIDSIZE = 0
 	}
 	c.CMDQS, c.EVENTQS, c.PRIQS = uint8(spec.Idr1CMDQS.Of(r.IDR1)), uint8(spec.Idr1EVENTQS.Of(r.IDR1)), uint8(spec.Idr1PRIQS.Of(r.IDR1))
-	c.AttrPermsOvr = spec.Idr1AttrPermsOvr.On(r.IDR1)
+	c.AttrPermsOvr, c.AttrTypesOvr = spec.Idr1AttrPermsOvr.On(r.IDR1), spec.Idr1AttrTypesOvr.On(r.IDR1)
 	c.HAD, c.XNX, c.PPS = spec.Idr3HAD.On(r.IDR3), spec.Idr3XNX.On(r.IDR3) && c.S2P, spec.Idr3PPS.On(r.IDR3)
 	c.FWB, c.STT, c.RIL = spec.Idr3FWB.On(r.IDR3) && c.S2P, spec.Idr3STT.On(r.IDR3), spec.Idr3RIL.On(r.IDR3)
 	c.BBML = uint8(min(spec.Idr3BBML.Of(r.IDR3), spec.MaxBBML))
@@ -94,6 +95,8 @@ type limits struct {
 	formats   *[128]format // of regimes
 	s1Regimes [256]regime  // of stage 1, see s1Regime
 	refuses   bool         // there are transactions that the unit does not support
+	types     uint64       // bits of W1 of an STE that replace memory attributes
+	unusual   uint64       // those that Lookup leaves to Step
 }
 
 func (u *Unit) setLimits() {
@@ -110,6 +113,10 @@ func (u *Unit) setLimits() {
 		}
 		u.lim.s1Regimes[i] = u.makeRegime(g, c.DS && i&0x80 != 0, i&0x40 != 0, min(i>>3&7, uint64(c.OAS)))
 	}
+	if c.AttrTypesOvr {
+		u.lim.types = steTypes
+	}
+	u.lim.unusual = u.lim.types | steIllegal.Mask()
 	if c.HTTU == spec.HTTUTable {
 		u.lim.formats = &formats[1]
 	}

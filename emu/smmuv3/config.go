@@ -39,6 +39,7 @@ type Config struct {
 	EVENTQS      uint8
 	PRIQS        uint8
 	AttrPermsOvr bool // PRIVCFG and INSTCFG
+	AttrTypesOvr bool // MTCFG, MemAttr, ALLOCCFG and SHCFG
 
 	// IDR3, 6.3.4
 	HAD     bool

@@ -18,6 +18,7 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 		}
 		*r = emu.Result{}
 		pass(q, r)
+		u.globalAttr(r)
 		return true
 	case u.cache.Entry == nil || uint64(q.Source) >= u.streams.streams:
 		return false
@@ -28,7 +29,7 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	w0, w1 := ste[0], ste[1]
-	if !spec.SteV.On(w0) || steIllegal.On(w1) || spec.SteConfig.Of(w0)&4 == 0 {
+	if !spec.SteV.On(w0) || w1&u.lim.unusual != 0 || spec.SteConfig.Of(w0)&4 == 0 {
 		return false
 	}
 	aux, c := u.flags(q, w0, w1)

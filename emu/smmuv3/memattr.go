@@ -174,6 +174,79 @@ func consistent(a spec.MemAttr) spec.MemAttr {
 	return spec.MakeMemAttr(a.MAIR(), strongerSH(a.SH(), spec.ShNone))
 }
 
+// steTypes are the bits of W1 of an STE that make a difference to the attributes of requests: MTCFG, the
+// highest bit of ALLOCCFG and that of SHCFG. Others let them be as they are.
+const steTypes = 1<<(100-64) | 1<<(104-64) | 1<<(109-64)
+
+// replaced returns attributes with what overrides of an STE or of GBPA make of them, 13.1.4, before they are
+// consistent. Hints are those of cacheable memory only.
+func replaced(a spec.MemAttr, mtcfg bool, memAttr, alloc, sh uint64) spec.MemAttr {
+	m := a.MAIR()
+	if mtcfg {
+		m, _ = s2Type(memAttr, false)
+	}
+	if hints := uint8(alloc); hints&8 != 0 && m>>4 != 0 {
+		h := hints>>1&3 | halfNTR&^(hints<<3)
+		m = hinted(m>>4, h)<<4 | hinted(m&15, h)
+	}
+	if sh == spec.ShCfgIncoming {
+		sh = a.SH()
+	}
+	return spec.MakeMemAttr(m, sh)
+}
+
+// hinted returns half an attribute with other hints.
+func hinted(half, hints uint8) uint8 {
+	if half == halfNC {
+		return half
+	}
+	return sane(half&halfWB | hints)
+}
+
+// pulledDown returns what stage 1 makes of requests that do not come in as usual: hints that stage 1 gives and
+// they do not have are gone (13.4.2). Types and shareability are those of stage 1.
+func pulledDown(a, in spec.MemAttr) spec.MemAttr {
+	m, n := a.MAIR(), in.MAIR()
+	if a.Device() || in.Device() {
+		return a
+	}
+	down := func(half, in uint8) uint8 {
+		if half == halfNC || in == halfNC {
+			return half
+		}
+		return sane(half & (in | halfWB))
+	}
+	return spec.MakeMemAttr(down(m>>4, n>>4)<<4|down(m&15, n&15), a.SH())
+}
+
+// replaceAttr makes the attributes of the result in t those under the overrides of its STE. w1 is that of the
+// IOTLB value. ATOS and translated transactions have none (13.1.4, table 13.5).
+func (u *Unit) replaceAttr(t *emu.Txn, w1 uint64) {
+	ste := t.Entry[1]
+	if ste&u.lim.types == 0 || t.Req.Job != 0 || t.Req.Type == emu.Translated {
+		return
+	}
+	in := replaced(incoming, spec.SteMTCFG.On(ste), spec.SteMemAttr.Of(ste), spec.SteALLOCCFG.Of(ste), spec.SteSHCFG.Of(ste))
+	switch a := spec.MemAttr(t.Res.Attr); {
+	case flag(t, auxS1):
+		in = pulledDown(a, in)
+	case flag(t, auxS2):
+		in = combined(in, a, tlbForce.On(w1))
+	}
+	t.Res.Attr = uint16(consistent(in))
+}
+
+// globalAttr makes the attributes in r those under GBPA, 13.2.
+func (u *Unit) globalAttr(r *emu.Result) {
+	if g := u.s.GBPA; u.cfg.AttrTypesOvr {
+		in := replaced(incoming, spec.GbpaMTCFG.On(g), spec.GbpaMemAttr.Of(g), spec.GbpaALLOCCFG.Of(g), spec.GbpaSHCFG.Of(g))
+		r.Attr = uint16(consistent(in))
+	}
+}
+
+// AttrName returns memory attributes in words, as emu.Result.Attr has them.
+func (u *Unit) AttrName(a uint16) string { return spec.MemAttr(a).String() }
+
 // MAIR of a CD that is cached is kept aside: a cached value has no room for it. A unit keeps so many values,
 // all that have come so far; a CD with yet another one is not cached.
 const maxMAIRs = 64

@@ -44,7 +44,7 @@ func full() Config {
 func features() Config {
 	c := DefaultConfig()
 	c.HTTU, c.SSIDSIZE = spec.HTTUTable, spec.MaxSSIDSIZE
-	c.E0PD, c.PTWNNC, c.PASIDTT, c.EPAN, c.ATOS, c.VATOS = true, true, true, true, true, true
+	c.E0PD, c.PTWNNC, c.PASIDTT, c.EPAN, c.ATOS, c.VATOS, c.AttrTypesOvr = true, true, true, true, true, true, true
 	c.OAS, c.VAX, c.DS, c.Minor = spec.OAS52, spec.VAX52, true, 4
 	return c
 }

@@ -57,6 +57,7 @@ func (u *Unit) stage1Bypassed(t *emu.Txn) {
 	}
 	if !flag(t, auxS2) {
 		pass(q, &t.Res)
+		u.replaceAttr(t, 0)
 		u.passCompletion(t)
 		u.ends(t, StepInput)
 		return

@@ -145,6 +145,7 @@ func (u *Unit) answer(t *emu.Txn, pa uint64, lg2 uint8, perm emu.Access, v *[4]u
 	r.Status, r.PA, r.Lg2, r.Perm = emu.OK, emu.PA(pa), lg2, grant(&t.Req, perm, flag(t, auxPriv))
 	r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
 	r.Attr = uint16(attrOf(v[1]))
+	u.replaceAttr(t, v[1])
 	u.completion(t, perm, tlbClean.On(v[1]))
 }
 

@@ -99,11 +99,12 @@ func (u *Unit) off(t *emu.Txn) {
 		u.fault(t, FaultBypassSize, StepFrontEnd, 0)
 	default:
 		pass(q, &t.Res)
+		u.globalAttr(&t.Res)
 		t.Done(StepFrontEnd)
 	}
 }
 
-// pass is the result of a transaction whose address is not changed.
+// pass is the result of a transaction whose address is not changed, nor its attributes.
 func pass(q *emu.Request, r *emu.Result) {
 	r.Status, r.PA, r.Lg2, r.Perm, r.Attr = emu.OK, emu.PA(q.Addr), 64, emu.RW|q.Access&emu.Exec, uint16(incoming)
 }

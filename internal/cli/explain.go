@@ -265,7 +265,11 @@ func (e *explanation) print(w io.Writer, q *emu.Request) error {
 		if o.PageSize != "" {
 			page = "page of " + o.PageSize + " bytes"
 		}
-		fmt.Fprintf(&b, "ok: pa %s, rights %s, %s\n", o.PA, o.Perm, page)
+		fmt.Fprintf(&b, "ok: pa %s, rights %s, %s", o.PA, o.Perm, page)
+		if o.Memory != "" {
+			fmt.Fprintf(&b, ", %s", o.Memory)
+		}
+		b.WriteByte('\n')
 	case "interrupt":
 		fmt.Fprintf(&b, "interrupt: address %s, data %s\n", o.PA, o.Data)
 	default:

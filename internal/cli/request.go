@@ -110,6 +110,12 @@ func resultName(s emu.Status) string {
 	return "fault"
 }
 
+// attributed is a unit that knows the memory attributes of accesses.
+type attributed interface {
+	// AttrName returns attributes of a result in words.
+	AttrName(attr uint16) string
+}
+
 // fill completes t with what became of its request.
 func fill(t *report.Translation, u emu.Unit, r *emu.Result) {
 	t.Result = resultName(r.Status)
@@ -119,6 +125,9 @@ func fill(t *report.Translation, u emu.Unit, r *emu.Result) {
 		t.Perm = r.Perm.String()
 		if r.Lg2 < 64 {
 			t.PageSize = hexOf(1 << r.Lg2)
+		}
+		if a, ok := u.(attributed); ok && r.Attr != 0 {
+			t.Memory = a.AttrName(r.Attr)
 		}
 	case emu.Interrupt, emu.Posted:
 		if r.Status == emu.Interrupt {
