@@ -7,8 +7,8 @@ import "github.com/iommulab/iommulab/emu"
 
 // CPU is one processor as host code sees it. Each call first lets the hardware run up to the
 // processor's own time, then takes effect and costs cycles. Stores go through a store buffer: they
-// become visible in program order on x86, in any order between fences on Arm. A locked operation,
-// a register access and Fence wait for the buffer to drain.
+// become visible in program order, or, if the processor's order is weak, in any order between fences. A
+// locked operation, a register access and Fence wait for the buffer to drain.
 //
 // Interrupt handlers run between two calls, on the processor that registered them.
 type CPU interface {

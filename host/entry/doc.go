@@ -1,5 +1,5 @@
-// Package entry rewrites the entries that tie a device to its translation - VT-d root, context and
-// PASID entries, and their like on other architectures - while DMA runs through them.
+// Package entry rewrites the entries that tie a device to its translation - those of devices and of PASIDs,
+// whatever an architecture calls them, and those of page tables - while DMA runs through them.
 //
 // An entry is a few 64-bit words, fetched by hardware and stored by software in atomic units. A
 // [Format] says which bits of a given content hardware looks at. From that the planner

@@ -41,7 +41,7 @@ type Format struct {
 	// before. Without it a synchronisation is needed between filling an entry and making it
 	// present.
 	Handshake bool
-	// ID is the field that tags what caches make of the entry, or 0: domain id, ASID, VMID.
+	// ID is the field that tags what caches make of the entry, or 0: a domain id or its like.
 	ID reg.Bits
 	// Legal returns what is wrong with raw as an entry to be written, or nil.
 	Legal func(raw []uint64) error

@@ -9,17 +9,18 @@ import (
 	"github.com/iommulab/iommulab/pagetable"
 )
 
-// Spec describes a guest's domain. The zero value has x86 tables of four levels, with flags set beforehand.
+// Spec describes a guest's domain. The zero value has tables of four levels right below the host's entry, with flags
+// set beforehand.
 type Spec struct {
-	// Kind is what the tables look like; nil is those of x86.
+	// Kind is what the tables look like; nil is those of processors with 4 or 5 levels.
 	Kind Kind
-	// Levels of x86 tables: 4, or 5 where the unit has them (CAP.FS5LP). 0 is 4.
+	// Levels, without Kind: 4, or 5 where the unit has them. 0 is 4.
 	Levels uint8
-	// Large allows leaves of 1 GiB, where the unit has them (CAP.FS1GP).
+	// Large, without Kind, allows leaves of 1 GiB, where the unit has them.
 	Large bool
 	// Dirty leaves accessed and dirty flags to hardware; otherwise they are set beforehand.
 	Dirty bool
-	// Absence: what is not present may be cached as such (AMD-Vi NpCache), so that Map invalidates too.
+	// Absence: what is not present may be cached as such, so that Map invalidates too.
 	Absence bool
 	// ID asks for this domain id on the host; 0 takes any free one.
 	ID uint32
@@ -33,27 +34,6 @@ type Kind interface {
 	Config() pagetable.Config
 	// Place makes what the host's entry points to, in memory of the guest, and puts it into s.
 	Place(cpu *CPU, pages *host.OwnedFrames, t *pagetable.Table, s *host.DomainSpec) error
-}
-
-// x86 has the tables themselves below the host's entry.
-type x86 struct {
-	levels uint8
-	large  bool
-}
-
-func (k x86) Format(haw uint8, dirty bool) pagetable.Format {
-	f := pagetable.X86{HAW: haw, Preset: !dirty, Dirty: dirty}
-	if !k.large {
-		f.Without = 1 << 30
-	}
-	return f
-}
-
-func (k x86) Config() pagetable.Config { return pagetable.Config{Levels: k.levels} }
-
-func (k x86) Place(_ *CPU, _ *host.OwnedFrames, t *pagetable.Table, s *host.DomainSpec) error {
-	s.Root, s.Levels = t.Root()
-	return nil
 }
 
 // Domain is a guest's domain: first-stage tables in the guest's memory, on top of the parent. It
@@ -81,7 +61,7 @@ func New(driver host.Driver, cpu *CPU, frames *host.Frames, s Spec) (*Domain, er
 		s.Levels = 4
 	}
 	if s.Kind == nil {
-		s.Kind = x86{s.Levels, s.Large}
+		s.Kind = below(&s)
 	}
 	d := &Domain{cpu: cpu, spec: s, dirty: s.Dirty, pages: frames.For(0)}
 	tables := cpu.Parent().Tables()

@@ -16,7 +16,7 @@ import (
 type ModelSpec struct {
 	Stages []host.Stage // of paging domains
 	Nested bool
-	// Guest is what guests' domains are, one after the other; nil: x86 tables.
+	// Guest is what guests' domains are, one after the other; nil: those of the zero guest.Spec.
 	Guest  func() guest.Spec
 	PASIDs bool
 	// Track reports whether a domain can be tracked; nil: none.

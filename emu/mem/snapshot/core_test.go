@@ -24,7 +24,7 @@ func sample() (*mem.Memory, *Core) {
 	m.Store64(1<<41, 9)
 	m.Store64(0x8008, 5)
 	return m, &Core{
-		Machine: elf.EM_X86_64,
+		Machine: elf.EM_S390,
 		Segments: []Segment{
 			{0x1000, 0x2fff, 0x2000}, {1 << 41, 1<<41 + 0xfff, 0x1000}, {0x8004, 0x800f, 12},
 		},
@@ -78,19 +78,19 @@ func TestCoreIsReadableByOthers(t *testing.T) {
 func TestCoreWithoutSegmentsTakesAllocatedPages(t *testing.T) {
 	m, _ := sample()
 	var b bytes.Buffer
-	require.NoError(t, WriteCore(&b, m, &Core{Machine: elf.EM_AARCH64}))
+	require.NoError(t, WriteCore(&b, m, &Core{Machine: elf.EM_PPC64}))
 	got, c, err := ReadCore(&b, "x")
 	require.NoError(t, err)
 	require.True(t, m.Equal(got))
 	require.Equal(t, []Segment{
 		{0x1000, 0x2fff, 0x2000}, {0x8000, 0x8fff, 0x1000}, {1 << 41, 1<<41 + 0xfff, 0x1000},
 	}, c.Segments)
-	require.Equal(t, elf.EM_AARCH64, c.Machine)
+	require.Equal(t, elf.EM_PPC64, c.Machine)
 }
 
 func TestCoreWithManySegments(t *testing.T) {
 	m := mem.New()
-	c := &Core{Machine: elf.EM_X86_64}
+	c := &Core{Machine: elf.EM_S390}
 	for i := range emu.PA(70_000) {
 		c.Segments = append(c.Segments, Segment{i * 16, i*16 + 7, 8})
 		m.Store64(i*16, uint64(i))
