@@ -29,7 +29,9 @@ func (u *Unit) cdReady(t *emu.Txn) {
 	if flag(t, auxS2) {
 		t.Classes |= 1 << ClassS2
 	}
-	u.stage1(t)
+	if !configOnly(t) {
+		u.stage1(t)
+	}
 }
 
 // illegalCD reports whether a field of the CD in t.Entry makes it invalid (5.4, ILLEGAL). What the

@@ -25,6 +25,9 @@ func (u *Unit) cmdDoorbell() emu.Wake {
 
 // cmdNext fetches the command at the reader's index, or stops.
 func (u *Unit) cmdNext(t *emu.Txn) {
+	if u.prefetchNext(t) {
+		return
+	}
 	if !u.cmdOn() || u.empty(&cmdq) {
 		u.cmdStop(t)
 		return

@@ -17,14 +17,18 @@ type command struct {
 // setCommands makes the table of the commands that this unit has.
 func (u *Unit) setCommands() {
 	c := &u.cfg
+	prefetches := cmdSkip
+	if c.Prefetch {
+		prefetches = cmdPrefetch
+	}
 	u.cmd = [spec.NumCmdOpcodes]command{}
 	for _, e := range []struct {
 		op   int
 		have bool
 		command
 	}{
-		{spec.CmdPrefetchConfig, true, command{begin: cmdSkip, ssec: true}},
-		{spec.CmdPrefetchAddr, true, command{begin: cmdSkip, ssec: true}},
+		{spec.CmdPrefetchConfig, true, command{begin: prefetches, ssec: true}},
+		{spec.CmdPrefetchAddr, true, command{begin: prefetches, ssec: true}},
 		{spec.CmdCfgiSTE, true, command{sel: selSTE, ssec: true}},
 		{spec.CmdCfgiSTERange, true, command{sel: selSTERange, ssec: true}},
 		{spec.CmdCfgiCD, c.S1P, command{sel: selCD, ssec: true}},

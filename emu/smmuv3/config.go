@@ -79,6 +79,7 @@ type Config struct {
 	PageHints   bool           // hints of devices are recorded (E_PAGE_REQUEST)
 	Merge       uint8          // MergeNone to MergeAlways
 	MergeWindow uint32         // cycles that events to be merged are apart at most; without a clock they are always close
+	Prefetch    bool           // prefetch commands fill caches
 	CONT        bool           // a cached STE serves the other streams of its span (STE.CONT)
 	STECache    iotlb.Geometry // Sets*Ways == 0: no such cache
 	CDCache     iotlb.Geometry

@@ -55,9 +55,9 @@ func (u *Unit) controlNext(t *emu.Txn) {
 }
 
 // updateDelayed waits for the command queue to stop, where that is to be off, and for all transactions
-// that began under the old state.
+// that began under the old state, prefetches included.
 func (u *Unit) updateDelayed(t *emu.Txn) {
-	if spec.Cr0CMDQEN.On(u.ack&^t.Aux[0]) && u.s.CmdBusy {
+	if spec.Cr0CMDQEN.On(u.ack&^t.Aux[0]) && u.s.CmdBusy || u.s.Prefetch.Busy {
 		u.s.ControlWaits = true
 		t.Park(StepUpdate, stUpdateDelayed)
 		return

@@ -62,7 +62,7 @@ func makeFilter(smr uint64, span bool) streamFilter {
 
 // counts counts an event of t's transaction.
 func (u *Unit) counts(event int, t *emu.Txn) {
-	if !u.pm.on || t.Req.Type == emu.Job {
+	if !u.pm.on || t.Req.Type >= emu.Job {
 		return
 	}
 	sid := uint64(t.Req.Source)

@@ -31,7 +31,7 @@ func (u *Unit) raise(t *emu.Txn) {
 		u.atosFault(t)
 		return
 	}
-	if t.Req.Type == emu.TranslationReq && u.atsFault(t) {
+	if t.Req.Type > emu.Job || t.Req.Type == emu.TranslationReq && u.atsFault(t) {
 		t.Done(f.Step)
 		return
 	}

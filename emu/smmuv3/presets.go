@@ -36,7 +36,7 @@ func Preset(name string) (Config, error) {
 // full has all features, and does all that the specification leaves to the implementation.
 func full() Config {
 	c := features()
-	c.CONT, c.NoCrossing, c.PageHints = true, true, true
+	c.CONT, c.NoCrossing, c.PageHints, c.Prefetch = true, true, true, true
 	c.Merge, c.MergeWindow = MergeAlways, 1000
 	return c
 }

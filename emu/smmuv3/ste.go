@@ -25,7 +25,7 @@ func (u *Unit) steReady(t *emu.Txn) {
 		u.fault(t, FaultConfig, StepSTE, t.At)
 		return
 	}
-	if t.Req.Type != emu.Untranslated && !u.atsAllowed(t) {
+	if t.Req.Type != emu.Untranslated && t.Req.Type < emu.Job && !u.atsAllowed(t) {
 		return
 	}
 	aux, c := u.flags(&t.Req, w0, w1)
@@ -47,6 +47,9 @@ func (u *Unit) steReady(t *emu.Txn) {
 // stage1Bypassed goes on with a transaction that stage 1 does not translate: its address is the
 // intermediate or the output address, and must be one (3.4).
 func (u *Unit) stage1Bypassed(t *emu.Txn) {
+	if configOnly(t) {
+		return
+	}
 	t.Aux[1] = configVersion(t.Entry[:4])
 	t.Ver = t.Aux[1] + t.Aux[2]
 	t.Res.Prov.Entry = t.Ver

@@ -56,6 +56,7 @@ type state struct {
 	NextSpan     uint32 // place in Spans
 	Spans        [maxSpans]span
 	LastEvent    lastEvent
+	Prefetch     prefetch
 	Waiting      bool  // stalled transactions wait for room
 	Messages     uint8 // interrupts to be sent, by msg...
 	ITags        [emu.MaxITags]itag
