@@ -26,7 +26,7 @@ const (
 	OpDone          // the transaction has ended and holds no slot any more; Txn.Res is the outcome
 	OpHold          // Key -> AnsOK with In what an OpResume that matches it says; until then nothing concerns it, and its slots are given back (translations only)
 	OpResume        // Sel, Data -> AnsOK: every held transaction whose Key matches Sel goes on with Data
-	OpOverlap       // Cache, Key, Lg2 -> AnsOK an entry larger than 2^Lg2 covers the key too, or AnsMiss; In stays. It costs nothing: the look-up before has seen it
+	OpOverlap       // Cache, Key, Lg2 -> AnsOK an entry larger than 2^Lg2 covers the key too (of paging structures, one of a region that is no larger), or AnsMiss; In stays. It costs nothing: the look-up before has seen it
 )
 
 // Answer qualifies what an executor put into Txn.In.

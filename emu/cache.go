@@ -116,8 +116,18 @@ type Cache interface {
 
 // Overlapping is a Cache that can tell that more than one entry covers a key.
 type Overlapping interface {
-	// Overlaps reports whether an entry of more than 2^lg2 bytes covers key. It counts nothing.
+	// Overlaps reports whether an entry of more than 2^lg2 bytes covers key; of paging structures, whether one
+	// of a region of at most 2^lg2 bytes does. It counts nothing.
 	Overlaps(key *Key, lg2 uint8) bool
+}
+
+// Overlaps reports whether an entry that covers 2^lg2 bytes is one that the OpOverlap in a asks about: a larger
+// one, or a paging structure of a region that is no larger.
+func (a *Act) Overlaps(lg2 uint8) bool {
+	if a.Cache == CacheWalk || a.Cache == CacheWalk2 {
+		return lg2 <= a.Lg2
+	}
+	return lg2 > a.Lg2
 }
 
 // OverlapAnswer answers the OpOverlap in a from c, which may be nil.

@@ -393,8 +393,8 @@ func (x *explorer) marked(w *walk) {
 	}
 }
 
-// overlap tries whether a larger copy can cover what the look-up before has found: none does, or each that may
-// be held.
+// overlap tries whether another copy can be in conflict with what the look-up before has found: none is, or each
+// that may be held.
 func (x *explorer) overlap(w *walk) {
 	a := &w.t.Act
 	none := *w
@@ -404,7 +404,7 @@ func (x *explorer) overlap(w *walk) {
 	for i := range x.copies {
 		c := &x.copies[i]
 		at := w.at.join(c.since)
-		if c.cache != a.Cache || c.lg2 <= a.Lg2 || !c.serves(&a.Key) || c.until < int(at.done) || at.not(end) {
+		if c.cache != a.Cache || !a.Overlaps(c.lg2) || !c.serves(&a.Key) || c.until < int(at.done) || at.not(end) {
 			continue
 		}
 		n := *w

@@ -53,6 +53,9 @@ func (p *path) text(x *explorer) string {
 		text = fmt.Sprintf("fills cache %d only now", p.cache)
 	case emu.OpOverlap:
 		text = fmt.Sprintf("cache %d holds a larger one, too: %s", p.cache, what)
+		if p.cache == emu.CacheWalk || p.cache == emu.CacheWalk2 {
+			text = fmt.Sprintf("cache %d holds a table of it, too: %s", p.cache, what)
+		}
 	case emu.OpProbe:
 		text = fmt.Sprintf("cache %d holds %s", p.cache, what)
 	default:

@@ -95,6 +95,20 @@ func (w *Walk) Probe(key *emu.Key, val *[4]uint64) bool {
 	return false
 }
 
+// Overlaps implements emu.Overlapping: whether a table is cached that divides what 2^lg2 bytes at key are.
+func (w *Walk) Overlaps(key *emu.Key, lg2 uint8) bool {
+	for i := range w.levels {
+		l := &w.levels[i]
+		if l.lg2 > lg2 {
+			break
+		}
+		if e, _ := l.find(key); e != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Fill implements emu.Cache. lg2 picks the level; a span that no level has is not cached.
 func (w *Walk) Fill(key *emu.Key, lg2 uint8, attr uint32, val *[4]uint64) {
 	for i := range w.levels {

@@ -34,6 +34,22 @@ func TestNewWalk_Errors(t *testing.T) {
 	}
 }
 
+func TestWalk_OverlapsRegionsThatAreNoLarger(t *testing.T) {
+	w := mustNewWalk(t)
+	fill(w, 0, 1, emu.NoPASID, 0x4020_0000, 21)
+	fill(w, 0, 2, emu.NoPASID, 0x4020_0000, 30)
+	key := &emu.Key{Tag: emu.MakeTag(0, 1, emu.NoPASID), Addr: 0x4020_3000}
+	for lg2, want := range map[uint8]bool{12: false, 20: false, 21: true, 30: true, 63: true} {
+		require.Equal(t, want, w.Overlaps(key, lg2), lg2)
+	}
+	key.Tag = emu.MakeTag(0, 2, emu.NoPASID)
+	require.False(t, w.Overlaps(key, 29))
+	require.True(t, w.Overlaps(key, 30))
+	key.Addr = 0x8000_0000
+	require.False(t, w.Overlaps(key, 63))
+	require.Zero(t, w.Stats().Lookups)
+}
+
 func TestWalk_LongestMatch(t *testing.T) {
 	w := mustNewWalk(t)
 	for _, lg2 := range []uint8{39, 21, 30, 48, 12} {

@@ -92,6 +92,7 @@ type limits struct {
 	oas       uint8        // output address bits; those of intermediate addresses are the same
 	granule   [4]bool      // that the unit has, by regime code
 	walk      [2]uint64    // of Walk and Walk2, bit lg2: a cache for that region size exists
+	tables    [2]uint64    // walk, of a unit that sees conflicts, else 0
 	formats   *[128]format // of regimes
 	s1Regimes [256]regime  // of stage 1, see s1Regime
 	refuses   bool         // there are transactions that the unit does not support
@@ -117,6 +118,9 @@ func (u *Unit) setLimits() {
 		u.lim.types = steTypes
 	}
 	u.lim.unusual = u.lim.types | steIllegal.Mask()
+	if c.conflicts() {
+		u.lim.tables = u.lim.walk
+	}
 	if c.HTTU == spec.HTTUTable {
 		u.lim.formats = &formats[1]
 	}

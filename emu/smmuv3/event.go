@@ -31,7 +31,7 @@ func (u *Unit) recordSlot(t *emu.Txn) {
 	case !u.ringOn(r):
 		u.recordEnds(t, recOff)
 	case r.queue == &eventq && u.mergesInto(t):
-		u.recordEnds(t, 0)
+		t.Release(emu.SlotLog, StepRecord, stRecordReleased) // as good as written
 	case u.full(r.queue):
 		if !u.overflow(r.queue) && recNext.Of(t.Aux[3]) != uint64(stStallRecorded) { // which will come back
 			u.reg.Set(r.prod, u.reg.Get(r.prod)^spec.QOverflow.Mask())
@@ -44,7 +44,7 @@ func (u *Unit) recordSlot(t *emu.Txn) {
 	}
 }
 
-// recordEnds gives the queue to the next one. why says why nothing was written, 0 if that is as good as written.
+// recordEnds gives the queue to the next one. why says why nothing was written.
 func (u *Unit) recordEnds(t *emu.Txn, why reg.Bits) {
 	t.Aux[3] |= why.Mask()
 	t.Release(emu.SlotLog, StepRecord, stRecordReleased)

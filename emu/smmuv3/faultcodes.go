@@ -58,6 +58,7 @@ const (
 	FaultS2Permission   = 0x0213
 	FaultS2Device       = 0x0313 // S2PTW: structure in device memory
 	FaultTLBConflict    = 0x0120 // two cached translations of different size
+	FaultTableConflict  = 0x0220 // a cached translation and a cached table that divides it
 	FaultCFGConflict    = 0x0121 // two cached STEs that differ
 	FaultHintLost       = 0x0124 // hint for which the event queue had no room
 )
@@ -84,7 +85,7 @@ var faultNames = map[uint16]string{
 	FaultS2Translation: "stage 2 descriptor invalid", FaultS2Range: "address beyond S2T0SZ",
 	FaultS1AddrSize: "stage 1 output beyond IPS", FaultInput: "input beyond the address size", FaultS2AddrSize: "stage 2 output beyond S2PS",
 	FaultS1Access: "stage 1 access flag", FaultS2Access: "stage 2 access flag",
-	FaultTLBConflict: "translations of different size", FaultCFGConflict: "cached STEs of a span differ",
+	FaultTLBConflict: "translations of different size", FaultTableConflict: "a translation and a table of the same region", FaultCFGConflict: "cached STEs of a span differ",
 	FaultS1Permission: "stage 1", FaultS2Permission: "stage 2", FaultS2Device: "structure in device memory (S2PTW)",
 }
 

@@ -46,13 +46,9 @@ func (u *Unit) resolve(t *emu.Txn, ipa uint64, n emu.Access, ret uint16) {
 	}
 }
 
-// stage2Probed uses a cached translation, unless its page must be marked.
-func (u *Unit) stage2Probed(t *emu.Txn) {
+// stage2Found uses a cached translation, unless its page must be marked.
+func (u *Unit) stage2Found(t *emu.Txn) {
 	f, v := &t.Frame[1], &t.In
-	if t.Ans != emu.AnsOK {
-		u.s2Begin(t)
-		return
-	}
 	perm := emu.Access(tlbPerm.Of(v[0]))
 	if c := s2Denied(t, perm, tlbDevice.On(v[1])); c != 0 {
 		u.fault2(t, c, StepStage2, emu.PA(v[3]))
@@ -71,11 +67,18 @@ func (u *Unit) stage2Probed(t *emu.Txn) {
 // resolvedBy has walked stage 2 to a leaf.
 func (u *Unit) resolvedBy(t *emu.Txn, page, attr uint64) {
 	f := &t.Frame[1]
+	brief := u.brief(f)
 	f.Entry = attr
 	f.Table = emu.PA(page | f.In&ones(f.Lg2))
-	if u.cache.Stage2 == nil || flag(t, auxPassive) {
+	if brief && f.Ret == retData {
+		setFlag(t, auxBrief, true)
+	}
+	if u.cache.Stage2 == nil || brief || flag(t, auxPassive) {
 		u.resolved(t)
 		return
+	}
+	if u.cfg.conflicts() {
+		u.s.Sizes2 |= 1 << (f.Lg2 & 63)
 	}
 	v := &t.Act.Data
 	v[0] = page | tlbLg2.Put(uint64(f.Lg2)) | tlbPerm.Put(uint64(f.Perm))

@@ -27,6 +27,9 @@ const (
 	stCDReady
 	stTLBProbed
 	stTLBOverlap
+	stTLBTables
+	stStage2Overlap
+	stStage2Tables
 	stMissSlot
 	stMissWalker
 	stS1WalkProbed
@@ -128,6 +131,9 @@ func init() { // in a function: the methods that go on by themselves use the tab
 		stCDReady:        (*Unit).cdReady,
 		stTLBProbed:      (*Unit).tlbProbed,
 		stTLBOverlap:     (*Unit).tlbOverlap,
+		stTLBTables:      (*Unit).tlbTables,
+		stStage2Overlap:  (*Unit).stage2Overlap,
+		stStage2Tables:   (*Unit).stage2Tables,
 		stMissSlot:       (*Unit).missSlot,
 		stMissWalker:     (*Unit).walkBegin,
 		stS1WalkProbed:   (*Unit).s1WalkProbed,

@@ -17,49 +17,6 @@ func (u *Unit) probeTLB(t *emu.Txn) {
 	t.Probe(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
 }
 
-// tlbProbed uses a translation of the ASID, or looks for a global one if there ever was one.
-func (u *Unit) tlbProbed(t *emu.Txn) {
-	if lg2 := uint8(tlbLg2.Of(t.In[0])); t.Ans == emu.AnsOK && u.mayConflict(lg2) {
-		lg2 = u.reconciled(t, lg2)
-		a := &t.Act // of the probe, with its key
-		a.Op, a.Lg2, a.Step = emu.OpOverlap, lg2, StepIOTLB
-		t.State = stTLBOverlap
-		return
-	}
-	u.tlbLookedUp(t)
-}
-
-// mayConflict reports whether an entry of another size may cover what one of 2^lg2 bytes covers, so that
-// hardware without BBML 2 sees a conflict: such sizes have been filled.
-func (u *Unit) mayConflict(lg2 uint8) bool { return u.s.Sizes>>(lg2&63) > 1 }
-
-// reconciled returns log2 of the largest size that does not conflict with an entry of 2^lg2 bytes. At level 1 it
-// is that of the run which the Contiguous bit makes of it: a change of that bit alone never conflicts (3.21.1.2).
-func (u *Unit) reconciled(t *emu.Txn, lg2 uint8) uint8 {
-	if u.cfg.BBML == 0 {
-		return lg2
-	}
-	r := reg1(t)
-	if !flag(t, auxS1) {
-		r = reg2(t)
-	}
-	g := r.granule()
-	level := int8((lg2 - uint8(g)) / g.Stride())
-	return max(lg2, g.Shift(level)+g.Contig(level))
-}
-
-// tlbOverlap ends a transaction for which the IOTLB has two answers: software has changed the size of a
-// block without making the tables invalid in between (3.20, 3.21.1).
-func (u *Unit) tlbOverlap(t *emu.Txn) {
-	if t.Ans == emu.AnsOK {
-		setFlag(t, auxFault2, !flag(t, auxS1))
-		u.fault(t, FaultTLBConflict, StepIOTLB, emu.PA(t.In[3]))
-		return
-	}
-	t.Ans = emu.AnsOK
-	u.tlbLookedUp(t)
-}
-
 // tlbLookedUp uses what the IOTLB has answered, if anything.
 func (u *Unit) tlbLookedUp(t *emu.Txn) {
 	if t.Ans == emu.AnsOK && u.tlbHit(t) {
@@ -166,16 +123,10 @@ func (u *Unit) translated(t *emu.Txn, tag emu.Tag, page uint64, lg2 uint8, perm 
 		return
 	}
 	u.s.Global = u.s.Global || tag != t.Tag
-	if u.cfg.BBML < spec.MaxBBML {
+	if u.cfg.conflicts() {
 		u.s.Sizes |= 1 << (lg2 & 63)
 	}
 	t.Fill(emu.CacheIOTLB, emu.Key{Tag: tag, Addr: in}, lg2, leafKind(t), StepIOTLBFill, stTLBFilled)
-}
-
-// transient reports whether the leaf of t is a block with nT.
-func (u *Unit) transient(t *emu.Txn) bool {
-	f := &t.Frame[0]
-	return u.cfg.BBML >= 1 && f.Level > spec.LevelPage && spec.TtdNT.On(f.Entry)
 }
 
 func (u *Unit) tlbFilled(t *emu.Txn) { u.ends(t, StepIOTLBFill) }

@@ -30,6 +30,7 @@ const (
 	auxOnlyS1   reg.Bits = 13_013 // ATOS: only stage 1 is asked for, of both
 	auxPassive  reg.Bits = 14_014 // ATOS: flags of descriptors stay as they are
 	auxClass    reg.Bits = 12_011 // why stage 2 translates: spec.ClassCD, ClassTT, ClassIN
+	auxBrief    reg.Bits = 15_015 // stage 2 of the output is a block that must not be kept
 	auxNeed     reg.Bits = 21_016 // rights that stage 2 must grant
 	auxReg1     reg.Bits = 31_024 // regime of stage 1
 	auxReg2     reg.Bits = 39_032 // of stage 2
@@ -116,10 +117,10 @@ const (
 )
 
 // need returns the rights that a transaction must find: those of its data, as instruction fetch or not. A
-// translation request is content with any right.
+// translation request is content with any right, a prefetch with none.
 func need(q *emu.Request, inst bool) emu.Access {
 	switch {
-	case q.Type == emu.TranslationReq:
+	case q.Type == emu.TranslationReq, q.Type > emu.Job:
 		return 0
 	case q.Access&emu.Atomic != 0:
 		return emu.RW

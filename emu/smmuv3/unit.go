@@ -57,8 +57,9 @@ type state struct {
 	Spans        [maxSpans]span
 	LastEvent    lastEvent
 	Prefetch     prefetch
-	Waiting      bool  // stalled transactions wait for room
-	Messages     uint8 // interrupts to be sent, by msg...
+	Sizes2       uint64 // the same of intermediate addresses
+	Waiting      bool   // stalled transactions wait for room
+	Messages     uint8  // interrupts to be sent, by msg...
 	ITags        [emu.MaxITags]itag
 	ATOS         [len(atosGroups)]uint32 // requests so far
 	MAIRs        mairs

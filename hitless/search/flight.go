@@ -164,13 +164,13 @@ func (m *machine) probe(s *state, i int, f func(state, *end)) {
 	m.emit(&n, i, f)
 }
 
-// overlap finds whether a line of a larger span is in the cache as well. Those may be lost now, too.
+// overlap finds whether a line that is in conflict is in the cache as well. Those may be lost now, too.
 func (m *machine) overlap(s *state, i int, f func(state, *end)) {
 	id := s.fly[i].txn
 	a := &m.txns[id].Act
 	n, ans := *s, emu.AnsMiss
 	for _, l := range m.found(s.cache, a) {
-		if m.lines[l].lg2 > a.Lg2 {
+		if a.Overlaps(m.lines[l].lg2) {
 			ans = emu.AnsOK
 			n.cache = m.without(n.cache, l)
 		}
