@@ -44,15 +44,18 @@ func (u *Unit) noteSpan(t *emu.Txn) {
 		return
 	}
 	u.s.MaxCONT = max(u.s.MaxCONT, n)
-	for i := range u.s.Spans {
-		if p := &u.s.Spans[i]; p.N != 0 && p.SID == uint32(t.Req.Source) {
+	for i := range u.spans() {
+		if p := &u.s.Spans[i]; p.SID == uint32(t.Req.Source) {
 			p.N = max(p.N, n)
 			return
 		}
 	}
-	u.s.Spans[u.s.NextSpan%maxSpans] = span{uint32(t.Req.Source), n}
-	u.s.NextSpan++
+	u.s.Spans[u.s.SpansSeen%maxSpans] = span{uint32(t.Req.Source), n}
+	u.s.SpansSeen++
 }
+
+// spans returns how many elements of Spans are in use.
+func (u *Unit) spans() int { return int(min(u.s.SpansSeen, maxSpans)) }
 
 // Aux[1] while neighbours are looked for: where in Spans to go on, and whether an STE was found.
 const (
@@ -70,9 +73,9 @@ func (u *Unit) neighbours(t *emu.Txn, found bool) {
 // or reads the stream's own.
 func (u *Unit) nextNeighbour(t *emu.Txn) {
 	found := auxFound.On(t.Aux[1])
-	for i := auxSpan.Of(t.Aux[1]); i < maxSpans; i++ {
+	for i := auxSpan.Of(t.Aux[1]); i < uint64(u.spans()); i++ {
 		p := &u.s.Spans[i]
-		if sid := emu.SourceID(p.SID); p.N != 0 && sid != t.Req.Source && covers(sid, t.Req.Source, p.N) {
+		if sid := emu.SourceID(p.SID); sid != t.Req.Source && covers(sid, t.Req.Source, p.N) {
 			t.Aux[1] = auxSpan.Put(i+1) | auxFound.PutBool(found)
 			t.Probe(emu.CacheEntry, steKey(sid), StepSTECache, stNeighbour)
 			return
@@ -113,8 +116,8 @@ func sameSTE(a, b []uint64) bool {
 
 // covered reports whether STEs of neighbours may cover a stream.
 func (u *Unit) covered(s emu.SourceID) bool {
-	for i := range u.s.Spans {
-		if p := &u.s.Spans[i]; p.N != 0 && emu.SourceID(p.SID) != s && covers(emu.SourceID(p.SID), s, p.N) {
+	for i := range u.spans() {
+		if p := &u.s.Spans[i]; emu.SourceID(p.SID) != s && covers(emu.SourceID(p.SID), s, p.N) {
 			return true
 		}
 	}

@@ -74,6 +74,26 @@ func TestSMMUQuirk63_TwoThatDifferAreAConflict(t *testing.T) {
 	r.reaches(inSpan, 0x2000)
 }
 
+// For a translation request it is a configuration error: Completer Abort, recorded if software asks for that
+// (3.9.1.2).
+func TestConflictsOfTranslationRequests(t *testing.T) {
+	for _, record := range []bool{true, false} {
+		r := spanRig(t, 0)
+		r.update(false, spec.Cr0SMMUEN)
+		r.W32(spec.OffCR2, spec.Cr2RecCfgATS.PutBool(record))
+		r.update(true, spec.Cr0SMMUEN)
+		r.reaches(inSpan, 0x2000)
+		r.set(r.ste(dev), cont(2))
+		r.reaches(dev, 0x1000)
+		q := emutest.DMA(inSpan, emu.NoPASID, iova, emu.Read)
+		q.Type = emu.TranslationReq
+		res := r.Do(q)
+		r.RequireFault(res, smmuv3.FaultCFGConflict)
+		require.True(t, res.Fault.Abort)
+		require.Equal(t, record, len(r.drain()) == 1)
+	}
+}
+
 // Of two neighbours that cover a stream and differ neither is used.
 func TestNeighboursThatDifferAreAConflict(t *testing.T) {
 	r := spanRig(t, 0)

@@ -53,7 +53,7 @@ type state struct {
 	Ticked       uint64 // cycle up to which cycles have been counted
 	Sizes        uint64 // bit lg2: a translation of that size was cached, on a unit that sees conflicts
 	MaxCONT      uint8  // the largest CONT of an STE that was cached
-	NextSpan     uint32 // place in Spans
+	SpansSeen    uint64 // also the next place in Spans
 	Spans        [maxSpans]span
 	LastEvent    lastEvent
 	Prefetch     prefetch
