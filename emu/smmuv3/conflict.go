@@ -17,6 +17,11 @@ func (c *Config) conflicts() bool { return c.BBML < spec.MaxBBML }
 // sizes have been filled, or there are caches of such tables.
 func (u *Unit) mayConflict(lg2 uint8) bool { return u.s.Sizes>>(lg2&63) > 1 || u.lim.divides(0, lg2) }
 
+// overlapped reports whether anything else does, for a look-up that asks no questions.
+func (u *Unit) overlapped(key *emu.Key, lg2 uint8) bool {
+	return u.mayConflict(lg2) && (u.cache.IOTLB.Overlaps(key, lg2) || u.lim.divides(0, lg2) && u.cache.Walk.Overlaps(key, lg2))
+}
+
 // divides reports whether there are paging-structure caches for regions of at most 2^lg2 bytes, on a unit that
 // sees conflicts: Walk, or Walk2 for stage 2 on behalf of stage 1.
 func (l *limits) divides(walk int, lg2 uint8) bool { return l.tables[walk]&(2<<(lg2&63)-1) != 0 }

@@ -11,9 +11,10 @@
 // transaction: translate.go (front end), stream.go and ste.go (stream table), substream.go, context.go and
 // cd.go (context descriptors), regime.go and ttd.go (descriptors of translation tables), tlb.go (IOTLB),
 // stage1.go, stage2.go, nested.go (stage 2 of addresses that stage 1 or a context descriptor needs),
-// rights.go, fault.go and event.go (faults, event queue); command.go, commands.go and invalidate.go are
-// the command queue, message.go the unit's own interrupts, control.go and guard.go what register writes
-// set off.
+// rights.go, fault.go, event.go and merge.go (faults, event queue); command.go, commands.go, invalidate.go,
+// kinds.go and prefetch.go are the command queue, cont.go and conflict.go what cached copies have to do with each
+// other, unsupported.go what is refused as it arrives, message.go the unit's own interrupts, control.go and
+// guard.go what register writes set off.
 //
 // # Levels
 //

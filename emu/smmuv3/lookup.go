@@ -100,7 +100,7 @@ func (u *Unit) lookupTLB(q *emu.Request, tag emu.Tag, in uint64, n emu.Access) (
 	}
 	key := emu.Key{Tag: tag, Addr: in}
 	v, at = u.cache.IOTLB.Find(&key)
-	if v == nil || n&^emu.Access(tlbPerm.Of(v[0])) != 0 || tlbClean.On(v[1]) && writes(q) || u.mayConflict(uint8(tlbLg2.Of(v[0]))) {
+	if v == nil || n&^emu.Access(tlbPerm.Of(v[0])) != 0 || tlbClean.On(v[1]) && writes(q) || u.overlapped(&key, uint8(tlbLg2.Of(v[0]))) {
 		return nil, 0
 	}
 	return v, at
