@@ -8,7 +8,7 @@ import (
 // cdReady goes on with the CD in t.Entry.
 func (u *Unit) cdReady(t *emu.Txn) {
 	cd := cdOf(t)
-	t.Aux[1] = configVersion(t.Entry[:4]) + t.Entry[7]
+	t.Aux[1] = configVersion(t.Entry[0], t.Entry[1], t.Entry[2]) + t.Entry[7]
 	t.Ver = t.Aux[1]
 	if flag(t, auxS2) {
 		t.Ver += s2Version(t.Entry[:4])

@@ -85,7 +85,7 @@ func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, 
 	u.cache.IOTLB.Touch(at)
 	hit(q, r, v, in, isPriv)
 	r.Touched = 1<<emu.CacheEntry | 1<<emu.CachePASID | 1<<emu.CacheIOTLB
-	r.Prov.Entry = configVersion(ste[:]) + e[3]
+	r.Prov.Entry = configVersion(ste[0], ste[1], ste[2]) + e[3]
 	if spec.SteConfig.Of(ste[0])&2 != 0 {
 		r.Prov.Entry += s2Version(ste[:])
 	}

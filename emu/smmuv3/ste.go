@@ -50,7 +50,7 @@ func (u *Unit) stage1Bypassed(t *emu.Txn) {
 	if configOnly(t) {
 		return
 	}
-	t.Aux[1] = configVersion(t.Entry[:4])
+	t.Aux[1] = configVersion(t.Entry[0], t.Entry[1], t.Entry[2])
 	t.Ver = t.Aux[1] + t.Aux[2]
 	t.Res.Prov.Entry = t.Ver
 	q := &t.Req

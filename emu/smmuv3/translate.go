@@ -140,12 +140,21 @@ func access(q *emu.Request, isPriv, inst bool) uint64 {
 	return auxPriv.PutBool(isPriv) | auxInst.PutBool(inst) | auxOwn.Put(uint64(need(q, inst)))
 }
 
+// accesses has access of transactions that no STE overrides, by Access without what is not theirs.
+var accesses = func() (all [32]uint64) {
+	for a := range emu.Access(32) {
+		q := emu.Request{Access: a}
+		all[a] = access(&q, a&emu.Priv != 0, a&emu.Exec != 0 && !writes(&q))
+	}
+	return all
+}()
+
 // flags returns Aux[0] of a transaction under an STE that lets it pass, or the fault of its SubstreamID.
 func (u *Unit) flags(q *emu.Request, w0, w1 uint64) (aux uint64, fault uint16) {
 	aux = spec.SteConfig.Of(w0)&(auxS1.Mask()|auxS2.Mask()) | auxReg2.Put(steReg2.Of(w1))
 	if q.PASID == emu.NoPASID && q.Type == emu.Untranslated &&
 		w0&spec.SteS1CDMax.Mask()|w1&(spec.StePRIVCFG.Mask()|spec.SteINSTCFG.Mask()|spec.SteSTRW.Mask()) == 0 {
-		return aux | access(q, q.Access&emu.Priv != 0, q.Access&emu.Exec != 0 && !writes(q)), 0
+		return aux | accesses[q.Access&31], 0
 	}
 	index, s1, c := u.substream(q, w0, w1)
 	isPriv, inst := u.attributes(q, w1)

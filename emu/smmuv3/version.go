@@ -65,7 +65,7 @@ func s1Version(ste, cd []uint64) uint64 {
 	if !spec.SteV.On(ste[0]) || c&4 == 0 {
 		return verConfig
 	}
-	v := configVersion(ste)
+	v := configVersion(ste[0], ste[1], ste[2])
 	if cd == nil || c == spec.ConfigBypass {
 		return v
 	}
@@ -90,10 +90,10 @@ var configMask = func() (m [32]uint64) {
 	return m
 }()
 
-// configVersion is the part of an STE that is not about stage 2, but for those that abort.
-func configVersion(ste []uint64) uint64 {
-	c, strw := spec.SteConfig.Of(ste[0]), spec.SteSTRW.Of(ste[1])
-	v := c + 1 | strw<<4 | spec.SteS2VMID.Of(ste[2])<<8
+// configVersion is the part of the words of an STE that is not about stage 2, but for those that abort.
+func configVersion(w0, w1, w2 uint64) uint64 {
+	c, strw := spec.SteConfig.Of(w0), spec.SteSTRW.Of(w1)
+	v := c + 1 | strw<<4 | spec.SteS2VMID.Of(w2)<<8
 	return v & configMask[c|strw<<3] * verConfig
 }
 
