@@ -151,14 +151,19 @@ var accesses = func() (all [32]uint64) {
 
 // flags returns Aux[0] of a transaction under an STE that lets it pass, or the fault of its SubstreamID.
 func (u *Unit) flags(q *emu.Request, w0, w1 uint64) (aux uint64, fault uint16) {
-	aux = spec.SteConfig.Of(w0)&(auxS1.Mask()|auxS2.Mask()) | auxReg2.Put(steReg2.Of(w1))
 	if q.PASID == emu.NoPASID && q.Type == emu.Untranslated &&
 		w0&spec.SteS1CDMax.Mask()|w1&(spec.StePRIVCFG.Mask()|spec.SteINSTCFG.Mask()|spec.SteSTRW.Mask()) == 0 {
-		return aux | accesses[q.Access&31], 0
+		return spec.SteConfig.Of(w0)&(auxS1.Mask()|auxS2.Mask()) | auxReg2.Put(steReg2.Of(w1)) | accesses[q.Access&31], 0
 	}
+	return u.moreFlags(q, w0, w1)
+}
+
+// moreFlags is flags where SubstreamIDs, overrides or StreamWorlds count.
+func (u *Unit) moreFlags(q *emu.Request, w0, w1 uint64) (aux uint64, fault uint16) {
 	index, s1, c := u.substream(q, w0, w1)
 	isPriv, inst := u.attributes(q, w1)
-	return aux&^auxS1.Mask() | auxS1.PutBool(s1) | access(q, isPriv, inst) | auxIndex.Put(index) | auxWorld.Put(u.streamWorld(w0, w1)), c
+	return auxS1.PutBool(s1) | spec.SteConfig.Of(w0)&auxS2.Mask() | auxReg2.Put(steReg2.Of(w1)) | access(q, isPriv, inst) |
+		auxIndex.Put(index) | auxWorld.Put(u.streamWorld(w0, w1)), c
 }
 
 // writes reports whether q writes.
@@ -213,17 +218,13 @@ func (u *Unit) vmid(w2 uint64) uint32 {
 // s1Tag returns the tag of stage 1 translations, 3.17.
 func (u *Unit) s1Tag(world, w2, cd0 uint64) emu.Tag {
 	asid := emu.PASID(spec.CdASID.Of(cd0))
-	if world == worldEL1 {
-		return emu.MakeTag(ClassEL1, u.vmid(w2), asid)
-	}
-	return hypTag(world, asid)
-}
-
-func hypTag(world uint64, asid emu.PASID) emu.Tag {
-	if world == worldEL2 {
+	switch world {
+	case worldEL2:
 		return emu.MakeTag(ClassEL2, 0, emu.NoPASID)
+	case worldE2H:
+		return emu.MakeTag(ClassE2H, 0, asid)
 	}
-	return emu.MakeTag(ClassE2H, 0, asid)
+	return emu.MakeTag(ClassEL1, u.vmid(w2), asid)
 }
 
 // globalTag returns the tag that global translations of the same regime have, and false if there are
