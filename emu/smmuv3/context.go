@@ -12,11 +12,12 @@ func (u *Unit) context(t *emu.Txn, index uint64) {
 		return
 	}
 	key := cdKey(t.Req.Source, index)
-	if t.Solo && !u.pm.on { // as in probeSTE
+	if t.Solo && !u.pm.on { // as in stream
 		if e, h := u.cache.PASID.Find(&key); e != nil {
 			u.cache.PASID.Touch(h)
 			t.Res.Touched |= emu.CachePASID.Set()
-			u.cdCached(t, e)
+			u.takeCD(t, e)
+			u.cdReady(t)
 			return
 		}
 	}
@@ -46,10 +47,15 @@ func (u *Unit) cdSlot(t *emu.Txn) {
 
 // cdCached uses value v of the CD cache.
 func (u *Unit) cdCached(t *emu.Txn, v *[4]uint64) {
+	u.takeCD(t, v)
+	u.cdReady(t)
+}
+
+// takeCD takes value v of the CD cache.
+func (u *Unit) takeCD(t *emu.Txn, v *[4]uint64) {
 	*(*[4]uint64)(t.Entry[4:]) = *v
 	t.At = 0
 	u.cachedMAIR(t)
-	u.cdReady(t)
 }
 
 // cdSplit returns how many bits of a SubstreamID the leaves of the stream's CD table index, 0 for a

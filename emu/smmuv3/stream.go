@@ -41,26 +41,27 @@ func (u *Unit) stream(t *emu.Txn) {
 		u.fault(t, FaultStreamRange, StepStream, 0)
 		return
 	}
+	if t.Solo && !u.pm.on && u.cache.Entry != nil && u.s.MaxCONT == 0 {
+		// A hit that nobody counts or could do something in the middle of needs no question.
+		key := steKey(t.Req.Source)
+		if e, h := u.cache.Entry.Find(&key); e != nil {
+			u.cache.Entry.Touch(h)
+			t.Res.Touched |= emu.CacheEntry.Set()
+			*(*[4]uint64)(t.Entry[:4]) = *e
+			u.steReady(t)
+			return
+		}
+	}
 	u.probeSTE(t)
 }
 
-// probeSTE looks into the STE cache. A hit that nobody counts or could do something in the middle of needs no
-// question.
+// probeSTE looks into the STE cache.
 func (u *Unit) probeSTE(t *emu.Txn) {
 	if u.cache.Entry == nil {
 		t.Acquire(emu.SlotWalker, emu.Key{}, StepWalker, stSTEWalker)
 		return
 	}
-	key := steKey(t.Req.Source)
-	if t.Solo && !u.pm.on {
-		if e, h := u.cache.Entry.Find(&key); e != nil {
-			u.cache.Entry.Touch(h)
-			t.Res.Touched |= emu.CacheEntry.Set()
-			u.steCached(t, e)
-			return
-		}
-	}
-	t.Probe(emu.CacheEntry, key, StepSTECache, stSTEProbed)
+	t.Probe(emu.CacheEntry, steKey(t.Req.Source), StepSTECache, stSTEProbed)
 }
 
 func (u *Unit) steProbed(t *emu.Txn) {

@@ -11,7 +11,11 @@ import (
 // probeTLB looks into the IOTLB.
 func (u *Unit) probeTLB(t *emu.Txn) {
 	if u.cache.IOTLB == nil || flag(t, auxOnlyS1) || u.split(t) {
-		u.askWalker(t)
+		if t.Solo { // as askWalker has it
+			u.walkBegin(t)
+		} else {
+			u.askWalker(t)
+		}
 		return
 	}
 	t.Probe(emu.CacheIOTLB, emu.Key{Tag: t.Tag, Addr: t.Frame[0].In}, StepIOTLB, stTLBProbed)
