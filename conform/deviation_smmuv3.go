@@ -81,6 +81,16 @@ var smmuDeviations = []*Deviation{
 		match: smmuUnprivileged,
 	},
 	{
+		ID: "table-rights-first", Right: Ours, Clause: "DDI 0487 D8.15", Modes: smmuWithS1, After: Settle,
+		What:  "APTable[1]=1 refuses a write before anything below is looked at: F_PERMISSION instead of other faults",
+		match: smmuTableRights,
+	},
+	{
+		ID: "table-rights-forgotten", Right: Ours, Clause: "DDI 0487 D8.4", Modes: smmuWithS1, After: Settle,
+		What:  "cached translations do not have what APTable takes away: a write after a read is carried out",
+		match: smmuForgotten,
+	},
+	{
 		ID: "table-size", Right: Ours, Clause: "DDI 0487 D8.2", Modes: []string{smmuS1, smmuS2}, After: Settle,
 		What:  "the address in a table descriptor is not compared with the output size: F_WALK_EABT instead of F_ADDR_SIZE",
 		match: smmuTableSize,
@@ -223,12 +233,37 @@ func (c *Case) smmuBadSTE(of func(e *spec.STE) bool) {
 // smmuUnprivileged asks about descriptors without what keeps unprivileged accesses out.
 func smmuUnprivileged(c *Case) {
 	r, ok := c.transfer()
-	if !ok || r.Fault.Code&0xff != spec.EvPermission {
+	if !ok || r.Fault.Code != smmuv3.FaultS1Permission {
 		return
 	}
-	at := r.Fault.At
-	e := c.model.word(at)
-	c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{at: e | spec.S1AP1.Mask()}}})
+	words := map[emu.PA]uint64{r.Fault.At: c.model.word(r.Fault.At) | spec.S1AP1.Mask()}
+	c.smmuWithout(spec.S1APTable1.Mask(), words)
+	c.smmuClaim(smmuQuestion{asIf: asIf{words: words}})
+}
+
+// smmuForgotten asks about table descriptors that allow everything, for a page that was accessed before.
+func smmuForgotten(c *Case) {
+	r, ok := c.transfer()
+	if !ok || !c.step.Write || r.Fault.Code != smmuv3.FaultS1Permission {
+		return
+	}
+	words := map[emu.PA]uint64{r.Fault.At: c.model.word(r.Fault.At) | spec.S1AP1.Mask()}
+	c.smmuWithout(spec.S1APTable1.Mask()|spec.S1APTable2.Mask(), words)
+	if q := (asIf{words: words}); c.accessed(c.smmuWould(q)) {
+		c.smmuClaim(smmuQuestion{asIf: q})
+	}
+}
+
+// smmuTableRights expects F_PERMISSION if a table descriptor forbids the access.
+func smmuTableRights(c *Case) {
+	if _, ok := c.transfer(); !ok || !c.step.Write || len(c.unexplained()) == 0 || !c.smmuWithout(spec.S1APTable2.Mask(), make(map[emu.PA]uint64)) {
+		return
+	}
+	var a smmuAnswer
+	if at, _ := smmuSTE(c); spec.CdR.On(c.model.word(emu.PA(c.model.word(at) & spec.SteS1Context.Mask()))) {
+		a.event = &spec.Event{spec.EvtNumber.Put(spec.EvPermission) | spec.EvtSID.Put(uint64(c.source())), spec.EvtClass.Put(spec.ClassIN), uint64(c.step.Addr)}
+	}
+	c.smmuClaimAnswer(a)
 }
 
 // smmuTableSize asks about a table where no memory is, but not beyond the output size.

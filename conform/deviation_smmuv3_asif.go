@@ -197,7 +197,11 @@ func (c *Case) smmuMayHit(q asIf) bool {
 	maps.Copy(words, q.words)
 	words[r.Fault.At] |= spec.S2AP.Mask()
 	q.words = words
-	r = c.smmuWould(q)
+	return c.accessed(c.smmuWould(q))
+}
+
+// accessed reports whether the page of a result was accessed before in the program.
+func (c *Case) accessed(r *emu.Result) bool {
 	return r != nil && r.Status == emu.OK && slices.ContainsFunc(c.prog.Steps[:c.index], func(s Step) bool {
 		return s.Op == Transfer && (s.Addr^c.step.Addr)>>r.Lg2 == 0
 	})

@@ -29,6 +29,7 @@ type smmuStreams struct {
 	log2  uint64
 	split uint64            // 0: linear
 	l1    map[uint64]uint64 // L1STDs in force by index
+	grown bool              // an L1STD is new
 }
 
 // smmuDevice is a requester as the generator's driver sees it.
@@ -112,7 +113,7 @@ func (g *smmuGen) ste(sid emu.SourceID) emu.PA {
 		span := s.split + 1
 		l2, _ := g.room(uint8(span + 5))
 		d = uint64(l2) | span
-		s.l1[i] = d
+		s.l1[i], s.grown = d, true
 		g.store(s.base+emu.PA(i)*spec.DescSize, []uint64{d}, "L1STD %d", i)
 	}
 	return spec.L1STD(d).L2Ptr() + emu.PA(uint64(sid)&(1<<s.split-1))*spec.STESize

@@ -47,6 +47,9 @@ func (g *smmuGen) writeSTE(d *smmuDevice, config uint64, s *smmuSpace) {
 	w := make([]uint64, 8)
 	w[0] = spec.SteV.Mask() | spec.SteConfig.Put(config)
 	w[1] = spec.SteSHCFG.Put(spec.ShCfgIncoming) | spec.SteMEV.PutBool(g.chance(20))
+	if g.chance(20) { // overrides that the unit does not have
+		w[1] |= g.r.Uint64() & (spec.StePRIVCFG.Mask() | spec.SteINSTCFG.Mask() | spec.SteMTCFG.Mask() | spec.SteMemAttr.Mask() | spec.SteALLOCCFG.Mask())
+	}
 	if config > spec.ConfigBypass && config&1 != 0 {
 		w[0] |= uint64(s.cd) | spec.SteS1Fmt.Put(g.r.Uint64N(3))
 		w[1] |= spec.SteS1CIR.Put(1) | spec.SteS1COR.Put(1) | spec.SteS1CSH.Put(3)

@@ -40,8 +40,9 @@ func (g *smmuGen) flushSTE(d *smmuDevice) {
 	case 1:
 		g.put(spec.CmdCfgiSTERange, sid, 3, "forget 16 STEs")
 	default:
-		g.put(spec.CmdCfgiSTE, sid, truth(g.chance(50)), "forget the STE of device %d", d.index)
+		g.put(spec.CmdCfgiSTE, sid, truth(!g.streams.grown && g.chance(50)), "forget the STE of device %d", d.index)
 	}
+	g.streams.grown = false
 	g.ring()
 }
 

@@ -79,21 +79,24 @@ func (g *smmuGen) badLeaf() {
 	g.section("a wrong leaf")
 	slots := g.path(t, m.iova)
 	slot := slots[len(slots)-1]
-	e := g.mem[slot]
-	bits := []uint64{spec.TtdValid.Mask(), spec.TtdAF.Mask(), spec.S1AP2.Mask(), spec.S1AP1.Mask(), 1 << 44}
+	bits := []uint64{spec.TtdValid.Mask(), spec.TtdAF.Mask(), spec.S1AP2.Mask(), spec.S1AP1.Mask(), 1 << 44, spec.TtdContig.Mask()}
 	if len(slots) == int(t.start)+1 {
 		bits = append(bits, spec.TtdTable.Mask())
 	}
-	e ^= one(&g.builder, bits...)
+	wrong := one(&g.builder, bits...)
 	if g.chance(15) {
-		e ^= one(&g.builder, bits[:4]...)
+		wrong ^= one(&g.builder, bits[:4]...)
 	}
-	s, at := d.space, m.iova
-	g.with(slot, []uint64{e}, func() { g.flushSpace(s) }, func() {
+	run := g.current(slot, t.leaves(m.lg2))
+	for i := range run {
+		run[i] ^= wrong
+	}
+	s, page := d.space, *m
+	g.with(slot, run, func() { g.flushSpace(s) }, func() {
 		for range 1 + g.r.IntN(2) {
-			g.access(d.index, g.inside(m), "in the wrong page")
+			g.access(d.index, g.inside(&page), "in the wrong page")
 		}
-	}, "leaf of %#x", uint64(at))
+	}, "leaf of %#x", uint64(page.iova))
 }
 
 // badTable has mistakes in a table descriptor.

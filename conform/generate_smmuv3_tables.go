@@ -150,6 +150,8 @@ func (g *smmuGen) writeCD(s *smmuSpace) {
 	} else {
 		w[0] |= spec.CdEPD1.Mask() | spec.CdT1SZ.Put(g.r.Uint64N(64))
 	}
+	w[1] |= spec.CdHAD0.PutBool(g.chance(20))
+	w[2] |= spec.CdHAD1.PutBool(g.chance(20))
 	w[3] = 0xff44_0c04
 	s.words = w
 	g.store(s.cd, w, "CD of space %d", s.asid)
@@ -166,6 +168,9 @@ func (g *smmuGen) mapSome(s *smmuSpace) {
 		level = 2
 	}
 	lg2 := t.gran.Shift(level)
+	if run := t.gran.Contig(level); run > 0 && g.chance(12) && lg2+run < t.in {
+		lg2 += run
+	}
 	at := g.someIOVA(t)
 	for range 1 + g.r.IntN(3) {
 		perm := one[uint64](&g.builder, 3, 3, 3, 3, 1)
@@ -185,17 +190,35 @@ func (g *smmuGen) someIOVA(t *smmuTables) emu.IOVA {
 	return g.someAddress(t.maps, t.in) & (1<<t.in - 1) &^ (1<<t.gran - 1)
 }
 
-// mapAt maps one page, unless something is there already.
+// level is that of the leaves that map 2^lg2 bytes: one of them, or as many as the Contiguous bit joins.
+func (t *smmuTables) level(lg2 uint8) int8 {
+	return int8((lg2 - uint8(t.gran)) / t.gran.Stride())
+}
+
+// leaves returns how many leaves map 2^lg2 bytes.
+func (t *smmuTables) leaves(lg2 uint8) int { return 1 << (lg2 - t.gran.Shift(t.level(lg2))) }
+
+// mapAt maps one page, or several that the Contiguous bit joins, unless something is there already.
 func (g *smmuGen) mapAt(s *smmuSpace, t *smmuTables, at emu.IOVA, lg2 uint8, pa emu.PA, perm uint64) {
 	at = at & (1<<t.in - 1) &^ (1<<lg2 - 1)
-	level := int8((lg2 - uint8(t.gran)) / t.gran.Stride())
-	slot, ok := g.slot(t, at, level)
-	if !ok || g.mem[slot] != 0 {
+	slot, ok := g.slot(t, at, t.level(lg2))
+	if !ok || slices.ContainsFunc(g.current(slot, t.leaves(lg2)), func(e uint64) bool { return e != 0 }) {
 		return
 	}
 	m := mapping{t.base + at, lg2, pa, perm}
-	g.store(slot, []uint64{g.leaf(s, t, &m, level)}, "%d KiB leaf of space %d: %#x", 1<<(lg2-10), s.asid, uint64(m.iova))
+	g.store(slot, g.leafRun(s, t, &m), "%d KiB leaf of space %d: %#x", 1<<(lg2-10), s.asid, uint64(m.iova))
 	t.maps = append(t.maps, m)
+}
+
+// leafRun returns the descriptors of a page.
+func (g *smmuGen) leafRun(s *smmuSpace, t *smmuTables, m *mapping) []uint64 {
+	level, n := t.level(m.lg2), t.leaves(m.lg2)
+	e := g.leaf(s, t, m, level) | spec.TtdContig.PutBool(n > 1)
+	w := make([]uint64, n)
+	for i := range w {
+		w[i] = e + uint64(i)<<t.gran.Shift(level)
+	}
+	return w
 }
 
 // leaf returns the descriptor of a page. Bits that mean nothing here are set now and then.
@@ -223,7 +246,7 @@ func (g *smmuGen) slot(t *smmuTables, at emu.IOVA, level int8) (emu.PA, bool) {
 			if !ok {
 				return 0, false
 			}
-			e = uint64(next) | 3
+			e = uint64(next) | spec.TtdTable.Mask() | spec.TtdValid.Mask() | g.limits(t)
 			g.store(slot, []uint64{e}, "table descriptor, level %d", l)
 		}
 		if e&3 != 3 {
@@ -231,6 +254,17 @@ func (g *smmuGen) slot(t *smmuTables, at emu.IOVA, level int8) (emu.PA, bool) {
 		}
 		table = emu.PA(e & spec.TtdAddr.Mask())
 	}
+}
+
+// limits are what a table descriptor takes away from all below it; nothing, mostly, and in stage 2.
+func (g *smmuGen) limits(t *smmuTables) uint64 {
+	switch {
+	case g.chance(85):
+		return 0
+	case t.s2:
+		return g.r.Uint64N(32) << spec.S1PXNTable.Lo() // ignored
+	}
+	return spec.S1APTable1.PutBool(g.chance(15)) | spec.S1APTable2.PutBool(g.chance(50)) | spec.S1PXNTable.PutBool(g.chance(30)) | spec.S1UXNTable.PutBool(g.chance(30))
 }
 
 // slotIn returns the place of the descriptor for an address in a table of a level.
@@ -267,9 +301,9 @@ func (g *smmuGen) change(s *smmuSpace) {
 	i := g.r.IntN(len(t.maps))
 	m := t.maps[i]
 	slots := g.path(t, m.iova)
-	slot, level := slots[len(slots)-1], t.start-int8(len(slots)-1)
+	slot := slots[len(slots)-1]
 	g.section("change %#x of space %d", uint64(m.iova), s.asid)
-	g.store(slot, []uint64{0}, "leaf of space %d: none", s.asid)
+	g.store(slot, make([]uint64, t.leaves(m.lg2)), "leaf of space %d: none", s.asid)
 	t.maps = slices.Delete(t.maps, i, i+1)
 	g.flushPages(s, t, m.iova, m.lg2, true)
 	if g.chance(50) {
@@ -277,7 +311,7 @@ func (g *smmuGen) change(s *smmuSpace) {
 	}
 	m.pa, m.perm = g.somePA(m.lg2), one[uint64](&g.builder, 3, 1)
 	t.maps = append(t.maps, m)
-	g.store(slot, []uint64{g.leaf(s, t, &m, level)}, "leaf of space %d: another one", s.asid)
+	g.store(slot, g.leafRun(s, t, &m), "leaf of space %d: another one", s.asid)
 }
 
 // drop takes a table out of a space, with all below it.
