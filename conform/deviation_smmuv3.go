@@ -21,6 +21,36 @@ var smmuDeviations = []*Deviation{
 		match: smmuStreamRecorded,
 	},
 	{
+		ID: "not-guarded", Right: Either, Clause: "6.3", After: Rewrite,
+		What:  "registers take writes while what they are for is on",
+		match: smmuNotGuarded,
+	},
+	{
+		ID: "fields-kept", Right: Ours, Clause: "6.3", After: Rewrite,
+		What:  "reserved bits, fields of what the unit does not have, and GERRORN of errors that are not active read as they were written",
+		match: smmuKept,
+	},
+	{
+		ID: "messages-kept", Right: Ours, Clause: "6.3.19",
+		What:  "registers of messages can be written although IDR0.MSI is 0",
+		match: smmuMessageKept,
+	},
+	{
+		ID: "l1std-span", Right: Ours, Clause: "3.3.1, 5.1", After: Settle,
+		What:  "a level 2 table is taken for twice as long as Span says, or for too long; beyond it is C_BAD_STE instead of C_BAD_STREAMID",
+		match: smmuSpan,
+	},
+	{
+		ID: "linear-stays-two-level", Right: Ours, Clause: "6.3.24", After: End,
+		What:  "after STRTAB_BASE_CFG.FMT was 1 once, the stream table is taken for a two-level one with the last SPLIT",
+		match: smmuStaysTwoLevel,
+	},
+	{
+		ID: "error-does-not-close", Right: Ours, Clause: "7.2, 7.5", After: Settle,
+		What:  "events are written while EVENTQ_ABT_ERR is active",
+		match: smmuNotClosed,
+	},
+	{
 		ID: "event-queue-full", Right: Ours, Clause: "7.4", After: End,
 		What:  "an event for which there is no room is EVENTQ_ABT_ERR instead of an overflow",
 		match: smmuFull,
@@ -51,17 +81,17 @@ var smmuDeviations = []*Deviation{
 		match: smmuTableRange,
 	},
 	{
-		ID: "input-size", Right: Ours, Clause: "3.4", Modes: smmuOnlyS2, After: Settle,
+		ID: "input-size", Right: Ours, Clause: "3.4", Modes: smmuWithS2, After: Settle,
 		What:  "F_ADDR_SIZE of an address beyond the input size is not recorded if only stage 2 translates",
 		match: smmuInput,
 	},
 	{
-		ID: "hit-not-reported", Right: Ours, Clause: "7.3.16", Modes: smmuOnlyS2, After: Settle,
-		What:  "an access that a cached translation of stage 2 refuses is aborted but not recorded",
+		ID: "hit-not-reported", Right: Ours, Clause: "7.3.16", Modes: smmuWithS2, After: Settle,
+		What:  "an access that a cached translation refuses for stage 2 is recorded without IPA, or not at all if there is no stage 1",
 		match: smmuHit,
 	},
 	{
-		ID: "tables-side-by-side", Right: Ours, Clause: "DDI 0487 D8.2", Modes: smmuOnlyS2, After: Settle,
+		ID: "tables-side-by-side", Right: Ours, Clause: "DDI 0487 D8.2", Modes: smmuWithS2, After: Settle,
 		What:  "of start tables of stage 2 that are side by side only the first one is used",
 		match: smmuSideBySide,
 	},
@@ -71,9 +101,19 @@ var smmuDeviations = []*Deviation{
 		match: smmuSubstreams,
 	},
 	{
-		ID: "stalls-of-stage-1", Right: Ours, Clause: "5.2", Modes: smmuOnlyS2, After: Settle,
+		ID: "stalls-of-stage-1", Right: Ours, Clause: "5.2", Modes: smmuWithS2, After: Settle,
 		What:  "S1STALLD is looked at although there is no stage 1: C_BAD_STE",
 		match: smmuStalls,
+	},
+	{
+		ID: "stage-2-size", Right: Ours, Clause: "5.2", Modes: smmuWithS2, After: Settle,
+		What:  "S2T0SZ is compared with S2PS instead of IAS: C_BAD_STE where inputs are larger than outputs",
+		match: smmuStage2Size,
+	},
+	{
+		ID: "stage-2-updates", Right: Ours, Clause: "5.2", Modes: smmuWithS2, After: Settle,
+		What:  "S2HA and S2HD are ignored without HTTU instead of C_BAD_STE",
+		match: smmuUpdates,
 	},
 	{
 		ID: "unprivileged", Right: Ours, Clause: "DDI 0487 D8.4", Modes: smmuWithS1, After: Settle,
@@ -91,7 +131,7 @@ var smmuDeviations = []*Deviation{
 		match: smmuForgotten,
 	},
 	{
-		ID: "table-size", Right: Ours, Clause: "DDI 0487 D8.2", Modes: []string{smmuS1, smmuS2}, After: Settle,
+		ID: "table-size", Right: Ours, Clause: "DDI 0487 D8.2", After: Settle,
 		What:  "the address in a table descriptor is not compared with the output size: F_WALK_EABT instead of F_ADDR_SIZE",
 		match: smmuTableSize,
 	},
@@ -107,10 +147,7 @@ var smmuDeviations = []*Deviation{
 	},
 }
 
-var (
-	smmuOnlyS2     = []string{smmuS2}
-	smmuOnlyNested = []string{smmuNested}
-)
+var smmuOnlyNested = []string{smmuNested}
 
 var smmuWithS2 = []string{smmuS2, smmuNested}
 
@@ -178,39 +215,6 @@ func smmuInput(c *Case) {
 	}
 }
 
-// smmuHit expects that nothing is recorded for a page that was accessed before.
-func smmuHit(c *Case) {
-	if r, ok := c.transfer(); ok && r.Fault.Code == smmuv3.FaultS2Permission && c.smmuMayHit(asIf{}) {
-		c.smmuClaimAnswer(smmuAnswer{})
-	}
-}
-
-// smmuSideBySide asks about start tables that are all the first one.
-func smmuSideBySide(c *Case) {
-	at, ok := smmuSTE(c)
-	w0, w2, w3 := c.model.word(at), c.model.word(at+16), c.model.word(at+24)
-	if !ok || c.step.Op != Transfer || spec.SteConfig.Of(w0)&6 != 6 {
-		return
-	}
-	g := spec.GranuleTG0(spec.SteS2TG.Of(w2))
-	if g == 0 {
-		return
-	}
-	level, ok := spec.S2StartLevel(g, spec.SteS2SL0.Of(w2))
-	bits := 64 - uint8(spec.SteS2T0SZ.Of(w2)) - g.Shift(level)
-	if !ok || bits <= g.Stride() || bits > g.Stride()+spec.MaxConcatenated {
-		return
-	}
-	top := emu.PA(w3 & spec.SteS2TTB.Mask() &^ (8<<bits - 1))
-	words := make(map[emu.PA]uint64)
-	for i := emu.PA(1) << g.Stride(); i < 1<<bits; i++ {
-		if e, first := c.model.word(top+i*spec.DescSize), c.model.word(top+i&(1<<g.Stride()-1)*spec.DescSize); e != first {
-			words[top+i*spec.DescSize] = first
-		}
-	}
-	c.smmuClaim(smmuQuestion{asIf: asIf{words: words}})
-}
-
 func smmuSubstreams(c *Case) {
 	c.smmuBadSTE(func(e *spec.STE) bool { return e.S1CDMax() != 0 })
 }
@@ -219,73 +223,31 @@ func smmuStalls(c *Case) {
 	c.smmuBadSTE(func(e *spec.STE) bool { return !e.S1() && spec.SteS1STALLD.On(e[1]) })
 }
 
+func smmuStage2Size(c *Case) {
+	c.smmuBadSTE(func(e *spec.STE) bool {
+		sizes := []uint64{32, 36, 40, 42, 44}
+		ps := spec.SteS2PS.Of(e[2])
+		return e.S2() && ps < uint64(len(sizes)) && 64-spec.SteS2T0SZ.Of(e[2]) > sizes[ps]
+	})
+}
+
+// smmuUpdates asks about an STE without them.
+func smmuUpdates(c *Case) {
+	at, ok := smmuSTE(c)
+	const update = 3 << 55 // S2HD, S2HA
+	if w2 := c.model.word(at + 16); ok && c.step.Op == Transfer && w2&update != 0 {
+		c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{at + 16: w2 &^ update}}})
+	}
+}
+
 // smmuBadSTE asks about an STE that is illegal for another reason, if this one is one of those.
 func (c *Case) smmuBadSTE(of func(e *spec.STE) bool) {
 	at, ok := smmuSTE(c)
-	e := spec.STE{c.model.word(at), c.model.word(at + 8)}
+	e := spec.STE{c.model.word(at), c.model.word(at + 8), c.model.word(at + 16)}
 	if c.step.Op == Transfer && ok && of(&e) {
 		c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{
 			at: e[0] | spec.SteConfig.Put(1), at + 8: e[1] | 1<<(spec.SteS1STALLD.Lo()&63),
 		}}})
-	}
-}
-
-// smmuUnprivileged asks about descriptors without what keeps unprivileged accesses out.
-func smmuUnprivileged(c *Case) {
-	r, ok := c.transfer()
-	if !ok || r.Fault.Code != smmuv3.FaultS1Permission {
-		return
-	}
-	words := map[emu.PA]uint64{r.Fault.At: c.model.word(r.Fault.At) | spec.S1AP1.Mask()}
-	c.smmuWithout(spec.S1APTable1.Mask(), words)
-	c.smmuClaim(smmuQuestion{asIf: asIf{words: words}})
-}
-
-// smmuForgotten asks about table descriptors that allow everything, for a page that was accessed before.
-func smmuForgotten(c *Case) {
-	r, ok := c.transfer()
-	if !ok || !c.step.Write || r.Fault.Code != smmuv3.FaultS1Permission {
-		return
-	}
-	words := map[emu.PA]uint64{r.Fault.At: c.model.word(r.Fault.At) | spec.S1AP1.Mask()}
-	c.smmuWithout(spec.S1APTable1.Mask()|spec.S1APTable2.Mask(), words)
-	if q := (asIf{words: words}); c.accessed(c.smmuWould(q)) {
-		c.smmuClaim(smmuQuestion{asIf: q})
-	}
-}
-
-// smmuTableRights expects F_PERMISSION if a table descriptor forbids the access.
-func smmuTableRights(c *Case) {
-	if _, ok := c.transfer(); !ok || !c.step.Write || len(c.unexplained()) == 0 || !c.smmuWithout(spec.S1APTable2.Mask(), make(map[emu.PA]uint64)) {
-		return
-	}
-	var a smmuAnswer
-	if at, _ := smmuSTE(c); spec.CdR.On(c.model.word(emu.PA(c.model.word(at) & spec.SteS1Context.Mask()))) {
-		a.event = &spec.Event{spec.EvtNumber.Put(spec.EvPermission) | spec.EvtSID.Put(uint64(c.source())), spec.EvtClass.Put(spec.ClassIN), uint64(c.step.Addr)}
-	}
-	c.smmuClaimAnswer(a)
-}
-
-// smmuTableSize asks about a table where no memory is, but not beyond the output size.
-func smmuTableSize(c *Case) {
-	r, ok := c.transfer()
-	if !ok || r.Fault.Code&0xff != spec.EvAddrSize {
-		return
-	}
-	const high = 0xff << 40
-	e := c.model.word(r.Fault.At)
-	near := e&^high | uint64(c.model.mach.Hole)
-	c.smmuClaim(smmuQuestion{
-		asIf: asIf{words: map[emu.PA]uint64{r.Fault.At: near}},
-		edit: func(ev *spec.Event) { ev[3] ^= (e ^ near) & spec.TtdAddr.Mask() },
-	})
-}
-
-// smmuFaultOrder asks about a leaf with an address of memory.
-func smmuFaultOrder(c *Case) {
-	if r, ok := c.transfer(); ok && r.Fault.Code&0xff == spec.EvAddrSize {
-		e := c.model.word(r.Fault.At) &^ (0xff << 40)
-		c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{r.Fault.At: e}}})
 	}
 }
 
@@ -317,9 +279,9 @@ func smmuCommandsTaken(c *Case) {
 // smmuUnseen is what is known of QEMU's SMMUv3 and programs do not show.
 var smmuUnseen = []*Deviation{
 	{
-		ID: "linear-stays-two-level", Right: Ours, Clause: "6.3.24",
-		What:   "after STRTAB_BASE_CFG.FMT was 1 once, the stream table is taken for a two-level one with the last SPLIT",
-		Unseen: "entries of a linear table, taken for pointers, lead to STEs that may abort QEMU",
+		ID: "tables-of-cds", Right: Ours, Clause: "4.4", Modes: smmuOnlyNested,
+		What:   "TTB0 and TTB1 are translated by stage 2 when the CD is read, and this lasts as long as the CD is cached",
+		Unseen: "programs that change stage 2 of a table invalidate CDs as well",
 	},
 	{
 		ID: "stage-2-of-32-bits", Right: Ours, Clause: "5.2",
@@ -340,8 +302,8 @@ var smmuUnsuitable = append([]Unsuitable{
 		Why:  "what caches still hold is up to each unit (4.7): both may be right and differ",
 	},
 	{
-		What: "STEs with stage 2 and S2AA64=0, IPS=7, S2PS=7, a linear stream table after one of two levels",
-		Why:  "QEMU aborts, or may do so",
+		What: "STEs with stage 2 and S2AA64=0, IPS=7, S2PS=7",
+		Why:  "QEMU aborts",
 	},
 	{
 		What: "64-bit reads of 32-bit registers",

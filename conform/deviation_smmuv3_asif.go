@@ -30,16 +30,30 @@ type smmuAnswer struct {
 	ours  *spec.Event // as our unit would write it
 }
 
-// smmuSetUp programs a unit as ours is, but for some registers. Its event queue is empty.
-func (c *Case) smmuSetUp(other map[uint32]uint64) func(f *emu.Functional) {
+// register returns a register as the question has it.
+func (q *smmuQuestion) register(c *Case, off uint32) uint64 {
+	if v, ok := q.regs[off]; ok {
+		return v
+	}
+	return c.was(ours, off)
+}
+
+// word returns a word of memory as the question has it.
+func (q *smmuQuestion) word(c *Case, pa emu.PA) uint64 {
+	if w, ok := q.words[pa]; ok {
+		return w
+	}
+	return c.model.word(pa)
+}
+
+// smmuSetUp programs a unit as ours is, but for some registers. Its event queue is empty, and no error is
+// active.
+func (c *Case) smmuSetUp(q *smmuQuestion) func(f *emu.Functional) {
 	return func(f *emu.Functional) {
 		for _, off := range smmuSetUp {
-			v, ok := other[off]
-			switch {
-			case off == spec.OffEVENTQProd, off == spec.OffEVENTQCons:
+			v := q.register(c, off)
+			if off == spec.OffEVENTQProd || off == spec.OffEVENTQCons {
 				v = 0
-			case !ok:
-				v = c.was(ours, off)
 			}
 			f.WriteReg(0, off, smmuRegisters[smmuIndex(off)].Size, v)
 		}
@@ -49,14 +63,8 @@ func (c *Case) smmuSetUp(other map[uint32]uint64) func(f *emu.Functional) {
 // smmuAsk returns what the other side makes of the access of the step if it does as our unit would, but
 // for how it writes events. The event is what there is if there was room for it.
 func (c *Case) smmuAsk(q smmuQuestion) (a smmuAnswer, ok bool) {
-	ste, _ := smmuSTE(c)
-	get := func(pa emu.PA) uint64 {
-		if w, ok := q.words[pa]; ok {
-			return w
-		}
-		return c.model.word(pa)
-	}
-	w0, w2 := get(ste), get(ste+16)
+	ste, _ := c.smmuSTEOf(&q)
+	w0, w2 := q.word(c, ste), q.word(c, ste+16)
 	with := q.asIf
 	if second := spec.SteConfig.Of(w0)&6 == 6; second && !spec.SteS2R.On(w2) {
 		with.words = maps.Clone(q.words)
@@ -65,7 +73,7 @@ func (c *Case) smmuAsk(q smmuQuestion) (a smmuAnswer, ok bool) {
 		}
 		with.words[ste+16] = w2 | spec.SteS2R.Mask() // so that the event is known
 	}
-	r, words := c.ask(with, c.smmuSetUp(q.regs))
+	r, words := c.ask(with, c.smmuSetUp(&q))
 	if r == nil {
 		return a, false
 	}
@@ -81,7 +89,7 @@ func (c *Case) smmuAsk(q smmuQuestion) (a smmuAnswer, ok bool) {
 	}
 	a.ours = &spec.Event{words[at], words[at+8], words[at+16], words[at+24]}
 	e := *a.ours
-	cd := get(emu.PA(w0 & spec.SteS1Context.Mask()))
+	cd := q.word(c, emu.PA(w0&spec.SteS1Context.Mask()))
 	if smmuRecorded(&e, spec.SteS2R.On(w2), spec.CdR.On(cd)) {
 		g := spec.GranuleTG0(spec.CdTG0.Of(cd))
 		if upper := e[2]>>55&1 != 0; upper {
@@ -129,8 +137,8 @@ func smmuForm(e *spec.Event, g spec.Granule) {
 }
 
 // smmuWould returns what our unit would make of the access with other memory.
-func (c *Case) smmuWould(q asIf) *emu.Result {
-	r, _ := c.ask(q, c.smmuSetUp(nil))
+func (c *Case) smmuWould(q smmuQuestion) *emu.Result {
+	r, _ := c.ask(q.asIf, c.smmuSetUp(&q))
 	return r
 }
 
@@ -182,22 +190,54 @@ func (c *Case) smmuClaim(q smmuQuestion) {
 	if a, ok := c.smmuAsk(q); ok {
 		c.smmuClaimAnswer(a)
 	}
-	if len(c.unexplained()) > 0 && c.smmuMayHit(q.asIf) {
-		c.smmuClaimAnswer(smmuAnswer{})
+	if a, ok := c.smmuHit(q); ok {
+		c.smmuClaimAnswer(a)
+	}
+	if len(c.unexplained()) > 0 && c.smmuAllow(&q) {
+		c.smmuClaim(q)
 	}
 }
 
-// smmuMayHit reports whether stage 2 refuses the access to a page that was accessed before.
-func (c *Case) smmuMayHit(q asIf) bool {
+// smmuAllow takes out of a question what keeps unprivileged accesses out, if it refuses the access: see
+// deviation unprivileged.
+func (c *Case) smmuAllow(q *smmuQuestion) bool {
+	r := c.smmuWould(*q)
+	if r == nil || r.Fault.Code != smmuv3.FaultS1Permission {
+		return false
+	}
+	words := make(map[emu.PA]uint64)
+	found := c.smmuWithout(spec.S1APTable1.Mask(), words)
+	e := q.word(c, r.Fault.At)
+	words[r.Fault.At] = e | spec.S1AP1.Mask()
+	maps.Copy(words, q.words)
+	if q.words[r.Fault.At] == words[r.Fault.At] || !found && spec.S1AP1.On(e) {
+		return false
+	}
+	words[r.Fault.At] |= spec.S1AP1.Mask()
+	q.words = words
+	return true
+}
+
+// smmuHit returns what the other side makes of an access that stage 2 refuses, to a page that was accessed
+// before: a cached translation refuses it.
+func (c *Case) smmuHit(q smmuQuestion) (a smmuAnswer, ok bool) {
+	if len(c.unexplained()) == 0 {
+		return a, false
+	}
 	r := c.smmuWould(q)
 	if r == nil || r.Fault.Code != smmuv3.FaultS2Permission {
-		return false
+		return a, false
+	}
+	if ste, _ := c.smmuSTEOf(&q); spec.SteConfig.Of(q.word(c, ste)) == spec.ConfigNested {
+		if a, _ = c.smmuAsk(q); a.event != nil {
+			a.event[3] = 0
+		}
 	}
 	words := map[emu.PA]uint64{r.Fault.At: c.model.word(r.Fault.At) | spec.S2AP.Mask()}
 	maps.Copy(words, q.words)
 	words[r.Fault.At] |= spec.S2AP.Mask()
 	q.words = words
-	return c.accessed(c.smmuWould(q))
+	return a, c.accessed(c.smmuWould(q))
 }
 
 // accessed reports whether the page of a result was accessed before in the program.

@@ -132,8 +132,8 @@ func (g *smmuGen) bringUp() {
 	g.write(spec.OffCR1, 4, one[uint64](&g.builder, 0, 0xd75, 0xfff&g.r.Uint64()), "CR1")
 	g.write(spec.OffCR2, 4, spec.Cr2RECINVSID.PutBool(g.chance(70))|spec.Cr2PTM.PutBool(g.chance(50)), "CR2")
 	g.setStreams()
-	g.newQueue(&g.cmds, 5+uint64(g.r.IntN(4)), 4, spec.OffCMDQBase, spec.OffCMDQProd, spec.OffCMDQCons, "Command queue")
-	g.newQueue(&g.events, 4+uint64(g.r.IntN(4)), 5, spec.OffEVENTQBase, spec.OffEVENTQProd, spec.OffEVENTQCons, "Event queue")
+	g.newQueue(&g.cmds, 5+uint64(g.r.IntN(4)), 4, &smmuCommands)
+	g.newQueue(&g.events, 4+uint64(g.r.IntN(4)), 5, &smmuEventQueue)
 	g.set(spec.Cr0CMDQEN.Mask(), true)
 	g.flushAll()
 	if g.chance(90) {
@@ -154,24 +154,27 @@ func (g *smmuGen) gbpa(abort bool) {
 func (g *smmuGen) setStreams() {
 	s := &g.streams
 	g.long(spec.OffSTRTABBase, uint64(s.base)|spec.StrtabRA.PutBool(g.chance(30)), "STRTAB_BASE")
-	v := spec.StrtabLog2.Put(s.log2)
-	if s.split != 0 {
-		v |= spec.StrtabSplit.Put(s.split) | spec.StrtabFmt.Put(spec.StrtabFmt2Lvl)
+	g.write(spec.OffSTRTABBaseCfg, 4, g.streamsCfg(), "STRTAB_BASE_CFG")
+}
+
+// streamsCfg is what STRTAB_BASE_CFG says of the table.
+func (g *smmuGen) streamsCfg() uint64 {
+	v := spec.StrtabLog2.Put(g.streams.log2)
+	if g.streams.split != 0 {
+		v |= spec.StrtabSplit.Put(g.streams.split) | spec.StrtabFmt.Put(spec.StrtabFmt2Lvl)
 	}
-	g.write(spec.OffSTRTABBaseCfg, 4, v, "STRTAB_BASE_CFG")
+	return v
 }
 
 // newQueue makes a queue with entries of 2^entry bytes. It has to be off.
-func (g *smmuGen) newQueue(q *smmuQueue, lg2 uint64, entry uint8, base, prod, cons uint32, what string) {
+func (g *smmuGen) newQueue(q *smmuQueue, lg2 uint64, entry uint8, p *smmuPlace) {
 	q.lg2, q.index = lg2, 0
 	q.base, _ = g.room(uint8(lg2) + entry)
 	if q.base == 0 {
 		q.base = g.page()
 		q.lg2 = 5
 	}
-	g.long(base, uint64(q.base)|spec.QBaseHint.PutBool(g.chance(30))|q.lg2, what)
-	g.write(prod, 4, 0, "%s: PROD", what)
-	g.write(cons, 4, 0, "%s: CONS", what)
+	g.place(uint64(q.base)|spec.QBaseHint.PutBool(g.chance(30))|q.lg2, p)
 }
 
 // set turns bits of CR0 on or off.

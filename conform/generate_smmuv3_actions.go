@@ -1,6 +1,8 @@
 package conform
 
 import (
+	"slices"
+
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
@@ -36,6 +38,9 @@ func (g *smmuGen) someSpace() *smmuSpace {
 // someConfig draws a configuration of streams: mostly that of the mode.
 func (g *smmuGen) someConfig() uint64 {
 	c := map[string]uint64{smmuS1: spec.ConfigS1, smmuS2: spec.ConfigS2, smmuNested: spec.ConfigNested}[g.mode]
+	if g.mode == smmuNested && g.chance(15) {
+		return spec.ConfigS2
+	}
 	return one(&g.builder, c, c, c, c, c, c, c, spec.ConfigBypass, spec.ConfigAbort, g.r.Uint64N(4))
 }
 
@@ -79,24 +84,43 @@ func (g *smmuGen) tables(d *smmuDevice) *smmuTables {
 	if !d.translates() || g.cr0&spec.Cr0SMMUEN.Mask() == 0 {
 		return nil
 	}
-	return one(&g.builder, d.space.halves()...)
+	return one(&g.builder, d.halves()...)
 }
 
 // pages draws from what a device has mapped.
 func (g *smmuGen) pages(d *smmuDevice) []mapping {
 	if t := g.tables(d); t != nil {
-		return t.maps
+		return g.harmless(t)
 	}
 	return nil
+}
+
+// harmless are the pages of tables that devices may write to: where stage 2 has memory as it is, those with
+// data.
+func (g *smmuGen) harmless(t *smmuTables) []mapping {
+	if !t.s2 || g.mode != smmuNested {
+		return t.maps
+	}
+	var list []mapping
+	for _, m := range t.maps {
+		if slices.ContainsFunc(g.data, func(pa emu.PA) bool { return (pa^m.pa)>>m.lg2 == 0 }) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // mapped draws a page of a device.
 func (g *smmuGen) mapped(d *smmuDevice) (*smmuTables, *mapping) {
 	t := g.tables(d)
-	if t == nil || len(t.maps) == 0 {
+	if t == nil {
 		return nil, nil
 	}
-	return t, &t.maps[g.r.IntN(len(t.maps))]
+	list := g.harmless(t)
+	if len(list) == 0 {
+		return nil, nil
+	}
+	return t, &list[g.r.IntN(len(list))]
 }
 
 func (g *smmuGen) actAccess() {
@@ -115,6 +139,10 @@ func (g *smmuGen) actAccess() {
 
 func (g *smmuGen) actNear() {
 	d := g.device()
+	if t := g.tables(d); t != nil && len(g.harmless(t)) < len(t.maps) {
+		g.accessSome(d.index, g.harmless(t))
+		return
+	}
 	g.accessNear(d.index, g.pages(d))
 }
 
@@ -128,7 +156,7 @@ func (g *smmuGen) actBeyond() {
 	top := emu.IOVA(1) << t.in
 	at := one(&g.builder, top, top-8, -top, -top-8, ^emu.IOVA(7), 1<<55, 1<<56, 1<<63)
 	var all []mapping
-	for _, h := range d.space.halves() {
+	for _, h := range d.halves() {
 		all = append(all, h.maps...)
 	}
 	g.accessLimit(d.index, at, all)
@@ -250,7 +278,7 @@ func (g *smmuGen) actStreams() {
 func (g *smmuGen) actQueues() {
 	g.section("another command queue")
 	g.set(spec.Cr0CMDQEN.Mask(), false)
-	g.newQueue(&g.cmds, 5+uint64(g.r.IntN(4)), 4, spec.OffCMDQBase, spec.OffCMDQProd, spec.OffCMDQCons, "Command queue")
+	g.newQueue(&g.cmds, 5+uint64(g.r.IntN(4)), 4, &smmuCommands)
 	g.set(spec.Cr0CMDQEN.Mask(), true)
 }
 

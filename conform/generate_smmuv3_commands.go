@@ -98,6 +98,16 @@ func (g *smmuGen) flushSpace(s *smmuSpace) {
 	g.ring()
 }
 
+// flushTables makes the unit forget what it has from tables of a space. Of stage 2 there is more than
+// translations that depends on it: see deviation tables-of-cds.
+func (g *smmuGen) flushTables(s *smmuSpace, t *smmuTables) {
+	if t.s2 && g.mode == smmuNested {
+		g.flushAll()
+		return
+	}
+	g.flushSpace(s)
+}
+
 // flushPages makes the unit forget a page, or a range that has it.
 func (g *smmuGen) flushPages(s *smmuSpace, t *smmuTables, at emu.IOVA, lg2 uint8, leaf bool) {
 	if s.tbi || g.chance(15) {
@@ -106,7 +116,10 @@ func (g *smmuGen) flushPages(s *smmuSpace, t *smmuTables, at emu.IOVA, lg2 uint8
 	}
 	vmid, asid := s.tags(g)
 	lo, hi := uint64(0), uint64(at)&^0xfff|truth(leaf && g.chance(70))
-	if g.chance(40) {
+	// Leaves that the Contiguous bit joins, and parts of a block that stage 2 has in pieces, may be cached each
+	// by itself.
+	all := t.leaves(lg2) > 1 || g.mode == smmuNested && lg2 > uint8(t.gran)
+	if all || g.chance(40) {
 		tg, _ := t.gran.TLBI()
 		scale := uint64(0)
 		num := uint64(1 + g.r.IntN(20))
@@ -114,10 +127,10 @@ func (g *smmuGen) flushPages(s *smmuSpace, t *smmuTables, at emu.IOVA, lg2 uint8
 			scale++
 		}
 		lo, hi = spec.TlbiNum.Put(num-1)|spec.TlbiScale.Put(scale), hi|spec.TlbiTG.Put(tg)
-		if num == 1 && scale == 0 {
-			lo |= spec.TlbiNum.Put(1)
+		if leaf && !all && g.chance(30) {
+			hi |= spec.TlbiTTL.Put(uint64(spec.LevelTop-1-t.level(lg2))) | 1
 		}
-		for lo&(spec.TlbiNum.Mask()|spec.TlbiScale.Mask()) == 0 {
+		for hi&spec.TlbiTTL.Mask() == 0 && lo&(spec.TlbiNum.Mask()|spec.TlbiScale.Mask()) == 0 {
 			lo |= spec.TlbiNum.Put(1)
 		}
 	}

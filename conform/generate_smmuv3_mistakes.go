@@ -15,6 +15,13 @@ var smmuMistakes = []choice[*smmuGen]{
 	{3, (*smmuGen).shortStreams},
 	{3, (*smmuGen).fullEvents},
 	{2, (*smmuGen).lostCD},
+	{4, (*smmuGen).badStage2},
+	{4, (*smmuGen).badMemory},
+	{3, (*smmuGen).badSpan},
+	{2, (*smmuGen).unalignedStreams},
+	{2, (*smmuGen).lostCommands},
+	{2, (*smmuGen).lostEvents},
+	{6, (*smmuGen).rawRegisters},
 }
 
 // mistake makes one of them.
@@ -44,7 +51,7 @@ func (g *smmuGen) badSTE() {
 // badCD has mistakes in a CD.
 func (g *smmuGen) badCD() {
 	d := g.device()
-	if !d.translates() || d.space.cd == 0 {
+	if !d.translates() || d.config&1 == 0 {
 		return
 	}
 	g.section("a wrong CD")
@@ -92,7 +99,7 @@ func (g *smmuGen) badLeaf() {
 		run[i] ^= wrong
 	}
 	s, page := d.space, *m
-	g.with(slot, run, func() { g.flushSpace(s) }, func() {
+	g.with(slot, run, func() { g.flushTables(s, t) }, func() {
 		for range 1 + g.r.IntN(2) {
 			g.access(d.index, g.inside(&page), "in the wrong page")
 		}
@@ -114,7 +121,7 @@ func (g *smmuGen) badTable() {
 	slot := slots[g.r.IntN(len(slots)-1)]
 	e := g.mem[slot] ^ one(&g.builder, spec.TtdValid.Mask(), 1<<46, uint64(g.hole))
 	s := d.space
-	g.with(slot, []uint64{e}, func() { g.flushSpace(s) }, func() { g.access(d.index, g.inside(m), "below it") }, "table descriptor")
+	g.with(slot, []uint64{e}, func() { g.flushTables(s, t) }, func() { g.access(d.index, g.inside(m), "below it") }, "table descriptor")
 }
 
 // badCommand gives a command that there is not, and goes on behind it.
@@ -137,8 +144,7 @@ func (g *smmuGen) badCommand() {
 	g.read(spec.OffGERROR, 4, "GERROR")
 	at := q.base + emu.PA((q.index-1)&(1<<q.lg2-1)*spec.CommandSize)
 	g.store(at, []uint64{spec.CmdSync, 0}, "a sync in its place")
-	g.gerrorn ^= spec.GerrCMDQ.Mask()
-	g.write(spec.OffGERRORN, 4, g.gerrorn, "GERRORN: go on")
+	g.goOn(spec.GerrCMDQ.Mask())
 }
 
 // shortStreams makes the stream table too short for some devices.
@@ -170,7 +176,7 @@ func (g *smmuGen) fullEvents() {
 	g.set(spec.Cr0EVENTQEN.Mask(), true)
 	for range 3 {
 		if d := g.device(); d.translates() {
-			t := one(&g.builder, d.space.halves()...)
+			t := one(&g.builder, d.halves()...)
 			at := t.base ^ 1<<50
 			if t.s2 {
 				at = 1 << t.in
@@ -186,7 +192,7 @@ func (g *smmuGen) fullEvents() {
 // lostCD has the CD where no memory is.
 func (g *smmuGen) lostCD() {
 	d := g.device()
-	if !d.translates() || d.space.cd == 0 {
+	if !d.translates() || d.config&1 == 0 {
 		return
 	}
 	g.section("a CD that is not there")

@@ -26,11 +26,20 @@ type smmuSpace struct {
 	lower      *smmuTables
 	upper      *smmuTables
 	second     *smmuTables
+	flat       int // how many pages of second have memory as it is
 	tbi        bool
 	affd       bool
 }
 
-// halves returns what devices of the mode access.
+// halves returns the tables that addresses of the device select from.
+func (d *smmuDevice) halves() []*smmuTables {
+	if d.config == spec.ConfigS2 {
+		return []*smmuTables{d.space.second}
+	}
+	return d.space.halves()
+}
+
+// halves returns the tables of stage 1 of a space, or of stage 2 if it has no other.
 func (s *smmuSpace) halves() []*smmuTables {
 	var list []*smmuTables
 	for _, t := range []*smmuTables{s.lower, s.upper} {
@@ -125,6 +134,7 @@ func (g *smmuGen) flat(s *smmuSpace) {
 	if g.hole>>t.in == 0 && g.chance(50) {
 		g.mapAt(s, t, emu.IOVA(g.hole), lg2, g.hole, 3)
 	}
+	s.flat = len(t.maps)
 }
 
 // writeCD writes the CD of a space.
@@ -302,16 +312,30 @@ func (g *smmuGen) change(s *smmuSpace) {
 	m := t.maps[i]
 	slots := g.path(t, m.iova)
 	slot := slots[len(slots)-1]
+	meet := g.user(s, t, &m)
 	g.section("change %#x of space %d", uint64(m.iova), s.asid)
+	meet("before it is changed")
 	g.store(slot, make([]uint64, t.leaves(m.lg2)), "leaf of space %d: none", s.asid)
 	t.maps = slices.Delete(t.maps, i, i+1)
 	g.flushPages(s, t, m.iova, m.lg2, true)
+	meet("when it is gone")
 	if g.chance(50) {
 		return
 	}
 	m.pa, m.perm = g.somePA(m.lg2), one[uint64](&g.builder, 3, 1)
 	t.maps = append(t.maps, m)
 	g.store(slot, g.leafRun(s, t, &m), "leaf of space %d: another one", s.asid)
+}
+
+// user returns what accesses an address of a page: a device that has it, now and then.
+func (g *smmuGen) user(s *smmuSpace, t *smmuTables, m *mapping) func(what string) {
+	at := g.inside(m)
+	for _, d := range g.devs {
+		if g.tables(d) != nil && d.space == s && slices.Contains(d.halves(), t) && g.chance(70) {
+			return func(what string) { g.access(d.index, at, what) }
+		}
+	}
+	return func(string) {}
 }
 
 // drop takes a table out of a space, with all below it.

@@ -6,6 +6,7 @@ import (
 	"github.com/iommulab/iommulab/conform"
 	"github.com/iommulab/iommulab/emu"
 	amdvi "github.com/iommulab/iommulab/emu/amdvi/spec"
+	arm "github.com/iommulab/iommulab/emu/smmuv3/spec"
 	vtd "github.com/iommulab/iommulab/emu/vtd/spec"
 )
 
@@ -31,6 +32,11 @@ var defects = map[string][]defect{
 		{"a register bit", deaf(amdvi.OffStatus, amdvi.StsComWaitInt.Mask()), 10, 5, "STATUS.ComWaitInt"},
 		{"a permission check", func(m *conform.Model) conform.Peer { return writesAsReads{m} }, 40, 12, ""},
 		{"an invalidation", func(m *conform.Model) conform.Peer { return amdKeepsPages{m} }, 100, 22, ""},
+	},
+	"smmuv3": {
+		{"a register bit", deaf(arm.OffGERROR, arm.GerrCMDQ.Mask()), 100, 6, "GERROR.CMDQ_ERR"},
+		{"a permission check", func(m *conform.Model) conform.Peer { return writesAsReads{m} }, 40, 16, ""},
+		{"an invalidation", func(m *conform.Model) conform.Peer { return smmuKeepsPages{m} }, 200, 26, ""},
 	},
 }
 
@@ -121,4 +127,37 @@ func (m amdKeepsPages) WriteReg(off uint32, size uint8, v uint64) error {
 	wrong := func(w uint64) bool { return amdvi.CmdOpcode.Of(w) == amdvi.CmdInvalidatePages }
 	return instead(m.Model, emu.PA(base&amdvi.RingBase.Mask()), amdvi.CommandSize<<amdvi.RingLen.Of(base), amdvi.CommandSize,
 		amdvi.CmdOpcode.Put(amdvi.CmdInvalidateIntTable), wrong, func() error { return m.Model.WriteReg(off, size, v) })
+}
+
+// smmuKeepsPages does nothing at invalidations by address.
+type smmuKeepsPages struct{ *conform.Model }
+
+func (m smmuKeepsPages) WriteReg(off uint32, size uint8, v uint64) error {
+	if off != arm.OffCMDQProd {
+		return m.Model.WriteReg(off, size, v)
+	}
+	base, _ := m.ReadReg(arm.OffCMDQBase, 8)
+	wrong := func(w uint64) bool {
+		switch arm.CmdOpcode.Of(w) {
+		case arm.CmdTlbiNHVA, arm.CmdTlbiNHVAA, arm.CmdTlbiS2IPA:
+			return true
+		}
+		return false
+	}
+	return instead(m.Model, emu.PA(base&arm.QBaseAddr.Mask()), arm.CommandSize<<min(arm.QBaseLog2.Of(base), 8), arm.CommandSize,
+		arm.CmdSync, wrong, func() error { return m.Model.WriteReg(off, size, v) })
+}
+
+// rewords shows words of memory as others.
+type rewords struct {
+	*conform.Model
+	word func(w uint64) uint64
+}
+
+func (m rewords) Read(pa emu.PA, b []byte) error {
+	err := m.Model.Read(pa, b)
+	for i := 0; i+8 <= len(b); i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], m.word(binary.LittleEndian.Uint64(b[i:])))
+	}
+	return err
 }

@@ -22,7 +22,7 @@ func smmuTargets() []*Target {
 			IOMMU: "smmuv3", Mode: mode, Peer: "both-stages", About: about, Words: smmuWords, Ours: smmuWords,
 			identity: smmuIdentity, registers: smmuRegisters, model: smmuModel, state: func() any { return new(smmuState) }, observe: smmuObserve,
 			generate:   func(seed uint64, m Machine) *Program { return smmuGenerate(mode, seed, m) },
-			resync:     map[After]func(*Runner) (bool, error){Settle: smmuSettle},
+			resync:     map[After]func(*Runner) (bool, error){Settle: smmuSettle, Rewrite: smmuRewrite},
 			unsuitable: smmuUnsuitable, suits: func(Identity, Peer) error { return nil }, squeeze: smmuSqueeze,
 			hangs: smmuAborts,
 		}

@@ -23,6 +23,9 @@ func smmuSettle(r *Runner) (bool, error) {
 	if active(ours) || active(theirs) {
 		return false, nil // a queue that has stopped takes no commands
 	}
+	if n := smmuIndex(spec.OffGERROR); r.view[ours].regs[n] != r.view[theirs].regs[n] {
+		return false, nil // nothing makes it equal
+	}
 	if err := r.equalize(append(r.back, smmuEvents(r)...)); err != nil {
 		return false, err
 	}
@@ -84,4 +87,18 @@ func smmuFlush(r *Runner, side int, p Peer, at emu.PA) error {
 		}
 	}
 	return nil
+}
+
+// smmuRewrite makes the registers of the other side what they are on ours.
+func smmuRewrite(r *Runner) (bool, error) {
+	for i := range smmuRegisters {
+		reg, v := &smmuRegisters[i], r.view[ours].regs[i]
+		if r.view[theirs].regs[i] == v {
+			continue
+		}
+		if err := r.theirs.WriteReg(reg.Off, reg.Size, v); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }

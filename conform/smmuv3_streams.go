@@ -19,39 +19,122 @@ func smmuObserve(r *Runner, s *Step) {
 	}
 }
 
-// smmuSTE returns where the STE of the step is.
-func smmuSTE(c *Case) (emu.PA, bool) {
-	base, cfg := c.was(ours, spec.OffSTRTABBase)&spec.StrtabAddr.Mask(), c.was(ours, spec.OffSTRTABBaseCfg)
-	sid, log2 := uint64(c.source()), spec.StrtabLog2.Of(cfg)
-	if spec.StrtabFmt.Of(cfg) != spec.StrtabFmt2Lvl {
-		return emu.PA(base&^(64<<log2-1) + sid*spec.STESize), sid>>log2 == 0
+// smmuStreamSize returns log2 of the size of a stream table, or of its first level.
+func smmuStreamSize(cfg uint64) uint64 {
+	log2, split := spec.StrtabLog2.Of(cfg), spec.StrtabSplit.Of(cfg)
+	switch {
+	case spec.StrtabFmt.Of(cfg) != spec.StrtabFmt2Lvl:
+		return log2 + 6
+	case log2 > split:
+		return max(6, log2-split+3)
 	}
-	split := spec.StrtabSplit.Of(cfg)
-	lg2 := uint64(6)
-	if log2 > split {
-		lg2 = max(lg2, log2-split+3)
-	}
-	d := spec.L1STD(c.model.word(emu.PA(base&^(1<<lg2-1) + sid>>split*spec.DescSize)))
-	i := sid & (1<<split - 1)
-	return d.L2Ptr() + emu.PA(i*spec.STESize), i < d.STEs()
+	return 6
 }
 
-// smmuTheirSTE returns where the other side has the STE of the step: it aligns tables to half their size,
-// takes a span for twice of what it is, and stays with two levels once it had them.
-func smmuTheirSTE(c *Case) (emu.PA, bool) {
-	base, cfg := c.was(ours, spec.OffSTRTABBase)&spec.StrtabAddr.Mask(), c.was(ours, spec.OffSTRTABBaseCfg)
-	sid, log2, split := uint64(c.source()), spec.StrtabLog2.Of(cfg), c.track.smmu().split
+// smmuSTE returns where the STE of the step is, and false if it is beyond the stream table.
+func smmuSTE(c *Case) (emu.PA, bool) { return c.smmuSTEOf(&smmuQuestion{}) }
+
+// smmuSTEOf is smmuSTE for a question.
+func (c *Case) smmuSTEOf(q *smmuQuestion) (emu.PA, bool) {
+	cfg := q.register(c, spec.OffSTRTABBaseCfg)
+	base := q.register(c, spec.OffSTRTABBase) & spec.StrtabAddr.Mask() &^ (1<<smmuStreamSize(cfg) - 1)
+	sid := uint64(c.source())
+	in := sid>>spec.StrtabLog2.Of(cfg) == 0
+	if spec.StrtabFmt.Of(cfg) != spec.StrtabFmt2Lvl {
+		return emu.PA(base + sid*spec.STESize), in
+	}
+	split := spec.StrtabSplit.Of(cfg)
+	d := spec.L1STD(q.word(c, emu.PA(base+sid>>split*spec.DescSize)))
+	i, n := sid&(1<<split-1), d.STEs()
+	return d.L2Ptr() + emu.PA(i*spec.STESize), in && i < n && n <= 1<<split
+}
+
+// smmuStream is how a side finds the STE of a step.
+type smmuStream struct {
+	at    emu.PA // of the STE
+	event uint64 // instead
+}
+
+// smmuTheirStream returns where the other side has the STE of the step: it takes a span for twice of what it
+// is, and stays with two levels once it had them.
+func smmuTheirStream(c *Case) smmuStream {
+	cfg := c.was(ours, spec.OffSTRTABBaseCfg)
+	sid, split := uint64(c.source()), c.track.smmu().split
+	if sid>>spec.StrtabLog2.Of(cfg) != 0 {
+		return smmuStream{event: spec.EvBadStreamID}
+	}
+	if split != 0 {
+		cfg = cfg&spec.StrtabLog2.Mask() | spec.StrtabFmt.Put(spec.StrtabFmt2Lvl) | spec.StrtabSplit.Put(split)
+	}
+	base := c.was(ours, spec.OffSTRTABBase) & spec.StrtabAddr.Mask() &^ (1<<smmuStreamSize(cfg) - 1)
 	if split == 0 {
-		return emu.PA(base&^(32<<log2-1) + sid*spec.STESize), sid>>log2 == 0
+		return smmuStream{at: emu.PA(base + sid*spec.STESize)}
 	}
-	lg2 := uint64(5)
-	if log2 > split {
-		lg2 = max(lg2, log2-split+2)
+	d := c.model.word(emu.PA(base + sid>>split*spec.DescSize))
+	span, i := spec.L1stdSpan.Of(d), sid&(1<<split-1)
+	switch {
+	case span == 0:
+		return smmuStream{event: spec.EvBadStreamID}
+	case i>>span != 0:
+		return smmuStream{event: spec.EvBadSTE}
 	}
-	d := spec.L1STD(c.model.word(emu.PA(base&^(1<<lg2-1) + sid>>split*spec.DescSize)))
-	i := sid & (1<<split - 1)
-	span := spec.L1stdSpan.Of(uint64(d))
-	return emu.PA(uint64(d)&spec.L1stdL2Ptr.Mask() + i*spec.STESize), sid>>log2 == 0 && span != 0 && i < 1<<span
+	return smmuStream{at: emu.PA(d&spec.L1stdL2Ptr.Mask() + i*spec.STESize)}
+}
+
+func smmuTheirSTE(c *Case) (emu.PA, bool) {
+	s := smmuTheirStream(c)
+	return s.at, s.event == 0
+}
+
+// smmuClaimStream claims everything if the other side goes on with its own STE.
+func (c *Case) smmuClaimStream() {
+	s := smmuTheirStream(c)
+	if s.event != 0 {
+		c.smmuClaimAnswer(smmuAnswer{event: &spec.Event{spec.EvtNumber.Put(s.event) | spec.EvtSID.Put(uint64(c.source()))}})
+		return
+	}
+	// Our unit finds the same STE if its own stream table, of two levels and in memory that tables are not
+	// in, says so.
+	const split = 10
+	sid := emu.PA(c.source())
+	last := c.prog.RAM + emu.PA(c.prog.Size)
+	l1, l2 := last-2*(spec.STESize<<split), last-spec.STESize<<split
+	words := map[emu.PA]uint64{l1 + sid>>split*spec.DescSize: uint64(l2) | (split + 1)}
+	for i := emu.PA(0); i < spec.STESize; i += 8 {
+		words[l2+sid&(1<<split-1)*spec.STESize+i] = c.model.word(s.at + i)
+	}
+	c.smmuClaim(smmuQuestion{asIf: asIf{words: words}, regs: map[uint32]uint64{
+		spec.OffSTRTABBase:    uint64(l1),
+		spec.OffSTRTABBaseCfg: spec.StrtabLog2.Put(16) | spec.StrtabFmt.Put(spec.StrtabFmt2Lvl) | spec.StrtabSplit.Put(split),
+	}})
+}
+
+// smmuStreams reports whether the step is an access for which the sides have different STEs.
+func (c *Case) smmuStreams() bool {
+	if c.step.Op != Transfer || len(c.unexplained()) == 0 {
+		return false
+	}
+	at, ok := smmuSTE(c)
+	s := smmuTheirStream(c)
+	switch {
+	case s.event == 0:
+		return !ok || at != s.at
+	case s.event == spec.EvBadStreamID:
+		return ok
+	}
+	return true
+}
+
+func smmuStaysTwoLevel(c *Case) {
+	if two := spec.StrtabFmt.Of(c.was(ours, spec.OffSTRTABBaseCfg)) == spec.StrtabFmt2Lvl; !two && c.track.smmu().split != 0 && c.smmuStreams() {
+		c.smmuClaimStream()
+	}
+}
+
+func smmuSpan(c *Case) {
+	if spec.StrtabFmt.Of(c.was(ours, spec.OffSTRTABBaseCfg)) == spec.StrtabFmt2Lvl && c.smmuStreams() {
+		c.smmuClaimStream()
+	}
 }
 
 // smmuTablesOf returns the table descriptors of stage 1 on the way to the address of the step, where stage 2
