@@ -149,25 +149,25 @@ func (d *TTD) clash(a, b *Shape, alike bool) string {
 	case a.Kind == Leaf && b.Kind == Leaf:
 		switch {
 		case a.Addr != b.Addr:
-			return "the output address changes (3.21.1.1)"
+			return "the output address changes (SMMUv3 3.21.1.1)"
 		case a.Type != b.Type:
-			return "the memory type changes (3.21.1.1)"
+			return "the memory type changes (SMMUv3 3.21.1.1)"
 		case b.Global && !a.Global:
-			return "a global entry may overlap others that are not (3.21.1.1)"
+			return "a global entry may overlap others that are not (SMMUv3 3.21.1.1)"
 		case a.Lg2 != b.Lg2 && d.BBML == 0:
-			return "the size changes by the Contiguous bit (3.21.1.1); BBML is 0"
+			return "the size changes by the Contiguous bit (SMMUv3 3.21.1.1); BBML is 0"
 		}
 		return ""
 	case !alike:
-		return "the output address may change below a table (3.21.1.1)"
+		return "the output address may change below a table (SMMUv3 3.21.1.1)"
 	case a.Kind == b.Kind, d.BBML == 2:
 		return ""
 	case d.BBML == 0:
-		return "the size changes (3.21.1.1); BBML is 0"
+		return "the size changes (SMMUv3 3.21.1.1); BBML is 0"
 	case a.Quiet || b.Quiet:
 		return ""
 	}
-	return "the size changes without nT (3.21.1.2); BBML is 1"
+	return "the size changes without nT (SMMUv3 3.21.1.2); BBML is 1"
 }
 
 // legalTTD checks a valid descriptor.
