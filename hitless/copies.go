@@ -13,9 +13,11 @@ type copyOf struct {
 	lg2   uint8
 	attr  uint32
 	val   [4]uint64
-	since point
-	until int
-	path  *path // of who filled it
+	// marked: who filled it had to mark an entry, so that there is a mark as long as nobody takes it away.
+	marked bool
+	since  point
+	until  int
+	path   *path // of who filled it
 }
 
 // Copy is a value that a cache may hold while a program runs.
@@ -23,8 +25,11 @@ type Copy struct {
 	Cache emu.CacheID
 	Key   emu.Key
 	Val   [4]uint64
-	AtEnd bool     // it may be held still after the last step
-	Path  []string // what the request did that filled it, one line each
+	// Marked: the request that filled it has marked an entry as accessed or dirty. Who finds the copy relies on
+	// the mark, and makes none.
+	Marked bool
+	AtEnd  bool     // it may be held still after the last step
+	Path   []string // what the request did that filled it, one line each
 
 	as copyOf
 }
@@ -36,7 +41,7 @@ func (c *Copy) DroppedBy(s *emu.Selector) bool { return c.as.dropped(s) }
 func (x *explorer) held() []Copy {
 	list := make([]Copy, len(x.copies))
 	for i, c := range x.copies {
-		list[i] = Copy{Cache: c.cache, Key: c.key, Val: c.val, AtEnd: c.until == len(x.sc.Program), Path: x.tell(c.path), as: c}
+		list[i] = Copy{Cache: c.cache, Key: c.key, Val: c.val, Marked: c.marked, AtEnd: c.until == len(x.sc.Program), Path: x.tell(c.path), as: c}
 	}
 	return list
 }
@@ -44,16 +49,20 @@ func (x *explorer) held() []Copy {
 // in reports whether list has the copy; same says whether two values of a cache mean the same, nil:
 // equal ones do.
 func (c *Copy) in(list []Copy, same func(cache emu.CacheID, a, b [4]uint64) bool) bool {
-	return slices.ContainsFunc(list, func(o Copy) bool {
-		return c.Cache == o.Cache && c.Key == o.Key && (c.Val == o.Val || same != nil && same(c.Cache, c.Val, o.Val))
-	})
+	return slices.ContainsFunc(list, func(o Copy) bool { return c.like(&o, same) })
+}
+
+func (c *Copy) like(o *Copy, same func(cache emu.CacheID, a, b [4]uint64) bool) bool {
+	return c.Cache == o.Cache && c.Key == o.Key && (c.Val == o.Val || same != nil && same(c.Cache, c.Val, o.Val))
 }
 
 // Left returns what caches may still hold after the program and would not if there had never been anything
-// but the new content. same says whether two values of a cache mean the same; nil: equal ones do.
+// but the new content. same says whether two values of a cache mean the same; nil: equal ones do. What was
+// filled without a mark is no such copy where it could not be filled now without one.
 func (r *Report) Left(same func(cache emu.CacheID, a, b [4]uint64) bool) (list []Copy) {
 	for _, c := range r.Held {
-		if c.AtEnd && !c.in(r.HeldNew, same) {
+		known := func(o Copy) bool { return (c.Marked || !o.Marked) && c.like(&o, same) }
+		if c.AtEnd && !slices.ContainsFunc(r.HeldNew, known) {
 			list = append(list, c)
 		}
 	}
@@ -83,7 +92,7 @@ func (c *copyOf) serves(k *emu.Key) bool {
 // the same step but behind it counts as filled after that step.
 func (x *explorer) hold(w *walk, since point) {
 	a := &w.t.Act
-	c := copyOf{cache: a.Cache, key: a.Key, lg2: a.Lg2, attr: a.Attr, val: a.Data, since: since, until: len(x.sc.Program), path: w.path}
+	c := copyOf{cache: a.Cache, key: a.Key, lg2: a.Lg2, attr: a.Attr, val: a.Data, marked: w.marked, since: since, until: len(x.sc.Program), path: w.path}
 	if c.cache == emu.CacheEntry || c.cache == emu.CachePASID || c.cache == emu.CacheInterrupt {
 		c.lg2 = 0 // found by number, not by span
 	}
@@ -96,7 +105,7 @@ func (x *explorer) hold(w *walk, since point) {
 	}
 	for i := range x.copies {
 		o := &x.copies[i]
-		if o.cache == c.cache && o.key == c.key && o.val == c.val && o.lg2 == c.lg2 && o.until == c.until {
+		if o.cache == c.cache && o.key == c.key && o.val == c.val && o.lg2 == c.lg2 && o.marked == c.marked && o.until == c.until {
 			if !o.since.not(c.since) {
 				return
 			}

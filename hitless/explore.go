@@ -369,14 +369,15 @@ func (x *explorer) mark(w *walk) {
 		}
 		n.note(now.v, 0, what)
 		if n.t.Ans == emu.AnsOK {
-			x.marked(&n)
+			n.marked = true
+			x.overwritten(&n)
 		}
 		x.work.add(n)
 	})
 }
 
-// marked takes note of a mark that the program overwrites.
-func (x *explorer) marked(w *walk) {
+// overwritten takes note of a mark that the program overwrites.
+func (x *explorer) overwritten(w *walk) {
 	a := &w.t.Act
 	m := Mark{Addr: a.Addr, Was: a.Data[0], Now: a.Data[2], Path: x.tell(w.path)}
 	for i := range x.sc.Program {

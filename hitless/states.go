@@ -12,6 +12,7 @@ type walk struct {
 	at      point
 	after   bool
 	other   bool // not the request that is told of
+	marked  bool // it has marked an entry
 	asked   int
 	entries int32 // index of history
 	path    *path
@@ -87,6 +88,7 @@ type state struct {
 	at      point
 	after   bool
 	other   bool
+	marked  bool
 	entries int32
 }
 
@@ -110,7 +112,7 @@ func newVisited() visited {
 
 // visit notes that w is where it is, coming from w.from, and reports whether that is new.
 func (v *visited) visit(w *walk) bool {
-	s := state{t: w.t, at: w.at, after: w.after, other: w.other, entries: w.entries}
+	s := state{t: w.t, at: w.at, after: w.after, other: w.other, marked: w.marked, entries: w.entries}
 	// Whether the log has room is up to other requests, and which engine it wakes.
 	s.t.Res.Fault.Dropped, s.t.Wake = false, 0
 	d := digest{maphash.Comparable(v.seed[0], s), maphash.Comparable(v.seed[1], s)}

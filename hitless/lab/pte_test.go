@@ -29,7 +29,10 @@ func pteKinds() (list []*Kind) {
 // made of the old one; each command that the plan has is needed.
 func TestPTE_EachInvalidationIsNeeded(t *testing.T) {
 	for _, k := range pteKinds() {
-		for _, move := range [][2]string{{"block A", "block B"}, {"block A", "not present"}, {"block A", "table like A"}, {"table like A", "block A"}, {"block A, read-only", "block A"}} {
+		for _, move := range [][2]string{{"block A", "block B"}, {"block A", "not present"}, {"block A", "table like A"}, {"table like A", "block A"}, {"block A, read-only", "block A"}, {"block A", "block A, clean"}} {
+			if !slices.ContainsFunc(k.Forms, func(f Form) bool { return f.Name == move[1] }) {
+				continue
+			}
 			from, to := k.formNamed(t, move[0]), k.formNamed(t, move[1])
 			p, err := k.Plan(MatrixOptions(), entry.Hitless, from, to)
 			require.NoError(t, err)
@@ -303,7 +306,7 @@ func TestPTE_LevelsAndGranules(t *testing.T) {
 // Contents that nobody has thought of: forms with up to two bits changed. What a writer says is what is found,
 // and the planner is not worse than Linux.
 func TestPTE_RandomContents(t *testing.T) {
-	pairs := 6
+	pairs := 3
 	if os.Getenv("IOMMULAB_LONG") != "" {
 		pairs = 60
 	}
