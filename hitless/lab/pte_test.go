@@ -231,7 +231,7 @@ func TestPTE_ChangeOfSizeConflicts(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c.want, r.Found, "%s: %s to %s", c.variant, c.from, c.to)
 		if c.want == Disruptive {
-			require.Contains(t, r.Counterexample, "holds a larger one, too")
+			require.Contains(t, r.Counterexample, ", too: ")
 			require.Contains(t, r.Counterexample, "F_TLB_CONFLICT")
 		}
 	}
