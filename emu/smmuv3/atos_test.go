@@ -138,8 +138,8 @@ func TestATOS_TypesOfRequests(t *testing.T) {
 		change change
 		want   [4]uint64
 	}{
-		{func(c *smmuv3.Config) { c.S2P, c.HYP, c.XNX, c.FWB = false, false, false, false }, [4]uint64{req, stage, req, req}},
-		{func(c *smmuv3.Config) { c.S1P, c.HYP, c.SSIDSIZE, c.CD2L = false, false, 0, false }, [4]uint64{req, req, stage, req}},
+		{func(c *smmuv3.Config) { c.S2P, c.HYP, c.XNX, c.FWB, c.VATOS = false, false, false, false, false }, [4]uint64{req, stage, req, req}},
+		{func(c *smmuv3.Config) { c.S1P, c.HYP, c.SSIDSIZE, c.CD2L, c.VATOS = false, false, 0, false, false }, [4]uint64{req, req, stage, req}},
 	} {
 		r := newRig(t, withATOS, c.change).enable()
 		r.bind(dev, field{spec.SteConfig, spec.ConfigBypass})

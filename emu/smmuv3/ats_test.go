@@ -109,6 +109,8 @@ func TestNoWriteAndDirtyPages(t *testing.T) {
 	r.requireTR(treq(emu.NoPASID, emu.Read|emu.NoWrite), 0x5000, "RW")
 }
 
+func recordsATS(c *smmuv3.Config) { c.ATSRECERR = true }
+
 // 3.9.1: how faults are completed, and whether they are recorded.
 func TestSMMUQuirk54_CompletionsOfFaults(t *testing.T) {
 	type outcome struct {
@@ -139,7 +141,7 @@ func TestSMMUQuirk54_CompletionsOfFaults(t *testing.T) {
 	} {
 		for _, rec := range []bool{false, true} {
 			t.Run(c.name, func(t *testing.T) {
-				r := newRig(t).enable()
+				r := newRig(t, recordsATS).enable()
 				r.attach(dev)
 				r.set(r.ste(dev), field{spec.SteEATS, 1})
 				c.prepare(r)
@@ -158,14 +160,14 @@ func TestSMMUQuirk54_CompletionsOfFaults(t *testing.T) {
 		}
 	}
 	// Faults of translation are successes without rights, wherever they are, and nobody is told.
-	r := newRig(t).enable()
+	r := newRig(t, recordsATS).enable()
 	r.attach(dev, field{spec.CdA, 0})
 	r.ats(spec.EATSFull)
 	r.requireTR(treq(emu.NoPASID, emu.Read), iova, "-")
 	q := treq(emu.NoPASID, emu.Read)
 	q.Addr = 1 << 50
 	r.requireTR(q, 1<<50, "-")
-	n := newNested(t)
+	n := newNested(t, recordsATS)
 	n.ats(spec.EATSFull)
 	n.mapPage(n.s2, uint64(n.cd), 0, 0)
 	n.submit(command(spec.CmdTlbiS12VMAll, field{spec.CmdVMID, vmid}), cfgiAll(), sync())
@@ -178,7 +180,7 @@ func TestStreamIDsOfTranslationRequests(t *testing.T) {
 	q := treq(emu.NoPASID, emu.Read)
 	q.Source = 1 << streamBits
 	for cr2, record := range map[uint64]bool{0: false, spec.Cr2RecCfgATS.Mask(): false, spec.Cr2RECINVSID.Mask(): false, spec.Cr2RecCfgATS.Mask() | spec.Cr2RECINVSID.Mask(): true} {
-		r := newRig(t).enable()
+		r := newRig(t, recordsATS).enable()
 		r.recording(cr2)
 		res := r.Do(q)
 		r.RequireFault(res, smmuv3.FaultStreamRange)
@@ -235,7 +237,7 @@ func TestBypassOfStage1IsIdentityForATS(t *testing.T) {
 }
 
 func TestSMMUQuirk55_TranslatedTransactions(t *testing.T) {
-	r := newRig(t).enable()
+	r := newRig(t, recordsATS).enable()
 	r.bind(dev, field{spec.SteConfig, spec.ConfigAbort})
 	r.RequireOK(r.Do(translated(0x5000, emu.Write)), 0x5000) // ATSCHK=0: nobody looks
 	r.requireSilent(translated(1<<50, emu.Write), smmuv3.FaultTranslated)
@@ -260,13 +262,13 @@ func TestSMMUQuirk55_TranslatedTransactions(t *testing.T) {
 	q = translated(0x5000, emu.Write)
 	q.Source = 1 << streamBits
 	for cr2, record := range map[uint64]bool{0: false, spec.Cr2RecCfgATS.Mask(): true, spec.Cr2RECINVSID.Mask(): false} {
-		r := newRig(t).enable()
+		r := newRig(t, recordsATS).enable()
 		r.recording(cr2)
 		r.update(true, spec.Cr0ATSCHK)
 		r.RequireFault(r.Do(q), smmuv3.FaultStreamRange)
 		require.Equal(t, record, len(r.drain()) == 1)
 	}
-	r = newRig(t, func(c *smmuv3.Config) { c.PASIDTT = true }).enable()
+	r = newRig(t, recordsATS, func(c *smmuv3.Config) { c.PASIDTT = true }).enable()
 	r.attach(dev)
 	r.update(true, spec.Cr0ATSCHK)
 	r.ats(spec.EATSFull)

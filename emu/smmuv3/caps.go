@@ -28,7 +28,8 @@ func (c *Config) ids() ids {
 		IDR2: c.idr2(),
 		IDR3: spec.Idr3HAD.PutBool(c.HAD) | spec.Idr3XNX.PutBool(c.XNX) | spec.Idr3PPS.PutBool(c.PPS) | spec.Idr3FWB.PutBool(c.FWB) |
 			spec.Idr3STT.PutBool(c.STT) | spec.Idr3RIL.PutBool(c.RIL) | spec.Idr3BBML.Put(uint64(c.BBML)) | spec.Idr3E0PD.PutBool(c.E0PD) |
-			spec.Idr3PTWNNC.PutBool(c.PTWNNC) | spec.Idr3PASIDTT.PutBool(c.PASIDTT) | spec.Idr3EPAN.PutBool(c.EPAN),
+			spec.Idr3PTWNNC.PutBool(c.PTWNNC) | spec.Idr3PASIDTT.PutBool(c.PASIDTT) | spec.Idr3EPAN.PutBool(c.EPAN) |
+			spec.Idr3MTEPERM.PutBool(c.MTEPERM),
 		IDR5: spec.Idr5OAS.Put(uint64(c.OAS)) | spec.Idr5GRAN4K.PutBool(c.GRAN4K) | spec.Idr5GRAN16K.PutBool(c.GRAN16K) |
 			spec.Idr5GRAN64K.PutBool(c.GRAN64K) | spec.Idr5DS.PutBool(c.DS) | spec.Idr5VAX.Put(uint64(c.VAX)) | spec.Idr5StallMax.Put(stalls),
 		AIDR: spec.AidrMinor.Put(uint64(c.Minor)),
@@ -56,7 +57,7 @@ func (c *Config) adopt(r *ids) {
 	c.Wires = c.Wires || !c.MSI
 	c.PRI = spec.Idr0PRI.On(r.IDR0) && c.ATS
 	c.ATOS = spec.Idr0ATOS.On(r.IDR0)
-	c.VATOS = spec.Idr0VATOS.On(r.IDR0) && c.ATOS
+	c.VATOS = spec.Idr0VATOS.On(r.IDR0) && c.ATOS && c.S1P && c.S2P
 	c.VMW = spec.Idr0VMW.On(r.IDR0)
 	c.CD2L = spec.Idr0CD2L.On(r.IDR0) && c.S1P
 	c.TTENDIAN = uint8(spec.Idr0TTENDIAN.Of(r.IDR0))
@@ -74,17 +75,24 @@ func (c *Config) adopt(r *ids) {
 	c.FWB, c.STT, c.RIL = spec.Idr3FWB.On(r.IDR3) && c.S2P, spec.Idr3STT.On(r.IDR3), spec.Idr3RIL.On(r.IDR3)
 	c.BBML = uint8(min(spec.Idr3BBML.Of(r.IDR3), spec.MaxBBML))
 	c.E0PD, c.PTWNNC, c.EPAN = spec.Idr3E0PD.On(r.IDR3), spec.Idr3PTWNNC.On(r.IDR3), spec.Idr3EPAN.On(r.IDR3)
+	c.MTEPERM = spec.Idr3MTEPERM.On(r.IDR3)
 	c.PASIDTT = spec.Idr3PASIDTT.On(r.IDR3) && c.SSIDSIZE != 0
 	c.OAS = uint8(min(spec.Idr5OAS.Of(r.IDR5), spec.OAS52))
 	c.GRAN4K, c.GRAN16K, c.GRAN64K = spec.Idr5GRAN4K.On(r.IDR5), spec.Idr5GRAN16K.On(r.IDR5), spec.Idr5GRAN64K.On(r.IDR5)
 	c.VAX = uint8(min(spec.Idr5VAX.Of(r.IDR5), spec.VAX52))
-	c.DS = spec.Idr5DS.On(r.IDR5) && (c.OAS == spec.OAS52 || c.VAX == spec.VAX52)
+	c.DS = spec.Idr5DS.On(r.IDR5) && c.VAX == spec.VAX52 && (c.GRAN4K || c.GRAN16K)
+	if !c.GRAN64K && !c.DS {
+		c.OAS, c.VAX = min(c.OAS, spec.OAS52-1), spec.VAX48
+	}
 	c.StallMax = uint16(min(spec.Idr5StallMax.Of(r.IDR5), MaxStalls))
 	if c.StallModel != spec.StallNever {
 		c.StallMax = max(c.StallMax, 1)
 	}
 	c.adoptCounters(r.CFGR)
 	c.Minor, c.IIDR = uint8(min(spec.AidrMinor.Of(r.AIDR), spec.MaxMinor)), uint32(r.IIDR)
+	had := c.HAD // QEMU says so without stage 1 too, where it means nothing
+	c.settle()
+	c.HAD = had
 }
 
 // limits is what translation needs of the capabilities, worked out once.

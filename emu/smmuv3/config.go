@@ -53,6 +53,7 @@ type Config struct {
 	PTWNNC  bool
 	PASIDTT bool
 	EPAN    bool
+	MTEPERM bool // values of MemAttr of stage 2 that deny access to tags
 
 	// IDR5, 6.3.6
 	OAS                      uint8 // code, see spec.OASBits
@@ -109,7 +110,7 @@ func DefaultConfig() Config {
 	walk := WalkLevels([]iotlb.Geometry{{Sets: 8, Ways: 4}, {Sets: 4, Ways: 4}, {Sets: 2, Ways: 4}})
 	return Config{
 		S1P: true, S2P: true, HTTU: spec.HTTUDirty, HYP: true, ATS: true, ASID16: true, MSI: true, SEV: true, PRI: true, VMW: true,
-		VMID16: true, CD2L: true, TTENDIAN: spec.TTEndianMixed, ATSRECERR: true, STLevel: spec.STLevel2,
+		VMID16: true, CD2L: true, TTENDIAN: spec.TTEndianMixed, STLevel: spec.STLevel2,
 		SIDSIZE: 32, SSIDSIZE: 16, CMDQS: 19, EVENTQS: 19, PRIQS: 19, AttrPermsOvr: true,
 		HAD: true, XNX: true, PPS: true, FWB: true, STT: true, RIL: true, BBML: 2,
 		Counters: 8, CounterBits: 48,
@@ -130,6 +131,18 @@ var ErrConfig = errors.New("smmuv3: configuration")
 
 // MaxStalls is the largest StallMax that is modelled.
 const MaxStalls = 4096
+
+// settle takes away what means nothing without something else: fields of the ID registers that are RES0 then, 6.3.1
+// to 6.3.4.
+func (c *Config) settle() {
+	c.VMW = c.VMW && c.S2P
+	c.NS1ATS = c.NS1ATS && c.ATS && c.S1P && c.S2P
+	c.ATSRECERR = c.ATSRECERR && c.ATS
+	c.PPS = c.PPS && c.PRI && c.SSIDSIZE != 0
+	c.PASIDTT = c.PASIDTT && c.ATS && c.SSIDSIZE != 0
+	c.PTWNNC, c.MTEPERM = c.PTWNNC && c.S2P, c.MTEPERM && c.S2P
+	c.HAD = c.HAD && c.S1P
+}
 
 // Check says whether a unit can be built like this. Errors wrap ErrConfig and name the field.
 func (c *Config) Check() error {
@@ -163,16 +176,18 @@ func (c *Config) Check() error {
 		return bad("HYP", "EL2 contexts need both stages")
 	case !c.MSI && !c.Wires:
 		return bad("Wires", "a unit has messages or interrupt lines")
-	case c.VATOS && !c.ATOS:
-		return bad("VATOS", "a page for virtual machines needs ATOS")
+	case c.VATOS && (!c.ATOS || !c.S1P || !c.S2P):
+		return bad("VATOS", "a page for virtual machines needs ATOS and both stages")
 	case c.PRI && !c.ATS:
 		return bad("PRI", "page requests need ATS")
 	case c.XNX && !c.S2P, c.FWB && !c.S2P:
 		return bad("S2P", "fields of stage 2 without stage 2")
 	case c.SSIDSIZE > 0 && !c.S1P, c.CD2L && !c.S1P:
 		return bad("S1P", "fields of stage 1 without stage 1")
-	case c.DS && c.OAS != spec.OAS52 && c.VAX != spec.VAX52:
-		return bad("DS", "52-bit descriptors without 52-bit addresses")
+	case c.DS && (c.VAX != spec.VAX52 || !c.GRAN4K && !c.GRAN16K):
+		return bad("DS", "52-bit descriptors of 4K and 16K granules without 52-bit virtual addresses or without such granules")
+	case c.OAS == spec.OAS52 && !c.GRAN64K && !c.DS, c.VAX == spec.VAX52 && !c.GRAN64K && !c.DS:
+		return bad("GRAN64K", "52-bit addresses without a granule that has them")
 	case c.PASIDTT && c.SSIDSIZE == 0:
 		return bad("PASIDTT", "needs SubstreamIDs")
 	case c.StallModel != spec.StallNever && (c.StallMax == 0 || c.StallMax > MaxStalls):

@@ -71,6 +71,9 @@ func (u *Unit) s2Attr(t *emu.Txn, e uint64) uint64 {
 	if u.cfg.FWB && spec.SteS2FWB.On(t.Entry[1]) {
 		return s2Attrs[1][v&0x3f]
 	}
+	if u.cfg.MTEPERM && v&15 == spec.S2NoTagAccess {
+		v |= spec.S2WriteBack
+	}
 	return s2Attrs[0][v&0x3f]
 }
 
@@ -86,7 +89,8 @@ var s2Attrs = func() (all [2][64]uint64) {
 }()
 
 // s2Type returns a MemAttr of stage 2 as an attribute of MAIR, with the hints of what does not say any, and
-// whether it takes the place of what comes in instead of being combined with it (S2FWB).
+// whether it takes the place of what comes in instead of being combined with it (S2FWB). With S2FWB bit 3 denies
+// access to tags, which the unit never makes (3.23.1).
 func s2Type(v uint64, fwb bool) (mair uint8, force bool) {
 	half := [4]uint8{1: spec.NormalNC & 15, 2: 0xb, 3: 0xf}
 	switch {

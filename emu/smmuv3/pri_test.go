@@ -136,7 +136,7 @@ func TestAutomaticResponsesAndPASIDs(t *testing.T) {
 		require.Equal(t, emu.PRGResponse{PASID: p, Index: 1, Code: emu.PRGSuccess}, ask(r))
 	}
 	for _, cr2 := range []uint64{0, spec.Cr2RecCfgATS.Mask()} {
-		r := newPRI(t, noPPS)
+		r := newPRI(t, noPPS, recordsATS)
 		r.recording(cr2)
 		full(r)
 		r.RequireFault(r.Do(ppr(9, emu.Read, 1, true)), smmuv3.FaultSTEInvalid)

@@ -72,6 +72,7 @@ func New(c Config) (*Unit, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
+	c.settle()
 	u := &Unit{cfg: c}
 	if err := u.buildCaches(); err != nil {
 		return nil, err

@@ -52,6 +52,9 @@ const (
 	S2XNUser = 1
 	S2XNNone = 2
 	S2XNPriv = 3
+
+	S2NoTagAccess = 4 // values of S2MemAttr without S2FWB: write-back with IDR3.MTEPERM, else reserved
+	S2WriteBack   = 15
 )
 
 // Granule is the log2 of the size of a translation table and of the smallest page: 12, 14 or 16, or 0
