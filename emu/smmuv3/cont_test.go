@@ -78,7 +78,7 @@ func TestSMMUQuirk63_TwoThatDifferAreAConflict(t *testing.T) {
 // (3.9.1.2).
 func TestConflictsOfTranslationRequests(t *testing.T) {
 	for _, record := range []bool{true, false} {
-		r := spanRig(t, 0)
+		r := spanRig(t, 0, recordsATS)
 		r.update(false, spec.Cr0SMMUEN)
 		r.W32(spec.OffCR2, spec.Cr2RecCfgATS.PutBool(record))
 		r.update(true, spec.Cr0SMMUEN)
