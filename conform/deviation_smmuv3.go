@@ -76,6 +76,11 @@ var smmuDeviations = []*Deviation{
 		match: smmuWritten(smmuClass(spec.ClassTT)),
 	},
 	{
+		ID: "tables-of-cds", Right: Ours, Clause: "4.4", Modes: smmuOnlyNested, After: Settle,
+		What:  "TTB0 and TTB1 are translated by stage 2 when the CD is read, and this lasts as long as the CD is cached",
+		match: smmuTablesOfCDs,
+	},
+	{
 		ID: "table-range", Right: Ours, Clause: "7.3.14", Modes: smmuOnlyNested, After: Settle,
 		What:  "F_ADDR_SIZE of a table of stage 1 has CLASS=TT and the address beside it",
 		match: smmuTableRange,
@@ -278,11 +283,6 @@ func smmuCommandsTaken(c *Case) {
 
 // smmuUnseen is what is known of QEMU's SMMUv3 and programs do not show.
 var smmuUnseen = []*Deviation{
-	{
-		ID: "tables-of-cds", Right: Ours, Clause: "4.4", Modes: smmuOnlyNested,
-		What:   "TTB0 and TTB1 are translated by stage 2 when the CD is read, and this lasts as long as the CD is cached",
-		Unseen: "programs that change stage 2 of a table invalidate CDs as well",
-	},
 	{
 		ID: "stage-2-of-32-bits", Right: Ours, Clause: "5.2",
 		What:   "an STE with stage 2 and S2AA64=0 aborts QEMU instead of C_BAD_STE",

@@ -1,6 +1,8 @@
 package conform
 
 import (
+	"slices"
+
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
@@ -102,5 +104,28 @@ func smmuFaultOrder(c *Case) {
 	if r, ok := c.transfer(); ok && r.Fault.Code&0xff == spec.EvAddrSize {
 		e := c.model.word(r.Fault.At) &^ (0xff << 40)
 		c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{r.Fault.At: e}}})
+	}
+}
+
+// smmuTablesOfCDs asks about a table of a CD that stage 2 has, for a device whose CD was read before.
+func smmuTablesOfCDs(c *Case) {
+	r, ok := c.transfer()
+	if !ok || len(c.unexplained()) == 0 || !slices.ContainsFunc(c.prog.Steps[:c.index], func(s Step) bool { return s.Op == Transfer && s.Device == c.step.Device }) {
+		return
+	}
+	base, prod := c.was(ours, spec.OffEVENTQBase), c.was(ours, spec.OffEVENTQProd)
+	at := emu.PA(base&spec.QBaseAddr.Mask() + prod&(1<<spec.QBaseLog2.Of(base)-1)*spec.EventSize)
+	event := &spec.Event{c.model.word(at), c.model.word(at + 8), c.model.word(at + 16), c.model.word(at + 24)}
+	if c.is(ours, spec.OffEVENTQProd) == prod || !smmuOfStage2(event, spec.ClassTT) {
+		return
+	}
+	ste, _ := smmuSTE(c)
+	cd := emu.PA(c.model.word(ste) & spec.SteS1Context.Mask())
+	ipa := event[3] & spec.EvtIPA.Mask()
+	for _, ttb := range []uint64{c.model.word(cd+8) & spec.CdTTB0.Mask(), c.model.word(cd+16) & spec.CdTTB1.Mask()} {
+		if ttb>>12 == ipa>>12 {
+			e := c.model.word(r.Fault.At) | spec.TtdValid.Mask() | spec.TtdAF.Mask() | spec.S2AP.Mask()
+			c.smmuClaim(smmuQuestion{asIf: asIf{words: map[emu.PA]uint64{r.Fault.At: e}}})
+		}
 	}
 }
