@@ -67,7 +67,8 @@ func smmuForgotten(c *Case) {
 	}
 	words := map[emu.PA]uint64{r.Fault.At: c.model.word(r.Fault.At) | spec.S1AP1.Mask()}
 	c.smmuWithout(spec.S1APTable1.Mask()|spec.S1APTable2.Mask(), words)
-	if q := (smmuQuestion{asIf: asIf{words: words}}); c.accessed(c.smmuWould(q)) {
+	q := smmuQuestion{asIf: asIf{words: words}}
+	if _, hit := c.smmuHit(q); hit || c.accessed(c.smmuWould(q)) {
 		c.smmuClaim(q)
 	}
 }

@@ -7,7 +7,8 @@ import (
 
 // smmuState is what a runner remembers of a program for an SMMUv3.
 type smmuState struct {
-	split uint64 // the last SPLIT of a two-level stream table; 0: there was none
+	twoLevel bool   // there was a two-level stream table
+	split    uint64 // of the last one
 }
 
 func (t *track) smmu() *smmuState { return t.state.(*smmuState) }
@@ -15,7 +16,7 @@ func (t *track) smmu() *smmuState { return t.state.(*smmuState) }
 // smmuObserve notes the format of stream tables.
 func smmuObserve(r *Runner, s *Step) {
 	if s.Op == RegWrite && s.Off == spec.OffSTRTABBaseCfg && spec.StrtabFmt.Of(s.Value) == spec.StrtabFmt2Lvl {
-		r.track.smmu().split = spec.StrtabSplit.Of(s.Value)
+		*r.track.smmu() = smmuState{true, spec.StrtabSplit.Of(s.Value)}
 	}
 }
 
@@ -59,15 +60,15 @@ type smmuStream struct {
 // is, and stays with two levels once it had them.
 func smmuTheirStream(c *Case) smmuStream {
 	cfg := c.was(ours, spec.OffSTRTABBaseCfg)
-	sid, split := uint64(c.source()), c.track.smmu().split
+	sid, split, two := uint64(c.source()), c.track.smmu().split, c.track.smmu().twoLevel
 	if sid>>spec.StrtabLog2.Of(cfg) != 0 {
 		return smmuStream{event: spec.EvBadStreamID}
 	}
-	if split != 0 {
+	if two {
 		cfg = cfg&spec.StrtabLog2.Mask() | spec.StrtabFmt.Put(spec.StrtabFmt2Lvl) | spec.StrtabSplit.Put(split)
 	}
 	base := c.was(ours, spec.OffSTRTABBase) & spec.StrtabAddr.Mask() &^ (1<<smmuStreamSize(cfg) - 1)
-	if split == 0 {
+	if !two {
 		return smmuStream{at: emu.PA(base + sid*spec.STESize)}
 	}
 	d := c.model.word(emu.PA(base + sid>>split*spec.DescSize))
@@ -126,7 +127,7 @@ func (c *Case) smmuStreams() bool {
 }
 
 func smmuStaysTwoLevel(c *Case) {
-	if two := spec.StrtabFmt.Of(c.was(ours, spec.OffSTRTABBaseCfg)) == spec.StrtabFmt2Lvl; !two && c.track.smmu().split != 0 && c.smmuStreams() {
+	if two := spec.StrtabFmt.Of(c.was(ours, spec.OffSTRTABBaseCfg)) == spec.StrtabFmt2Lvl; !two && c.track.smmu().twoLevel && c.smmuStreams() {
 		c.smmuClaimStream()
 	}
 }
