@@ -24,7 +24,7 @@ var wrong = []struct{ name, file, is, becomes string }{
 	{"no request begins when the program is over", "explore.go", "for _, at := range x.points {\n", "for _, at := range x.points[:max(1, len(x.points)-1)] {\n"},
 	{"a copy is gone before the invalidation", "copies.go", "\t\t\tc.until = i\n", "\t\t\tc.until = max(i-1, int(since.done))\n"},
 	{"every invalidation drops everything", "copies.go", "\tif !s.Caches.Has(c.cache) {\n\t\treturn false\n", "\tif s != nil {\n\t\treturn true\n"},
-	{"a domain is dropped with any other", "copies.go", "case s.Match&emu.MatchDomain != 0 && domain != s.Domain,", "case domain == 0xffff_ffff,"},
+	{"a domain is dropped with any other", "copies.go", "s.Match&emu.MatchDomain != 0 && domain != s.Domain,", "domain == 0xffff_ffff,"},
 	{"copies have one value", "copies.go", "o.val == c.val && ", ""},
 	{"a copy is kept once, whatever it lasts", "copies.go", " && o.until == c.until {", " {"},
 	{"before and after are one state", "states.go", "after: w.after, other", "other"},

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -19,40 +20,88 @@ import (
 func long() bool { return os.Getenv("IOMMULAB_LONG") != "" }
 
 // tally is what comparisons came to.
-type tally struct{ cells, searches, states, most, beyond int }
+type tally struct {
+	cells, searches, states, most int
+	beyond                        map[string]int // ends and copies that only the explorer finds, by why
+}
 
 func (n *tally) String() string {
-	return fmt.Sprintf("%d cells, %d searches, %d states, %d at most; %d ends and copies that only the explorer finds", n.cells, n.searches, n.states, n.most, n.beyond)
+	return fmt.Sprintf("%d cells, %d searches, %d states, %d at most; only the explorer finds: %v", n.cells, n.searches, n.states, n.most, n.beyond)
 }
+
+// Why only the explorer finds something.
+const (
+	further   = "it takes one request more than the search has"
+	displaced = "one of two copies has displaced the other"
+	unknown   = "not asked"
+	toomany   = "too many states to ask"
+)
 
 // compare searches what is explored of a rewrite: nothing may be found that the explorer misses, and the verdict
 // has to be the same.
 func (n *tally) compare(t *testing.T, r *run, b search.Bounds) {
 	t.Helper()
-	var explored, searched []*hitless.Report
-	claim, err := r.find(func(sc *hitless.Scenario) (*hitless.Report, error) {
-		rep, err := hitless.Explore(sc)
-		explored = append(explored, rep)
-		return rep, err
-	})
-	require.NoError(t, err)
-	found, err := r.find(func(sc *hitless.Scenario) (*hitless.Report, error) {
-		rep, err := search.Explore(sc, b)
-		searched = append(searched, rep)
-		return rep, err
-	})
-	require.NoError(t, err)
 	n.cells++
-	for i := range searched {
-		n.searches++
-		n.states += searched[i].States
-		n.most = max(n.most, searched[i].States)
-		n.beyond += len(search.Missing(explored[i], searched[i]))
-		for _, d := range search.Missing(searched[i], explored[i]) {
-			require.Fail(t, "the explorer misses "+d.What, "%s\n%s", program(r.steps), strings.Join(d.Path, "\n"))
-		}
-	}
+	claim, err := r.find(hitless.Explore)
+	require.NoError(t, err)
+	found, err := r.find(func(sc *hitless.Scenario) (*hitless.Report, error) { return n.search(t, sc, b), nil })
+	require.NoError(t, err)
 	require.Equal(t, claim.Found, found.Found, "%s\n%s\n%s", program(r.steps), claim.Counterexample, found.Counterexample)
+}
+
+// search searches a scenario, and compares with what is explored of it.
+func (n *tally) search(t *testing.T, sc *hitless.Scenario, b search.Bounds) *hitless.Report {
+	t.Helper()
+	explored, err := hitless.Explore(sc)
+	require.NoError(t, err)
+	searched, err := search.Explore(sc, b)
+	require.NoError(t, err)
+	for _, d := range search.Missing(searched, explored) {
+		require.Fail(t, "the explorer misses "+d.What, "%s\n%s", program(sc.Program), strings.Join(d.Path, "\n"))
+	}
+	n.searches++
+	n.states += searched.States
+	n.most = max(n.most, searched.States)
+	n.explain(t, sc, b, explored, searched)
+	return searched
+}
+
+// explain says why the explorer finds more.
+func (n *tally) explain(t *testing.T, sc *hitless.Scenario, b search.Bounds, explored, searched *hitless.Report) {
+	t.Helper()
+	if n.beyond == nil {
+		n.beyond = map[string]int{}
+	}
+	left := len(search.Missing(explored, searched))
+	widen := func(why string) {
+		if left == 0 {
+			return
+		}
+		wider, err := search.Explore(sc, b)
+		if errors.Is(err, search.ErrStates) {
+			n.beyond[toomany] += left
+			left = 0
+			return
+		}
+		require.NoError(t, err)
+		now := len(search.Missing(explored, wider))
+		if left != now {
+			n.beyond[why] += left - now
+		}
+		left = now
+	}
+	if b.States = 5_000_000; long() {
+		if b.Requests > 0 {
+			b.Requests++
+			widen(further)
+		}
+		b.Crowded = true
+		widen(displaced)
+		require.Zero(t, left, "only the explorer finds something, and nothing says why\n%s", program(sc.Program))
+	}
+	if left > 0 {
+		n.beyond[unknown] += left
+	}
 }
 
 func program(steps []hitless.Step) string {
@@ -91,7 +140,7 @@ func TestSearch_AgreesOnEveryLegacyContext(t *testing.T) {
 		n.cell(t, c, b)
 	}
 	require.Equal(t, 6*6*4, n.cells)
-	require.Zero(t, n.beyond, "here the explorer finds no more than there is")
+	require.Empty(t, n.beyond, "here the explorer finds no more than there is")
 	t.Log(&n)
 }
 
@@ -104,13 +153,13 @@ var samples = []struct {
 	short           []string
 }{
 	{"vtd", "root", 1, 0, []string{"table 1 to table 2 by naive"}},
-	{"vtd", "context-scalable", 3, 0, nil},
-	{"vtd", "pasid", 13, 2, []string{"second 1, id 1 to second 2, id 2 by hitless", "first 1, id 3 to first 2, id 4 by naive"}},
-	{"amdvi", "dte", 13, 2, []string{"v1 table 1, id 1 to v1 table 2, id 2 by naive"}},
-	{"smmuv3", "ste", 13, 2, nil},
-	{"smmuv3", "cd", 7, 2, []string{"table 1, ASID 1 to table 2, ASID 2 by naive"}},
-	{"smmuv3", "ste-l1", 3, 3, nil},
-	{"smmuv3", "cd-l1", 3, 3, nil},
+	{"vtd", "context-scalable", 5, 0, nil},
+	{"vtd", "pasid", 29, 2, []string{"second 1, id 1 to second 2, id 2 by hitless", "first 1, id 3 to first 2, id 4 by naive"}},
+	{"amdvi", "dte", 29, 2, []string{"v1 table 1, id 1 to v1 table 2, id 2 by naive"}},
+	{"smmuv3", "ste", 41, 2, nil},
+	{"smmuv3", "cd", 13, 2, []string{"table 1, ASID 1 to table 2, ASID 2 by naive"}},
+	{"smmuv3", "ste-l1", 7, 3, nil},
+	{"smmuv3", "cd-l1", 7, 3, nil},
 }
 
 func TestSearch_AgreesOnSamples(t *testing.T) {
@@ -128,10 +177,12 @@ func TestSearch_AgreesOnSamples(t *testing.T) {
 	}
 }
 
-// Programs with a mistake show what rewrites that are right keep from sight: what is left in caches, for one.
+// Programs with a mistake show what rewrites that are right keep from sight: what is left in caches, for one. Of
+// kinds with more states than VT-d's legacy mode only the plan is mistaken, and takes effect as soon as it can.
 func TestSearch_AgreesOnMistakes(t *testing.T) {
 	for _, p := range hitlessPlans(t) {
-		if !slices.ContainsFunc(sample, p.is) || !long() && p.k.Name != "context" {
+		legacy := p.k.Name == "context"
+		if !slices.ContainsFunc(sample, p.is) || !long() && !legacy {
 			continue
 		}
 		var n tally
@@ -139,11 +190,14 @@ func TestSearch_AgreesOnMistakes(t *testing.T) {
 			whole, err := p.k.start(MatrixOptions(), w, p.from.Raw, p.to.Raw, 0)
 			require.NoError(t, err)
 			for _, m := range mutants(whole.steps) {
-				for _, steps := range m.ways {
+				for i, steps := range m.ways {
+					if !legacy && (i > 0 || w != entry.Hitless) {
+						continue
+					}
 					r := *whole
 					r.steps = steps
 					ok := t.Run(fmt.Sprintf("%v by %s, %s", p, w.Name(), m.name), func(t *testing.T) {
-						n.compare(t, &r, search.Bounds{InFlight: 2, Requests: 2, States: 5_000_000})
+						n.compare(t, &r, search.Bounds{InFlight: 2, Requests: 2, States: 20_000_000})
 					})
 					require.True(t, ok)
 				}
@@ -192,14 +246,7 @@ func TestSearch_AgreesOnOthersWhoShareTheID(t *testing.T) {
 				q := sc.Request
 				q.Source++
 				sc.Others = []emu.Request{q}
-				explored, err := hitless.Explore(sc)
-				require.NoError(t, err)
-				searched, err := search.Explore(sc, search.Bounds{InFlight: 2, Requests: requests(4), States: 5_000_000})
-				require.NoError(t, err)
-				for _, d := range search.Missing(searched, explored) {
-					require.Fail(t, "the explorer misses "+d.What, "%s\n%s", program(r.steps), strings.Join(d.Path, "\n"))
-				}
-				n.searches, n.states, n.beyond = n.searches+1, n.states+searched.States, n.beyond+len(search.Missing(explored, searched))
+				n.search(t, sc, search.Bounds{InFlight: 2, Requests: requests(4), States: 5_000_000})
 			}
 		}
 	}

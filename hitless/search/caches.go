@@ -20,6 +20,7 @@ type line struct {
 // caches are what the caches can hold: sets of lines, by number.
 type caches struct {
 	has    [emu.NumCaches]bool // the unit has this one
+	crowd  bool                // a line does not give way to another one for the same place
 	lines  []line
 	lineID map[line]int32
 	sets   [][]int32 // each in ascending order
@@ -35,8 +36,9 @@ type drop struct {
 	sel *emu.Selector
 }
 
-func newCaches(u emu.Unit) caches {
+func newCaches(u emu.Unit, crowd bool) caches {
 	c := caches{
+		crowd:  crowd,
 		lineID: map[line]int32{}, sets: [][]int32{nil}, setID: map[string]int32{"": 0},
 		afterFill: map[[2]int32]int32{}, afterDrop: map[drop]int32{},
 	}
@@ -95,7 +97,10 @@ func (c *caches) filled(set int32, a *emu.Act) int32 {
 	}
 	to, ok := c.afterFill[[2]int32{set, id}]
 	if !ok {
-		list := append(c.kept(set, func(o *line) bool { return o.cache != n.cache || o.key != n.key || o.lg2 != n.lg2 }), id)
+		list := c.kept(set, func(o *line) bool {
+			return *o != n && (c.crowd || o.cache != n.cache || o.key != n.key || o.lg2 != n.lg2)
+		})
+		list = append(list, id)
 		slices.Sort(list)
 		to = c.set(list)
 		c.afterFill[[2]int32{set, id}] = to

@@ -9,16 +9,15 @@ import (
 // flight is a place for a request in flight: the request, by number, or 0.
 type flight struct {
 	txn   int32
+	owns  [numMiss]int16 // what it fetches that others may wait for: number of the key, or 0
+	on    int16          // place of the request that it waits for, or none
+	class emu.SlotClass  // of what it waits for
 	told  bool           // it is the one whose ends are told
 	after bool           // it began when the program was over
 	given bool           // another request has answered its question, in Txn.Ans and Txn.In
-	on    int8           // place of the request that it waits for, or none
-	owns  [numMiss]int16 // what it fetches that others may wait for: number of the key, or 0
-	class emu.SlotClass  // of what it waits for
-	_     uint8
 }
 
-const none int8 = -1
+const none int16 = -1
 
 // numMiss is how many slot classes are miss statuses: SlotEntry, SlotPASID, SlotMiss.
 const numMiss = emu.SlotMiss + 1
@@ -152,10 +151,12 @@ func (m *machine) probe(s *state, i int, f func(state, *end)) {
 			m.note(s, i, "cache %d has %#x (%s)", a.Cache, m.lines[l].val, m.step(a))
 		}
 		m.emit(&h, i, f)
-		if m.bounds.Plain {
+		switch {
+		case m.bounds.Plain:
 			return
+		case !m.bounds.Crowded:
+			n.cache = m.without(n.cache, l)
 		}
-		n.cache = m.without(n.cache, l)
 	}
 	n.fly[i].txn = m.answer(id, emu.AnsMiss, m.txns[id].In)
 	if m.tell != nil {
@@ -172,7 +173,9 @@ func (m *machine) overlap(s *state, i int, f func(state, *end)) {
 	for _, l := range m.found(s.cache, a) {
 		if a.Overlaps(m.lines[l].lg2) {
 			ans = emu.AnsOK
-			n.cache = m.without(n.cache, l)
+			if !m.bounds.Crowded {
+				n.cache = m.without(n.cache, l)
+			}
 		}
 	}
 	h := *s
@@ -195,7 +198,7 @@ func (m *machine) acquire(s *state, i int, f func(state, *end)) {
 		for j := range s.fly {
 			o := &s.fly[j]
 			if j != i && o.owns[a.Slot] == key && !m.txns[o.txn].Marked && s.fly[i].owns[a.Slot] == 0 {
-				n.fly[i].on, n.fly[i].class = int8(j), a.Slot
+				n.fly[i].on, n.fly[i].class = int16(j), a.Slot
 				if m.tell != nil {
 					m.note(s, i, "waits for %s (%s)", m.names[j], m.step(a))
 				}
@@ -221,7 +224,7 @@ func (m *machine) release(n *state, i int, c emu.SlotClass, val *[4]uint64) {
 	heir := none
 	for j := range n.fly {
 		w := &n.fly[j]
-		if w.txn == 0 || w.on != int8(i) || w.class != c {
+		if w.txn == 0 || w.on != int16(i) || w.class != c {
 			continue
 		}
 		if heir != none {
@@ -233,7 +236,7 @@ func (m *machine) release(n *state, i int, c emu.SlotClass, val *[4]uint64) {
 		if val != nil {
 			t.Ans, t.In = emu.AnsMerged, *val
 		} else {
-			heir = int8(j)
+			heir = int16(j)
 			w.owns[c] = key
 		}
 		w.txn, w.given, w.on, w.class = m.number(t), true, none, 0

@@ -12,10 +12,9 @@ import (
 // invalidation is that it waits for.
 type host struct {
 	buffer uint64 // bit i: the store that is step i
-	pc     uint8
-	drops  uint8 // of the present step, how many invalidations have dropped and marked
-	left   int16 // requests that devices may still begin
-	_      uint32
+	pc     uint16
+	drops  uint16 // of the present step, how many invalidations have dropped and marked
+	left   int32  // requests that devices may still begin
 }
 
 const maxProgram = 64

@@ -18,6 +18,9 @@ type Bounds struct {
 	// be found (docs/hitless.md): one that no other party could tell from its absence is taken at once, and a
 	// line is lost when it would next be found.
 	Plain bool
+	// Crowded caches keep what a fill would replace, and look-ups find any of it. No machine is like that, but the
+	// explorer's is; what only the explorer finds shows whether that is why. It is not for Plain.
+	Crowded bool
 }
 
 // MaxInFlight is how many requests may be under way at once.
@@ -33,7 +36,8 @@ var (
 	ErrBounds = errors.New("beyond the machine")
 )
 
-// state is the whole machine. Memory, caches, and requests are numbers of what is kept once in machine.
+// state is the whole machine. Memory, caches, and requests are numbers of what is kept once in machine. Its fields
+// leave no gaps, here and below: it is hashed, and compared, as bytes.
 type state struct {
 	host  host
 	mem   int32
@@ -75,6 +79,8 @@ func newMachine(sc *hitless.Scenario, b Bounds) (*machine, error) {
 	switch {
 	case b.InFlight < 1 || b.InFlight > MaxInFlight:
 		return nil, fmt.Errorf("%w: %d requests in flight, want 1 to %d", ErrBounds, b.InFlight, MaxInFlight)
+	case b.Plain && b.Crowded:
+		return nil, fmt.Errorf("%w: plain, and crowded", ErrBounds)
 	case b.Requests < 0 || b.Requests > 1<<14:
 		return nil, fmt.Errorf("%w: %d requests, want 0 to %d", ErrBounds, b.Requests, 1<<14)
 	case len(sc.Program) > maxProgram:
@@ -83,7 +89,7 @@ func newMachine(sc *hitless.Scenario, b Bounds) (*machine, error) {
 	m := &machine{
 		sc: sc, bounds: b,
 		txnID: map[emu.Txn]int32{}, stepped: map[question]int32{}, marked: map[int32]int32{}, keys: map[emu.Key]int16{},
-		memory: newMemory(sc), caches: newCaches(sc.Unit),
+		memory: newMemory(sc), caches: newCaches(sc.Unit, b.Crowded),
 	}
 	m.txns = append(m.txns, emu.Txn{}) // number 0: no request
 	for _, q := range append([]emu.Request{sc.Request}, sc.Others...) {
@@ -137,7 +143,7 @@ func (m *machine) ok(id int32) int32 { return m.answer(id, emu.AnsOK, m.txns[id]
 
 // first is the machine before anything has happened.
 func (m *machine) first() state {
-	s := state{host: host{left: int16(m.bounds.Requests)}}
+	s := state{host: host{left: int32(m.bounds.Requests)}}
 	if !m.bounds.Plain {
 		m.issue(&s.host)
 	}

@@ -51,14 +51,13 @@ type found struct {
 
 // search is a run in progress.
 type search struct {
-	m      *machine
-	index  map[state]int32
-	states []state
-	from   []int32 // by state: the one before it on a shortest path
-	ways   map[way]found
-	order  []way
-	held   map[int32]found // by line
-	atEnd  map[int32]bool
+	m *machine
+	known
+	from  []int32 // by state: the one before it on a shortest path
+	ways  map[way]found
+	order []way
+	held  map[int32]found // by line
+	atEnd map[int32]bool
 	// What caches have been seen to hold already: contents, and contents when the program was over.
 	shown [2]map[int32]bool
 	acts  int
@@ -70,7 +69,7 @@ type search struct {
 func Run(sc *hitless.Scenario, b Bounds) (*Result, error) {
 	m, err := newMachine(sc, b)
 	for err == nil {
-		s := &search{m: m, index: map[state]int32{}, ways: map[way]found{}, held: map[int32]found{}, atEnd: map[int32]bool{}}
+		s := &search{m: m, known: newKnown(), ways: map[way]found{}, held: map[int32]found{}, atEnd: map[int32]bool{}}
 		s.shown = [2]map[int32]bool{{}, {}}
 		hot := len(m.hot)
 		if err = s.run(); err != nil {
@@ -121,9 +120,7 @@ func has[K comparable, V any](m map[K]V, k K) bool {
 // add notes a state that is new.
 func (s *search) add(n state, from int32) {
 	s.m.sort(&n, nil)
-	if !has(s.index, n) {
-		s.index[n] = int32(len(s.states))
-		s.states = append(s.states, n)
+	if s.meet(&n) {
 		s.from = append(s.from, from)
 	}
 }
@@ -139,10 +136,10 @@ func (m *machine) sort(n *state, names *[MaxInFlight]string) {
 			for k := range n.fly {
 				switch fl := &n.fly[k]; {
 				case fl.txn == 0:
-				case fl.on == int8(j):
-					fl.on = int8(j - 1)
-				case fl.on == int8(j-1):
-					fl.on = int8(j)
+				case fl.on == int16(j):
+					fl.on = int16(j - 1)
+				case fl.on == int16(j-1):
+					fl.on = int16(j)
 				}
 			}
 			if names != nil {
@@ -228,7 +225,7 @@ func (s *search) path(to found) []string {
 			here := m.names
 			m.sort(&n, &here)
 			last := i == len(way)-1
-			if !done && (last && action == to.action || !last && s.index[n] == way[i+1]) {
+			if !done && (last && action == to.action || !last && n == s.states[way[i+1]]) {
 				done, after = true, here
 				path = append(path, lines...)
 			}
