@@ -306,6 +306,14 @@ var smmuUnsuitable = append([]Unsuitable{
 		Why:  "QEMU aborts",
 	},
 	{
+		What: "invalidating a block of stage 1 by a single address where stage 2 has it in smaller pieces",
+		Why:  "all pieces have to go (DDI 0487 D8.17); both units drop that of the address only", Modes: smmuOnlyNested,
+	},
+	{
+		What: "changing stage 2 of a table that a CD names without invalidating the CD",
+		Why:  "QEMU goes on with the old one, see tables-of-cds, which has a program of its own", Modes: smmuOnlyNested,
+	},
+	{
 		What: "64-bit reads of 32-bit registers",
 		Why:  "QEMU answers them with 0; what they do is up to each unit (6.2)",
 	},
