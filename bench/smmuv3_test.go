@@ -225,7 +225,8 @@ func BenchmarkSMMUHit(b *testing.B) {
 	b.Run(smmuS1+"/4096", func(b *testing.B) { newSMMU(b, smmuS1, geometries[1].g).benchmarkHit(b, geometries[1].g) })
 }
 
-// A walk: of four or three descriptors, of 24 of both stages. Bar: 4, alone.
+// A walk: of four or three descriptors of stage 1, of four of stage 2, of 24 of both. Bar: 6, 7, 5 and 4,
+// alone.
 func BenchmarkSMMUWalk(b *testing.B) {
 	for _, kind := range []string{smmuS1, smmuS1Huge, smmuS2, smmuNested} {
 		for _, w := range walks {

@@ -8,7 +8,7 @@ package reg
 //	const P   reg.Bits = 0_000  // bit 0
 //
 // A range has at most 64 bits and may cross a word. Methods on a constant inline to a shift and a
-// mask.
+// mask; they are written out, since what calls others costs its callers too much to be inlined in turn.
 type Bits uint32
 
 // Lo returns the lowest bit.

@@ -49,14 +49,11 @@ func (u *Unit) Lookup(q *emu.Request, r *emu.Result) bool {
 		return false
 	}
 	tag := emu.MakeTag(ClassS2, u.vmid(ste[2]), emu.NoPASID)
-	v, at := u.lookupTLB(q, tag, addr, needs(aux))
-	if v == nil {
+	if !u.lookupTLB(q, r, tag, addr, aux) {
 		return false
 	}
 	u.cache.Entry.Touch(h)
-	hit(q, r, v, addr, auxPriv.On(aux))
 	r.Touched, r.Prov.Entry = 1<<emu.CacheEntry|1<<emu.CacheIOTLB, s1Version(ste[:], nil)+s2Version(ste[:])
-	u.cache.IOTLB.Touch(at)
 	return true
 }
 
@@ -71,19 +68,16 @@ func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, 
 		return false
 	}
 	cd := (*[3]uint64)(e[:3])
-	w, isPriv := auxWorld.Of(aux), auxPriv.On(aux)
+	w := auxWorld.Of(aux)
 	in, upper, ok := u.s1Input(cd, w, uint64(q.Addr))
-	if !ok || u.e0pd(cd, w, upper, isPriv) {
+	if !ok || u.e0pd(cd, w, upper, auxPriv.On(aux)) {
 		return false
 	}
-	v, at := u.lookupTLB(q, u.s1Tag(w, ste[2], e[0]), in, needs(aux))
-	if v == nil {
+	if !u.lookupTLB(q, r, u.s1Tag(w, ste[2], e[0]), in, aux) {
 		return false
 	}
 	u.cache.Entry.Touch(h)
 	u.cache.PASID.Touch(hc)
-	u.cache.IOTLB.Touch(at)
-	hit(q, r, v, in, isPriv)
 	r.Touched = 1<<emu.CacheEntry | 1<<emu.CachePASID | 1<<emu.CacheIOTLB
 	r.Prov.Entry = configVersion(ste[0], ste[1], ste[2]) + e[3]
 	if spec.SteConfig.Of(ste[0])&2 != 0 {
@@ -92,28 +86,25 @@ func (u *Unit) lookupS1(q *emu.Request, r *emu.Result, h int32, ste *[4]uint64, 
 	return true
 }
 
-// lookupTLB finds a translation that grants rights n and needs no marking. A global one is left to Step, which
-// counts both look-ups.
-func (u *Unit) lookupTLB(q *emu.Request, tag emu.Tag, in uint64, n emu.Access) (v *[4]uint64, at int32) {
+// lookupTLB answers from a translation that grants what a transaction with flags aux needs, and needs no marking;
+// what the entries say is still to be set. A global one is left to Step, which counts both look-ups.
+func (u *Unit) lookupTLB(q *emu.Request, r *emu.Result, tag emu.Tag, in, aux uint64) bool {
 	if u.cache.IOTLB == nil {
-		return nil, 0
+		return false
 	}
 	key := emu.Key{Tag: tag, Addr: in}
-	v, at = u.cache.IOTLB.Find(&key)
-	if v == nil || n&^emu.Access(tlbPerm.Of(v[0])) != 0 || tlbClean.On(v[1]) && writes(q) || u.overlapped(&key, uint8(tlbLg2.Of(v[0]))) {
-		return nil, 0
+	v, at := u.cache.IOTLB.Find(&key)
+	if v == nil || needs(aux)&^emu.Access(tlbPerm.Of(v[0])) != 0 || tlbClean.On(v[1]) && writes(q) || u.overlapped(&key, uint8(tlbLg2.Of(v[0]))) {
+		return false
 	}
-	return v, at
-}
-
-// hit sets the result of a translation with IOTLB value v, but for what the entries say.
-func hit(q *emu.Request, r *emu.Result, v *[4]uint64, in uint64, isPriv bool) {
+	u.cache.IOTLB.Touch(at)
 	lg2 := uint8(tlbLg2.Of(v[0]))
 	// Field by field: a composite literal would be built aside and copied.
 	r.PA, r.Data, r.Status, r.Lg2, r.Snoop = emu.PA(v[0]&tlbPage.Mask()|in&ones(lg2)), 0, emu.OK, lg2, false
-	r.Perm, r.Attr = grant(q, emu.Access(tlbPerm.Of(v[0])), isPriv), uint16(tlbAttr.Of(v[1]))
+	r.Perm, r.Attr = grant(q, emu.Access(tlbPerm.Of(v[0])), auxPriv.On(aux)), uint16(tlbAttr.Of(v[1]))
 	r.Prov.Fill, r.Prov.Leaf, r.Prov.Leaf2 = v[2], emu.PA(v[3]), emu.PA(tlbLeaf2.Of(v[1])<<3)
 	if r.Fault.Code != 0 {
 		r.Fault = emu.Fault{}
 	}
+	return true
 }

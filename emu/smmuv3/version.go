@@ -92,8 +92,8 @@ var configMask = func() (m [32]uint64) {
 
 // configVersion is the part of the words of an STE that is not about stage 2, but for those that abort.
 func configVersion(w0, w1, w2 uint64) uint64 {
-	c, strw := spec.SteConfig.Of(w0), spec.SteSTRW.Of(w1)
-	v := c + 1 | strw<<4 | spec.SteS2VMID.Of(w2)<<8
+	c, strw := w0>>1&7, w1>>30&3 // Config and STRW: by their names this would not be inlined
+	v := c + 1 | strw<<4 | w2&0xffff<<8
 	return v & configMask[c|strw<<3] * verConfig
 }
 
