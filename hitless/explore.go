@@ -49,6 +49,7 @@ type explorer struct {
 	points []point
 	copies []copyOf
 	grown  bool    // copies did, in this round
+	each   bool    // others are told of as well
 	entry  []Entry // assembled during the present Step
 
 	history []history
@@ -64,6 +65,7 @@ type explorer struct {
 
 // outcome is by what ways are told apart.
 type outcome struct {
+	who     int
 	status  emu.Status
 	code    uint16
 	pa      emu.PA
@@ -96,23 +98,70 @@ type outcome struct {
 //
 // Errors: ErrEndless, ErrState, ErrUnsupported, ErrOrders.
 func Explore(sc *Scenario) (*Report, error) {
-	rep := &Report{}
-	var err error
-	if rep.Old, rep.HeldOld, err = undisturbed(sc, 0); err != nil {
+	list, err := explore(sc, false)
+	if err != nil {
 		return nil, err
 	}
-	if rep.New, rep.HeldNew, err = undisturbed(sc, len(sc.Program)); err != nil {
-		return nil, err
+	return list[0], nil
+}
+
+// ExploreEach is Explore for the request and for each of the others, in one go: a report for each, in this order. The
+// first has the States of all.
+//
+// Errors: those of Explore.
+func ExploreEach(sc *Scenario) ([]*Report, error) { return explore(sc, true) }
+
+func explore(sc *Scenario, each bool) ([]*Report, error) {
+	list := make([]*Report, 1)
+	if each {
+		list = make([]*Report, 1+len(sc.Others))
 	}
 	x, err := newExplorer(sc)
 	if err != nil {
 		return nil, err
 	}
-	if rep.Rounds, err = x.explore(); err != nil {
+	before, err := undisturbed(sc, 0, each)
+	if err != nil {
 		return nil, err
 	}
-	rep.All, rep.States, rep.Held, rep.Marks = x.out, len(x.visited.index), x.held(), x.marks
-	return rep, nil
+	after, err := undisturbed(sc, len(sc.Program), each)
+	if err != nil {
+		return nil, err
+	}
+	x.each = each
+	rounds, err := x.explore()
+	if err != nil {
+		return nil, err
+	}
+	held, heldOld, heldNew := x.held(), before.held(), after.held()
+	for who := range list {
+		list[who] = &Report{
+			Old: before.ends(who), New: after.ends(who), All: x.ways(who), Rounds: rounds,
+			Held: held, HeldOld: heldOld, HeldNew: heldNew, Marks: x.marks,
+		}
+	}
+	list[0].States = len(x.visited.index)
+	return list, nil
+}
+
+// ways returns the ways that a request can go: 0 is that of the scenario, the others follow.
+func (x *explorer) ways(who int) (list []Seen) {
+	for _, s := range x.out {
+		if s.who == who {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// ends is ways, where what it read on the way does not matter.
+func (x *explorer) ends(who int) (list []Seen) {
+	for _, s := range x.ways(who) {
+		if !s.in(list) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 func newExplorer(sc *Scenario) (*explorer, error) {
@@ -120,20 +169,26 @@ func newExplorer(sc *Scenario) (*explorer, error) {
 	return &explorer{sc: sc, points: points, chain: map[history]int32{}, visited: newVisited(), told: map[outcome]bool{}}, err
 }
 
-// undisturbed returns how the request goes when memory is and stays as after the first h steps, and what
-// caches then hold.
-func undisturbed(sc *Scenario, h int) (out []Seen, held []Copy, err error) {
+// Undisturbed returns how a request goes when nothing happens beside it, the simplest way first.
+//
+// Errors: those of Explore.
+func Undisturbed(u emu.Unit, m emu.Memory, q emu.Request) ([]Seen, error) {
+	x, err := undisturbed(&Scenario{Unit: u, Memory: m, Request: q}, 0, false)
+	if err != nil {
+		return nil, err
+	}
+	return x.ends(0), nil
+}
+
+// undisturbed explores how requests go when memory is and stays as after the first h steps.
+func undisturbed(sc *Scenario, h int, each bool) (*explorer, error) {
 	m := &frozen{timeline{sc.Memory, sc.Program, last(h)}}
 	x, err := newExplorer(&Scenario{Unit: sc.Unit, Memory: m, Request: sc.Request, Others: sc.Others})
 	if err == nil {
+		x.each = each
 		_, err = x.explore()
 	}
-	for i := range x.out { // what it read on the way does not matter here
-		if !x.out[i].in(out) {
-			out = append(out, x.out[i])
-		}
-	}
-	return out, x.held(), err
+	return x, err
 }
 
 // explore goes round until the copies grow no more, and returns how often that was. What the last
@@ -160,8 +215,8 @@ func (x *explorer) round() error {
 	for _, at := range x.points {
 		w := walk{at: at, after: at == last(len(x.sc.Program)), entries: none, from: none}
 		x.begin(w, x.sc.Request)
-		w.other = true
-		for _, q := range x.sc.Others {
+		for i, q := range x.sc.Others {
+			w.who = i + 1
 			x.begin(w, q)
 		}
 	}
@@ -204,7 +259,7 @@ func (x *explorer) step(w *walk) error {
 			return ErrState
 		}
 		switch a := &w.t.Act; a.Op {
-		case emu.OpFetch:
+		case emu.OpFetch, emu.OpAtomicOr:
 			x.fetch(w)
 			return nil
 		case emu.OpProbe:
@@ -224,6 +279,11 @@ func (x *explorer) step(w *walk) error {
 			return nil
 		case emu.OpDelay, emu.OpAcquire, emu.OpRelease, emu.OpOrder:
 			// Time has no meaning here, and nobody else holds a slot: the answer is OK.
+		case emu.OpHold:
+			w.note([4]uint64{}, 0, "")
+			w.t.Res.Status = emu.Pending
+			x.done(w)
+			return nil
 		case emu.OpDone:
 			x.done(w)
 			return nil
@@ -330,7 +390,8 @@ func (x *explorer) answers(w *walk, f func(at point, now answer)) {
 	})
 }
 
-// fetch tries every point at which the load can fall.
+// fetch tries every point at which the load can fall. An atomic that sets bits is a load to who asks for it:
+// what it sets is not kept, as that of a mark is not.
 func (x *explorer) fetch(w *walk) {
 	a := &w.t.Act
 	x.answers(w, func(at point, now answer) {
@@ -465,19 +526,19 @@ func (x *explorer) fill(w *walk) {
 
 // done notes how the request went, unless it can go that way already: that way was simpler.
 func (x *explorer) done(w *walk) {
-	if w.other {
+	if w.who != 0 && !x.each {
 		return
 	}
 	r := &w.t.Res
-	o := outcome{status: r.Status, pa: r.PA, data: r.Data, prov: r.Prov, after: w.after, entries: w.entries}
-	if r.Status == emu.Blocked {
+	o := outcome{who: w.who, status: r.Status, pa: r.PA, data: r.Data, prov: r.Prov, after: w.after, entries: w.entries}
+	if r.Status == emu.Blocked || r.Status == emu.Pending {
 		o.code, o.pa, o.data = r.Fault.Code, 0, 0
 	}
 	if x.told[o] {
 		return
 	}
 	x.told[o] = true
-	s := Seen{Status: o.status, Code: o.code, PA: o.pa, Data: o.data, Prov: o.prov, After: o.after, Path: x.tell(w.path), Hits: w.hits}
+	s := Seen{who: w.who, Status: o.status, Code: o.code, PA: o.pa, Data: o.data, Prov: o.prov, After: o.after, Path: x.tell(w.path), Hits: w.hits}
 	for i := w.entries; i != none; i = x.history[i].prev {
 		s.Entries = append(s.Entries, x.history[i].last)
 	}
@@ -487,8 +548,8 @@ func (x *explorer) done(w *walk) {
 
 // opNames are the operations that are not explored, for people.
 var opNames = map[emu.Op]string{
-	emu.OpNone: "no operation", emu.OpStore: "store", emu.OpCAS: "compare and swap", emu.OpAtomicOr: "atomic or",
-	emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpPark: "park", emu.OpSend: "send", emu.OpHold: "hold", emu.OpResume: "resume",
+	emu.OpNone: "no operation", emu.OpStore: "store", emu.OpCAS: "compare and swap",
+	emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpPark: "park", emu.OpSend: "send", emu.OpResume: "resume",
 }
 
 func opName(op emu.Op) string {

@@ -49,6 +49,10 @@ func (p *path) text(x *explorer) string {
 	switch p.op {
 	case emu.OpFetch:
 		text = fmt.Sprintf("fetch %#x/%d = %s", uint64(p.addr), p.size, what)
+	case emu.OpAtomicOr:
+		text = fmt.Sprintf("set bits in %#x/%d = %s", uint64(p.addr), p.size, what)
+	case emu.OpHold:
+		text = "is held until software lets it go"
 	case emu.OpFill:
 		text = fmt.Sprintf("fills cache %d only now", p.cache)
 	case emu.OpOverlap:

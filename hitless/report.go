@@ -10,8 +10,8 @@ import (
 
 // Seen is one way a request can go.
 type Seen struct {
-	Status emu.Status
-	Code   uint16 // fault code, if blocked
+	Status emu.Status // Pending: held until software lets the request go; it then ends at once, or as one that begins then
+	Code   uint16     // fault code, if blocked or held
 	PA     emu.PA
 	Data   uint32 // of an interrupt message
 	Prov   emu.Provenance
@@ -24,6 +24,8 @@ type Seen struct {
 	Path []string
 	// Hits is how many lines of Path are copies found in a cache.
 	Hits int
+
+	who int // see walk
 }
 
 // Entry is a structure as the unit assembled it.

@@ -11,7 +11,7 @@ type walk struct {
 	t       emu.Txn
 	at      point
 	after   bool
-	other   bool // not the request that is told of
+	who     int  // 0 is the request of the scenario, then the others
 	marked  bool // it has marked an entry
 	asked   int
 	entries int32 // index of history
@@ -87,7 +87,7 @@ type state struct {
 	t       emu.Txn
 	at      point
 	after   bool
-	other   bool
+	who     int
 	marked  bool
 	entries int32
 }
@@ -112,7 +112,7 @@ func newVisited() visited {
 
 // visit notes that w is where it is, coming from w.from, and reports whether that is new.
 func (v *visited) visit(w *walk) bool {
-	s := state{t: w.t, at: w.at, after: w.after, other: w.other, marked: w.marked, entries: w.entries}
+	s := state{t: w.t, at: w.at, after: w.after, who: w.who, marked: w.marked, entries: w.entries}
 	// Whether the log has room is up to other requests, and which engine it wakes.
 	s.t.Res.Fault.Dropped, s.t.Wake = false, 0
 	d := digest{maphash.Comparable(v.seed[0], s), maphash.Comparable(v.seed[1], s)}

@@ -197,7 +197,7 @@ func TestProbe_FindsNothingFilledBehindTheHorizon(t *testing.T) {
 
 func TestExplore_UnsupportedOperationsAreErrors(t *testing.T) {
 	for op, name := range map[emu.Op]string{
-		emu.OpStore: "store", emu.OpCAS: "compare and swap", emu.OpAtomicOr: "atomic or", emu.OpSend: "send",
+		emu.OpStore: "store", emu.OpCAS: "compare and swap", emu.OpSend: "send", emu.OpResume: "resume",
 		emu.OpInvalidate: "invalidate", emu.OpDrain: "drain", emu.OpPark: "park", emu.OpNone: "no operation", 99: "operation 99",
 	} {
 		_, err := Explore(&Scenario{Unit: &toy{ask: []emu.Act{load(toyPA), {Op: op}}}, Memory: mem.New()})

@@ -1,6 +1,8 @@
 package hitless
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,11 +93,13 @@ func TestVTD_InterruptEntryRewrite(t *testing.T) {
 	}
 }
 
-// Posting changes memory, which is not explored: the error names it.
-func TestVTD_PostingIsNotExplored(t *testing.T) {
+// An interrupt that is posted sets its bit in the descriptor and goes on to the notification.
+func TestVTD_PostingIsExplored(t *testing.T) {
 	sc, _, _ := interruptWorld(t, true)
 	sc.Memory.Store(irteAt, 16, &[4]uint64{0x8001 | 0x41<<16 | 0x2000_0000<<32, 0})
-	_, err := Explore(&sc)
-	require.ErrorIs(t, err, ErrUnsupported)
-	require.ErrorContains(t, err, "atomic or")
+	rep, err := Explore(&sc)
+	require.NoError(t, err)
+	require.NotEmpty(t, rep.All)
+	require.Equal(t, emu.Interrupt, rep.All[0].Status, "ON was clear: a notification")
+	require.True(t, slices.ContainsFunc(rep.All[0].Path, func(l string) bool { return strings.Contains(l, "set bits in") }), rep.All[0].Path)
 }

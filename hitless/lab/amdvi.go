@@ -38,6 +38,13 @@ func amdviKinds() []*Kind {
 		bench:  amdviBench,
 		id:     func(t emu.Tag) uint64 { return uint64(t.Domain()) },
 		same:   amdviSame,
+	}, {
+		IOMMU: "amdvi", Name: "gcr3", Clause: "AMD-Vi 2.2.6", Words: 1,
+		Forms: amdviGCR3Forms(), Core: 3,
+		format: func(*Options) *entry.Format { return amdviFormats().GCR3() },
+		drops:  amdviDropGCR3,
+		bench:  amdviGCR3Bench,
+		same:   sameValues,
 	}}
 }
 
@@ -130,7 +137,7 @@ func amdviBench(_ *Options, contents [][]uint64) (*bench, error) {
 		return nil, err
 	}
 	b.amdviStart(table)
-	b.requests = []emu.Request{{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}}
+	b.requests, b.further = []emu.Request{read}, []emu.Request{write, with(read, 0)}
 	return b, nil
 }
 

@@ -3,6 +3,8 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/mem"
@@ -27,10 +29,10 @@ type bench struct {
 	queue    host.CPU // who gives commands
 	unit     emu.Unit
 	mem      *mem.Memory
-	at       emu.PA // of the entry
-	requests []emu.Request
-	together bool     // they may all come at any time
-	above    []emu.PA // pages of what leads to a page table that an entry of is rewritten
+	at       emu.PA        // of the entry
+	requests []emu.Request // they may all come at any time
+	further  []emu.Request // requests that are tried as well where they do not end as one of requests does
+	above    []emu.PA      // pages of what leads to a page table that an entry of is rewritten
 	ring     ring
 	quiet    func() // turns off what requests write to memory, which is not explored
 	next     emu.PA // scratch pages
@@ -38,6 +40,43 @@ type bench struct {
 	drops    drops
 	cost     entry.Cost
 	omit     int // command that is left out, counted from 1; 0: none
+}
+
+// Requests of benches: where tables map a page, and where they map nothing.
+var (
+	read  = emu.Request{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}
+	write = emu.Request{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Write}
+	hole  = emu.Request{Addr: iova + 0x100_0000, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}
+)
+
+// with is q with a PASID.
+func with(q emu.Request, p emu.PASID) emu.Request {
+	q.PASID = p
+	return q
+}
+
+// choose adds those of the further requests that tell something: under one of the contents they end
+// otherwise than each request before.
+func (b *bench) choose(contents ...[]uint64) error {
+	var known [][]hitless.Seen
+	for i, q := range append(slices.Clone(b.requests), b.further...) {
+		var ends []hitless.Seen
+		for _, raw := range contents {
+			b.put(b.at, raw...)
+			list, err := hitless.Undisturbed(b.unit, b.mem, q)
+			if err != nil {
+				return err
+			}
+			s := list[0]
+			ends = append(ends, hitless.Seen{Status: s.Status, Code: s.Code, PA: s.PA})
+		}
+		same := func(o []hitless.Seen) bool { return reflect.DeepEqual(o, ends) }
+		if i >= len(b.requests) && !slices.ContainsFunc(known, same) {
+			b.requests = append(b.requests, q)
+		}
+		known = append(known, ends)
+	}
+	return nil
 }
 
 // newBench puts a unit and memory together. Scratch pages are none of those that contents point to.

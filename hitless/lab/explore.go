@@ -69,6 +69,11 @@ func (k *Kind) lay(o *Options, old, new []uint64) (*Options, *bench, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(b.further) > 0 {
+		if err := b.choose(old, new); err != nil {
+			return nil, nil, err
+		}
+	}
 	b.drops = k.drops(o)
 	b.put(b.at, k.row(o, old)...)
 	return o, b, nil
@@ -118,13 +123,19 @@ func (k *Kind) Explore(o *Options, w entry.Writer, old, new []uint64) (*Result, 
 
 // explore tries the program of the run for each request, on a unit that reads the parts of an entry in
 // ascending order and on one that reads them in descending order: the architectures fix none.
-func (r *run) explore() (*Result, error) { return r.find(hitless.Explore) }
+func (r *run) explore() (*Result, error) { return r.judged(r.told) }
 
-// find judges what is found by exploring, or otherwise.
+// find judges what is found in another way.
 func (r *run) find(by func(*hitless.Scenario) (*hitless.Report, error)) (*Result, error) {
+	return r.judged(func(f finding) error { return r.each(by, f) })
+}
+
+// finding is called with what is found for a request on a unit.
+type finding func(*hitless.Scenario, *hitless.Report)
+
+func (r *run) judged(find func(finding) error) (*Result, error) {
 	res := &Result{Report: r.report, Found: Hitless, Transparent: true}
-	err := r.each(by, func(sc *hitless.Scenario, rep *hitless.Report) { r.judge(res, sc, rep) })
-	if err != nil {
+	if err := find(func(sc *hitless.Scenario, rep *hitless.Report) { r.judge(res, sc, rep) }); err != nil {
 		return nil, err
 	}
 	if r.report.Verdict == entry.VerdictNop {
@@ -134,13 +145,30 @@ func (r *run) find(by func(*hitless.Scenario) (*hitless.Report, error)) (*Result
 }
 
 // each calls f with what is found for each unit and request.
-func (r *run) each(by func(*hitless.Scenario) (*hitless.Report, error), f func(*hitless.Scenario, *hitless.Report)) error {
+func (r *run) each(by func(*hitless.Scenario) (*hitless.Report, error), f finding) error {
 	for _, sc := range r.scenarios() {
 		rep, err := by(sc)
 		if err != nil {
 			return err
 		}
 		f(sc, rep)
+	}
+	return nil
+}
+
+// told is each by exploration, of all requests in one go.
+func (r *run) told(f finding) error {
+	list := r.scenarios()
+	for n := len(r.b.requests); len(list) > 0; list = list[n:] {
+		all := *list[0]
+		all.Others = r.b.requests[1:]
+		reps, err := hitless.ExploreEach(&all)
+		if err != nil {
+			return err
+		}
+		for i, rep := range reps {
+			f(list[i], rep)
+		}
 	}
 	return nil
 }
@@ -154,7 +182,7 @@ func (r *run) scenarios() (list []*hitless.Scenario) {
 	for _, u := range units {
 		for _, q := range r.b.requests {
 			sc := &hitless.Scenario{Unit: u, Memory: r.b.mem, Program: r.steps, Request: q, Weak: r.k.Weak}
-			if r.b.together {
+			if len(r.b.requests) > 1 {
 				sc.Others = r.b.requests
 			}
 			list = append(list, sc)
@@ -178,7 +206,7 @@ func (r *run) judge(res *Result, sc *hitless.Scenario, rep *hitless.Report) {
 	if res.From == "" {
 		res.From, res.To = r.ends(&rep.Old[0]), r.ends(&rep.New[0])
 	}
-	blocked := func(s hitless.Seen) bool { return s.Status == emu.Blocked }
+	blocked := func(s hitless.Seen) bool { return stops(&s) }
 	if slices.ContainsFunc(rep.Old, blocked) || slices.ContainsFunc(rep.New, blocked) {
 		res.Transparent = false
 	}
@@ -199,7 +227,7 @@ func (r *run) judge(res *Result, sc *hitless.Scenario, rep *hitless.Report) {
 				ends = append(rep.New[:len(rep.New):len(rep.New)], rep.Old...)
 			}
 			found := Unsafe
-			if s.Status == emu.Blocked {
+			if stops(s) {
 				found = Disruptive
 			}
 			if !among(s, ends) && rank[found] > rank[res.Found] && (r.torn(s) != nil || !torn) {
@@ -215,10 +243,13 @@ func (r *run) judge(res *Result, sc *hitless.Scenario, rep *hitless.Report) {
 	}
 }
 
+// stops reports whether a request does not get through: it faults, or is held.
+func stops(s *hitless.Seen) bool { return s.Status == emu.Blocked || s.Status == emu.Pending }
+
 // among reports whether a request ended as one of list.
 func among(s *hitless.Seen, list []hitless.Seen) bool {
 	return slices.ContainsFunc(list, func(o hitless.Seen) bool {
-		if s.Status != o.Status || s.Status == emu.Blocked {
+		if s.Status != o.Status || stops(s) {
 			return s.Status == o.Status && s.Code == o.Code
 		}
 		return s.PA == o.PA && s.Prov.Leaf == o.Prov.Leaf
@@ -263,7 +294,7 @@ func (r *run) tell(sc *hitless.Scenario, rep *hitless.Report, s *hitless.Seen) s
 		fmt.Fprintf(&b, "the entry as it was read, which nobody has declared: %s\n", Hex(words))
 	}
 	when := "a request"
-	if r.b.together {
+	if len(r.b.requests) > 1 {
 		when = fmt.Sprintf("a %s at %#x", map[bool]string{true: "write", false: "read"}[sc.Request.Access == emu.Write], uint64(sc.Request.Addr))
 	}
 	if s.After {
@@ -275,7 +306,10 @@ func (r *run) tell(sc *hitless.Scenario, rep *hitless.Report, s *hitless.Seen) s
 
 // ends says how a request ended.
 func (r *run) ends(s *hitless.Seen) string {
-	if s.Status == emu.Blocked {
+	switch s.Status {
+	case emu.Pending:
+		return fmt.Sprintf("is held with %#x, %s", s.Code, r.b.unit.FaultName(s.Code))
+	case emu.Blocked:
 		return fmt.Sprintf("faults with %#x, %s", s.Code, r.b.unit.FaultName(s.Code))
 	}
 	return fmt.Sprintf("reaches %#x", uint64(s.PA))

@@ -68,6 +68,16 @@ func vtdSMContextForms() []Form {
 		dir("directory 2, longer", below2, field{vtd.SMCtxPDTS, 1}),
 		dir("directory 1, RID_PASID 1", below1, field{vtd.SMCtxRIDPASID, 1}),
 		dir("directory 1, ATS", below1, field{vtd.SMCtxDTE, 1}),
+		dir("directory 1, PASIDs", below1, field{vtd.SMCtxPASIDE, 1}),
+	}
+}
+
+func vtdPASIDDirForms() []Form {
+	return []Form{
+		form("blocked", 1, nil),
+		form("table 1", 1, nil, field{vtd.PDirP, 1}, field{vtd.PDirSMPTBLPTR, below1 >> 12}),
+		form("table 2", 1, nil, field{vtd.PDirP, 1}, field{vtd.PDirSMPTBLPTR, below2 >> 12}),
+		form("blocked, no records", 1, nil, field{vtd.PDirFPD, 1}),
 	}
 }
 
@@ -94,6 +104,7 @@ func vtdPASIDForms() []Form {
 		typed("first of 5 levels, id 4", vtd.PGTTFirst, id4, fs(guest3), field{vtd.PasidFSPM, vtd.FSPM5}),
 		typed("nested 2 on 1, id 4", vtd.PGTTNested, id4, fs(guest2), ss(host1)),
 		typed("nested 2 on 1, id 3", vtd.PGTTNested, id3, fs(guest2), ss(host1)),
+		typed("first 1, id 3, SRE", vtd.PGTTFirst, id3, fs(guest1), field{vtd.PasidSRE, 1}),
 		typed("nested 2 on 2, id 4", vtd.PGTTNested, id4, fs(guest2), ss(host2)),
 	}
 }
@@ -127,6 +138,7 @@ func amdviForms() []Form {
 		dte("v1 mode 6, id 2", id2, v1(host3+0x2000, 6)...),
 		dte("v1 table 1, id 1, read-only", id1, append(v1(host1, 3), field{amdvi.DteIW, 0})...),
 		dte("nested 2 on 2, id 4", id4, nested(guest2, host3+0x3000)...),
+		dte("v2 table 1, id 3, GIoV=0", id3, append(v2(guest1, 4), field{amdvi.DteGIoV, 0})...),
 		form("untranslated (V=0)", 4, nil),
 		dte("no rights", id1, field{amdvi.DteIR, 0}, field{amdvi.DteIW, 0}),
 		dte("v1 table 1, id 1, interrupts remapped", id1, append(v1(host1, 3), interrupts...)...),
@@ -139,6 +151,14 @@ func amdviV2(root, levels uint64) []field {
 	return []field{
 		{amdvi.DteGV, 1}, {amdvi.DteGIoV, 1}, {amdvi.DteGCR3Lo, root >> 12 & 7}, {amdvi.DteGCR3Mid, root >> 15 & 0xffff},
 		{amdvi.DteGCR3Hi, root >> 31}, {amdvi.DteGuestPagingMode, levels - 4},
+	}
+}
+
+func amdviGCR3Forms() []Form {
+	return []Form{
+		form("blocked", 1, nil),
+		form("table 1", 1, nil, field{amdvi.Gcr3V, 1}, field{amdvi.Gcr3Addr, guest1 >> 12}),
+		form("table 2", 1, nil, field{amdvi.Gcr3V, 1}, field{amdvi.Gcr3Addr, guest2 >> 12}),
 	}
 }
 
@@ -197,6 +217,7 @@ func smmuv3CDForms() []Form {
 		cd("like SVA: 48 bits, ASID 3", id3, guest3, field{smmuv3.CdT0SZ, 16}, field{smmuv3.CdASET, 0}),
 		cd("ASID 1, EPD0 (of a process that died)", id1, guest1, field{smmuv3.CdEPD0, 1}, field{smmuv3.CdR, 0}),
 		cd("table 1, ASID 2", id2, guest1),
+		cd("table 1, ASID 1, stall", id1, guest1, field{smmuv3.CdS, 1}),
 		cd("table 1, ASID 1, other MAIR", id1, guest1, field{smmuv3.CdMAIR0, 0x44ff}),
 	}
 }

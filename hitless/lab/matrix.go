@@ -17,8 +17,9 @@ type Cell struct {
 	Syncs    int
 }
 
-// MatrixOptions are what rewrites of the matrix may use: other entries share the ids, one id is free.
-func MatrixOptions() *Options { return &Options{Means: entry.Means{Temp: matrixTemp}} }
+// MatrixOptions are what rewrites of the matrix may use: other entries share the ids, one id is free. Units can
+// hold requests.
+func MatrixOptions() *Options { return &Options{Stall: true, Means: entry.Means{Temp: matrixTemp}} }
 
 // matrixTemp is an id that no form has, of 8 bits.
 const matrixTemp = 0x77

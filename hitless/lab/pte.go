@@ -177,7 +177,6 @@ func (b *bench) pteBench(pg *entry.Paging, p *PTE, f pagetable.Format, levels ui
 	write := b.requests[0]
 	write.Access = emu.Write
 	b.requests = append(b.requests, write)
-	b.together = true
 	return nil
 }
 

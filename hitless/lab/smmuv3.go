@@ -6,7 +6,6 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
-	"github.com/iommulab/iommulab/hitless"
 	"github.com/iommulab/iommulab/hitless/reverse"
 	"github.com/iommulab/iommulab/host"
 	"github.com/iommulab/iommulab/host/entry"
@@ -18,6 +17,10 @@ import (
 func smmuv3Config(o *Options) (smmuv3.Config, error) {
 	c, err := smmuv3.Preset("full")
 	c.FWB = !o.NoFWB
+	c.StallModel = spec.StallNever
+	if o.Stall {
+		c.StallModel, c.StallMax = spec.StallBoth, 1
+	}
 	if o.Unit == 16 {
 		c.FetchSize = 16
 	}
@@ -43,13 +46,9 @@ func smmuv3Formats(o *Options) entry.SMMUv3 {
 		panic("lab: " + err.Error()) // the configuration is the unit's own
 	}
 	id := func(off uint32) uint32 { return uint32(u.ReadReg(off, 4)) }
-	idr0 := id(spec.OffIDR0)
-	if o.Stall {
-		idr0 = idr0&^uint32(spec.Idr0StallModel.Mask()) | uint32(spec.Idr0StallModel.Put(spec.StallBoth))
-	}
 	return entry.SMMUv3{
 		// Attributes of memory make no outcome of their own: what overrides them counts all the same.
-		IDR0: idr0, IDR1: id(spec.OffIDR1) | uint32(spec.Idr1AttrTypesOvr.Mask()), IDR3: id(spec.OffIDR3), IDR5: id(spec.OffIDR5), Wide: o.Unit == 16,
+		IDR0: id(spec.OffIDR0), IDR1: id(spec.OffIDR1) | uint32(spec.Idr1AttrTypesOvr.Mask()), IDR3: id(spec.OffIDR3), IDR5: id(spec.OffIDR5), Wide: o.Unit == 16,
 	}
 }
 
@@ -215,13 +214,11 @@ const (
 const (
 	smmuSplit = 6     // STRTAB_BASE_CFG.SPLIT
 	smmuASID  = 0x100 // of the first CD that the bench makes
+	otherSSID = 1     // beside that of requests without one
 )
 
 func smmuv3Bench(level smmuLevel) func(*Options, [][]uint64) (*bench, error) {
 	return func(o *Options, contents [][]uint64) (*bench, error) {
-		if o.Stall {
-			return nil, fmt.Errorf("the unit does not model stalls (IDR0.STALL_MODEL): %w", hitless.ErrUnsupported)
-		}
 		u, err := smmuv3Unit(o, true)
 		if err != nil {
 			return nil, err
@@ -238,7 +235,13 @@ func smmuv3Bench(level smmuLevel) func(*Options, [][]uint64) (*bench, error) {
 			return nil, err
 		}
 		b.smmuv3Start(strtab, cfg)
-		b.requests = []emu.Request{{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}}
+		b.requests = []emu.Request{read}
+		switch level {
+		case smmuSTE:
+			b.further = []emu.Request{write, with(read, otherSSID), hole}
+		case smmuCD:
+			b.further = []emu.Request{write, hole}
+		}
 		return b, nil
 	}
 }
@@ -321,6 +324,11 @@ func (b *bench) smmuv3Below(level smmuLevel, contents [][]uint64) error {
 		ttb := b.page()
 		first.add(ttb, plain)
 		b.put(at, smmuCDWords(uint64(smmuASID+i), ttb)...)
+		if cds.how[i].cdmax != 0 && level == smmuSTE {
+			ttb := b.page()
+			first.add(ttb, plain)
+			b.put(at+otherSSID*spec.CDSize, smmuCDWords(uint64(smmuASID+0x80+i), ttb)...)
+		}
 	}
 	for i, at := range first.at {
 		t := first.how[i]

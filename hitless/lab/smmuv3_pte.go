@@ -6,7 +6,6 @@ import (
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/smmuv3"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
-	"github.com/iommulab/iommulab/hitless"
 	"github.com/iommulab/iommulab/host/entry"
 	"github.com/iommulab/iommulab/iotlb"
 	"github.com/iommulab/iommulab/pagetable"
@@ -101,9 +100,6 @@ func smmuDropATC(o *Options) func(p *PTE) []Command {
 // smmuv3PTEBench makes the unit, with a stream of one stage and its table of 48 bits.
 func smmuv3PTEBench(stage uint8) func(*Options, [][]uint64) (*bench, error) {
 	return func(o *Options, contents [][]uint64) (*bench, error) {
-		if o.Stall {
-			return nil, fmt.Errorf("stalls of what an entry of a page table refuses: %w", hitless.ErrUnsupported)
-		}
 		p, g := o.PTE, o.PTE.granule()
 		c, err := smmuv3Config(o)
 		if err != nil {

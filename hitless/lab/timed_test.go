@@ -150,8 +150,7 @@ func (k *Kind) timed(w entry.Writer, old, new []uint64, beside bool, seed uint64
 	for _, d := range out.devices {
 		d.on = false
 	}
-	for m.Step() {
-	}
+	m.RunUntil(m.Now() + 100_000) // what is held then stays so
 	return out, nil
 }
 
@@ -200,7 +199,7 @@ func (k *Kind) explored(t *testing.T, w entry.Writer, from, to []uint64, name st
 	require.NoError(t, err, name)
 	x.found, err = x.explore()
 	require.NoError(t, err, name)
-	require.NoError(t, x.each(hitless.Explore, func(_ *hitless.Scenario, rep *hitless.Report) { x.reports = append(x.reports, rep) }), name)
+	require.NoError(t, x.told(func(_ *hitless.Scenario, rep *hitless.Report) { x.reports = append(x.reports, rep) }), name)
 	return x
 }
 

@@ -64,6 +64,12 @@ func vtdKinds() []*Kind {
 			drops:  func(o *Options) drops { return vtdDropAll(o, true) },
 			bench:  vtdBench(vtdSMContext), same: vtdSame,
 		}, {
+			IOMMU: "vtd", Name: "pasid-dir", Clause: "VT-d 9.5", Words: 1,
+			Forms: vtdPASIDDirForms(), Core: 3,
+			format: func(*Options) *entry.Format { return vtdFormats().PASIDDir() },
+			drops:  vtdDropPASIDDir,
+			bench:  vtdBench(vtdPASIDDir), same: vtdSame,
+		}, {
 			IOMMU: "vtd", Name: "pasid", Clause: "VT-d 9.6", Words: 8, id: domain,
 			Forms: vtdPASIDForms(), Core: 8,
 			format: func(*Options) *entry.Format { return vtdFormats().PASID() },
@@ -217,6 +223,26 @@ func vtdDropAll(o *Options, scalable bool) drops {
 	}
 }
 
+// vtdDropPASIDDir drops what was cached of the PASID entries below, and what they made.
+func vtdDropPASIDDir(o *Options) drops {
+	d := vtdDropAll(o, true)
+	d.entry = func(entries [][]uint64) []Command {
+		if len(entries) == 0 {
+			return nil
+		}
+		return []Command{vtdPASIDGlobal()}
+	}
+	return d
+}
+
+// vtdSecondPASID is a PASID entry of the n-th second stage.
+func vtdSecondPASID(table emu.PA, n int) []uint64 {
+	return []uint64{
+		uint64(table) | spec.PasidAW.Put(spec.AW48) | spec.PasidPGTT.Put(spec.PGTTSecond) | 1,
+		spec.PasidDID.Put(uint64(0x10 + n)),
+	}
+}
+
 // vtdLevel is which entry a bench is for.
 type vtdLevel uint8
 
@@ -224,6 +250,7 @@ const (
 	vtdRoot vtdLevel = iota
 	vtdContext
 	vtdSMContext
+	vtdPASIDDir
 	vtdPASID
 )
 
@@ -248,15 +275,27 @@ func vtdBench(level vtdLevel) func(*Options, [][]uint64) (*bench, error) {
 		}
 		if level > vtdSMContext {
 			dir, table := b.page(), b.page()
-			b.put(b.at, uint64(dir)|1)
-			b.put(dir, uint64(table)|1)
-			b.at = table
+			b.put(b.at, uint64(dir)|spec.SMCtxPASIDE.Mask()|1)
+			if b.at = dir; level == vtdPASID {
+				b.put(dir, uint64(table)|1)
+				b.at = table
+			}
 		}
 		if err := b.vtdBelow(level, contents); err != nil {
 			return nil, err
 		}
 		b.vtdStart(root, scalable)
-		b.requests = []emu.Request{{Addr: iova, Source: sid, PASID: emu.NoPASID, Len: 8, Access: emu.Read}}
+		b.requests = []emu.Request{read}
+		switch level {
+		case vtdContext:
+			b.further = []emu.Request{write}
+		case vtdSMContext, vtdPASIDDir:
+			b.further = []emu.Request{write, with(read, 0)}
+		case vtdPASID:
+			privileged := with(read, 0)
+			privileged.Access |= emu.Priv
+			b.further = []emu.Request{write, with(read, 0), privileged}
+		}
 		return b, nil
 	}
 }
@@ -307,13 +346,16 @@ func (b *bench) vtdBelow(level vtdLevel, contents [][]uint64) error {
 			second.add(table, 4)
 			b.put(emu.PA(w[0]&spec.RootCTP.Mask())+emu.PA(sid)*contextSize,
 				uint64(table)|1, spec.CtxDID.Put(uint64(0x10+len(second.at)))|spec.CtxAW.Put(spec.AW48))
+		case level == vtdPASIDDir:
+			table := b.page()
+			second.add(table, 4)
+			b.put(emu.PA(w[0]&spec.PDirSMPTBLPTR.Mask()), vtdSecondPASID(table, len(second.at))...)
 		case level == vtdSMContext:
 			table, page := b.page(), b.page()
 			second.add(table, 4)
 			rid := emu.PA(spec.SMCtxRIDPASID.Get(w))
 			b.put(emu.PA(w[0]&spec.SMCtxPASIDDIRPTR.Mask())+rid>>6*8, uint64(page)|1)
-			b.put(page+rid&63*64, uint64(table)|spec.PasidAW.Put(spec.AW48)|spec.PasidPGTT.Put(spec.PGTTSecond)|1,
-				spec.PasidDID.Put(uint64(0x10+len(second.at))))
+			b.put(page+rid&63*64, vtdSecondPASID(table, len(second.at))...)
 		}
 	}
 	return b.x86Below(first, second, pagetable.VTDSS{HAW: 48, Snoop: true})

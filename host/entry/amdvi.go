@@ -2,6 +2,7 @@ package entry
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/amdvi/spec"
@@ -19,12 +20,13 @@ type AMDVi struct {
 // GV=1; the second is the interrupt side, of which a request for memory uses nothing.
 //
 // It is blocking with V=1 and TV=0, or without any right; V=0 lets requests pass, and is no blocking
-// form. Entries of a GCR3 table may be cached by device and PASID: see Format.Below.
+// form. Entries of a GCR3 table may be cached by device and PASID: see Format.Below. IR and IW are not cached
+// with translations: see Format.Across.
 func (v AMDVi) DTE() *Format {
 	l := &spec.DTELayout
 	return &Format{
 		Name: l.Name, Words: l.Words(), Unit: 16, Whole: true, Handshake: true, ID: spec.DteDomainID,
-		Used: usedDTE, Present: presentDTE, Block: blockDTE, Pass: passDTE, Below: belowDTE, Legal: v.legalDTE,
+		Used: usedDTE, Present: presentDTE, Block: blockDTE, Pass: passDTE, Below: belowDTE, Across: acrossDTE, Legal: v.legalDTE,
 		Apart:  dteInterrupts[:],
 		Safe:   []uint64{0, spec.DteSE.Mask() | spec.DteSA.Mask(), spec.DteIG.Mask(), 0},
 		Fields: func(mask []uint64) []string { return fieldNames(l, mask) },
@@ -57,10 +59,11 @@ func (v AMDVi) GCR3() *Format {
 
 // Bits of a DTE by what makes them count.
 var (
-	dteHost  = maskOfAll(spec.DteMode, spec.DteHostRoot, spec.DteIR, spec.DteIW, spec.DteDomainID) // TV
-	dteGuest = maskOfAll(spec.DteGIoV, spec.DteGLX, spec.DteGCR3Lo, spec.DteGCR3Mid, spec.DteGCR3Hi)
-	dteGCR3  = maskOfAll(spec.DteGCR3Lo, spec.DteGCR3Mid, spec.DteGCR3Hi)
-	dteAttr  = maskOfAll(spec.DteAttrV, spec.DteMode0FC, spec.DteSnoopAttribute)
+	dteHost   = maskOfAll(spec.DteMode, spec.DteHostRoot, spec.DteIR, spec.DteIW, spec.DteDomainID) // TV
+	dteGuest  = maskOfAll(spec.DteGIoV, spec.DteGLX, spec.DteGCR3Lo, spec.DteGCR3Mid, spec.DteGCR3Hi)
+	dteRights = maskOfAll(spec.DteIR, spec.DteIW)
+	dteGCR3   = maskOfAll(spec.DteGCR3Lo, spec.DteGCR3Mid, spec.DteGCR3Hi)
+	dteAttr   = maskOfAll(spec.DteAttrV, spec.DteMode0FC, spec.DteSnoopAttribute)
 	// The interrupt side: the upper half, but for what belongs to memory.
 	dteInterrupts = spec.DTE{2: ^maskOfAll(spec.DteGuestPagingMode, spec.DteHPTMode)[2], 3: ^dteAttr[3]}
 )
@@ -131,10 +134,23 @@ func belowDTE(raw, other []uint64) []uint64 {
 	if raw[0]&other[0]&guest != guest {
 		return nil
 	}
-	e := append(make([]uint64, 0, len(raw)), raw...)
+	e := slices.Clone(raw)
 	for i, m := range dteGCR3 {
 		e[i] = e[i]&^m | other[i]&m
 	}
+	return e
+}
+
+// acrossDTE returns other with the rights of raw, if both have one id: what a translation grants is what its tables
+// do, and what the entry does that was read. An entry without rights makes no translation, and lets none pass.
+func acrossDTE(raw, other []uint64) []uint64 {
+	const valid = 3 // TV, V
+	if raw[0]&other[0]&valid != valid || raw[0]&dteRights[0] == 0 || other[0]&dteRights[0] == 0 ||
+		spec.DteDomainID.Get(raw) != spec.DteDomainID.Get(other) {
+		return nil
+	}
+	e := slices.Clone(other)
+	e[0] = e[0]&^dteRights[0] | raw[0]&dteRights[0]
 	return e
 }
 

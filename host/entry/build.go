@@ -142,11 +142,21 @@ func (b *builder) ended() bool {
 func (b *builder) proved() bool {
 	f, old := b.f, b.sides[0].raw
 	epoch := [][]uint64{old}
+	made := [][]uint64{old} // what translations that caches hold may be of
 	for i, s := range b.steps {
+		if s.Op == OpSyncAll {
+			made = [][]uint64{b.states[i]}
+		}
 		if s.Op == OpStore {
 			if !allowed(f, b.sides, b.states[i]) {
 				return false
 			}
+			for _, c := range made {
+				if !f.crosses(b.sides, c, b.states[i]) {
+					return false
+				}
+			}
+			made = append(made, b.states[i])
 			for _, c := range epoch {
 				if !f.passes(b.sides, c, b.states[i]) || f.clash(c, b.states[i]) != "" {
 					return false

@@ -31,6 +31,10 @@ type Format struct {
 	// id, still holds what lies below other: the structures that its pointers lead to. Nil, or a nil
 	// result: nothing but raw itself.
 	Below func(raw, other []uint64) []uint64
+	// Across returns what hardware acts by when it reads raw and finds a translation that other made, under
+	// an id that both have: where the entry says more of a request than how it is translated. Nil, or a nil
+	// result: as other does.
+	Across func(raw, other []uint64) []uint64
 	// Safe marks bits that do not steer translation: they may have their old or their new value at
 	// any time. Nil is none.
 	Safe []uint64

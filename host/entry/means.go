@@ -114,6 +114,19 @@ func (f *Format) passes(sides []side, a, b []uint64) bool {
 			return false
 		}
 	}
+	return f.crosses(sides, a, b)
+}
+
+// crosses reports the same of translations that the other has made.
+func (f *Format) crosses(sides []side, a, b []uint64) bool {
+	if f.Across == nil {
+		return true
+	}
+	for _, m := range [][]uint64{f.Across(a, b), f.Across(b, a)} {
+		if m != nil && !allowed(f, sides, m) {
+			return false
+		}
+	}
 	return true
 }
 
