@@ -74,7 +74,9 @@ replays recorded or synthetic traces.
 
 stdout is data, stderr is talk. Exit codes: 0 ran, and what was checked holds; 1 ran, and a
 check failed or results differ; 2 usage or bad input; 130 interrupted.`,
-		Example:           "  iommulab trace gen zipf --accesses 1000 -o zipf.iotrace\n  iommulab trace info zipf.iotrace",
+		Example: "  iommulab replay --mode legacy --writer hitless,naive --to equal --requests 2000 --rewrites 10\n" +
+			"  iommulab hitless --iommu vtd --kind context\n" +
+			"  iommulab trace gen zipf --accesses 1000 -o zipf.iotrace\n  iommulab trace info zipf.iotrace",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: a.before,
