@@ -158,6 +158,9 @@ func (k *Kind) Assumes(o *Options) []string {
 	} else {
 		list = append(list, "ATS off: the device holds no translations itself")
 	}
+	if f.SafeBetween != nil {
+		list = append(list, "the device's ATS is off while EATS changes")
+	}
 	if o.Aliases > 0 && k.pte == nil {
 		list = append(list, fmt.Sprintf("%d aliases: each store goes to their entries too, and their copies are dropped with it", o.Aliases))
 	}

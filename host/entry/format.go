@@ -38,6 +38,8 @@ type Format struct {
 	// Safe marks bits that do not steer translation: they may have their old or their new value at
 	// any time. Nil is none.
 	Safe []uint64
+	// SafeBetween returns further safe bits, of a rewrite from old to new. Nil: there are none.
+	SafeBetween func(old, new []uint64) []uint64
 	// Apart marks bits that only requests of another kind look at, as those for interrupts: what they say
 	// is decided for these alone, and may change before the rest or behind it. Nil is none.
 	Apart []uint64
@@ -111,6 +113,19 @@ func (f *Format) like(a, b []uint64) bool {
 		}
 	}
 	return true
+}
+
+// between returns the format as it is for a rewrite from old to new.
+func (f *Format) between(old, new []uint64) *Format {
+	if f.SafeBetween == nil {
+		return f
+	}
+	g := *f
+	g.Safe, g.SafeBetween = slices.Clone(f.SafeBetween(old, new)), nil
+	for i, m := range f.Safe {
+		g.Safe[i] |= m
+	}
+	return &g
 }
 
 // safe returns the safe bits of word i.

@@ -29,6 +29,7 @@ func shape(p entry.Plan) string {
 // requirePlan checks a plan by simulating every reader: one that reads each unit at any moment of its
 // own between two synchronisations. It shares nothing with the planner but the rule of used bits.
 func requirePlan(t require.TestingT, f *entry.Format, old, new []uint64, p entry.Plan) {
+	f = safeBetween(f, old, new)
 	epochs := [][][]uint64{{slices.Clone(old)}} // what memory holds, over time, by synchronisations before it
 	cur := slices.Clone(old)
 	for i, s := range p.Steps {
@@ -60,6 +61,19 @@ func requirePlan(t require.TestingT, f *entry.Format, old, new []uint64, p entry
 			require.True(t, ok, "units read at %v of\n%x\nold %x\nnew %x\nmix %x", pick, epoch, old, new, mix)
 		})
 	}
+}
+
+// safeBetween returns f with all bits that are safe in a rewrite.
+func safeBetween(f *entry.Format, old, new []uint64) *entry.Format {
+	if f.SafeBetween == nil {
+		return f
+	}
+	g := *f
+	g.Safe = slices.Clone(f.SafeBetween(old, new))
+	for i, m := range f.Safe {
+		g.Safe[i] |= m
+	}
+	return &g
 }
 
 // eachMixture calls do with everything that one reader can put together of the contents of one epoch, and
@@ -223,6 +237,7 @@ func (l *leftover) drop(s *entry.Step) {
 // requireIDs plays a plan against hardware that caches as much as it may: every entry that a reader
 // can assemble is cached, under its id, and goes on making translations until it is dropped.
 func requireIDs(t require.TestingT, f *entry.Format, old, new []uint64, p entry.Plan, m entry.Means) {
+	f = safeBetween(f, old, new)
 	l := &leftover{f: f}
 	l.see(old)
 	a, b := idOf(f, old), idOf(f, new)

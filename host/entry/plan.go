@@ -107,7 +107,7 @@ func (f *Format) Plan(old, new []uint64, m Means) (Plan, error) {
 	if f.Same(old, new) {
 		return Plan{Verdict: VerdictNop}, nil
 	}
-	f = f.with(old, new, m)
+	f = f.between(old, new).with(old, new, m)
 	if m.SameBelow {
 		alone := *f
 		alone.Below = nil
@@ -131,7 +131,7 @@ func (f *Format) Plan(old, new []uint64, m Means) (Plan, error) {
 //
 // Errors: ErrSize, ErrIllegal.
 func (f *Format) PlanBlocked(old, new []uint64) (Plan, error) {
-	return f.planBy(old, new, "the entry blocks while it is rewritten", func() *builder { return f.detour(old, new, f.Block) })
+	return f.planBy(old, new, "the entry blocks while it is rewritten", func(f *Format) *builder { return f.detour(old, new, f.Block) })
 }
 
 // PlanPass lays out the rewrite that lets requests pass first, which nobody should do.
@@ -141,7 +141,7 @@ func (f *Format) PlanPass(old, new []uint64) (Plan, error) {
 	if f.Pass == nil {
 		return Plan{}, fmt.Errorf("entry: %s: none lets requests pass untranslated: %w", f.Name, ErrNoForm)
 	}
-	return f.planBy(old, new, "requests pass untranslated while the entry is rewritten", func() *builder {
+	return f.planBy(old, new, "requests pass untranslated while the entry is rewritten", func(f *Format) *builder {
 		return f.detour(old, new, f.Pass)
 	})
 }
@@ -151,7 +151,7 @@ func (f *Format) PlanPass(old, new []uint64) (Plan, error) {
 //
 // Errors: ErrSize, ErrIllegal.
 func (f *Format) PlanLinux(old, new []uint64) (Plan, error) {
-	p, err := f.planBy(old, new, "the entry is torn down before it is set up", func() *builder {
+	p, err := f.planBy(old, new, "the entry is torn down before it is set up", func(f *Format) *builder {
 		b := newBuilder(f, f.sides(old, new, Means{}))
 		if f.linux != nil {
 			f.linux(b)
@@ -166,14 +166,14 @@ func (f *Format) PlanLinux(old, new []uint64) (Plan, error) {
 
 // planBy makes a plan of given steps. It is disruptive, for the reason, unless all that is seen on the way is
 // one of the two contents, or blocks as the one does that is not in use.
-func (f *Format) planBy(old, new []uint64, reason string, lay func() *builder) (Plan, error) {
+func (f *Format) planBy(old, new []uint64, reason string, lay func(f *Format) *builder) (Plan, error) {
 	if err := f.check(old, new); err != nil {
 		return Plan{}, err
 	}
 	if f.Same(old, new) {
 		return Plan{Verdict: VerdictNop}, nil
 	}
-	b := lay()
+	b := lay(f.between(old, new))
 	if b.lossy() {
 		return b.plan(VerdictDisruptive, lossy), nil
 	}

@@ -95,10 +95,25 @@ func (v SMMUv3) STE() *Format {
 	f.ID = spec.SteS2VMID
 	f.Safe = make([]uint64, f.Words)
 	use(f.Safe, spec.SteMEV)
+	f.SafeBetween = safeEATS
 	f.Present = func(raw []uint64) bool { return spec.SteV.On(raw[0]) && spec.SteConfig.Of(raw[0])&4 != 0 }
 	f.Used, f.Below = v.usedSTE, belowSTE
 	f.Legal = v.legalSTE
 	return f
+}
+
+// safeEATS is full ATS while it changes: the device's own is off then. Together with split-stage ATS, or where
+// stage 2 stalls, there are values in between that no entry may have (5.2, EATS).
+func safeEATS(old, new []uint64) []uint64 {
+	safe := make([]uint64, len(old))
+	for _, raw := range [][]uint64{old, new} {
+		_, s2 := steConfig(raw)
+		if spec.SteEATS.Get(raw) > spec.EATSFull || s2 && spec.SteS2S.Get(raw) != 0 {
+			return safe
+		}
+	}
+	spec.SteEATS.Set(safe, spec.EATSFull)
+	return safe
 }
 
 // steConfig takes Config of an entry apart.

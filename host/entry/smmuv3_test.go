@@ -106,7 +106,9 @@ func TestPlan_SMMUv3(t *testing.T) {
 			entry.Means{}, entry.VerdictNop, "", 0, ""},
 		{"stage 1, events may be merged", s, ste1(0x1000, 0), ste1(0x1000, 0, val{spec.SteMEV, 1}), entry.Means{}, entry.VerdictHitless, "store8 all", 1, ""},
 		{"stage 1, ATS on", s, ste1(0x1000, 0), ste1(0x1000, 0, val{spec.SteEATS, 1}), entry.Means{}, entry.VerdictHitless, "store8 all", 1, ""},
-		{"stage 1 to a fresh CD table with ATS", s, ste1(0x1000, 0), ste1(0x2000, 0, val{spec.SteEATS, 1}), entry.Means{}, entry.VerdictDisruptive,
+		{"stage 1 to a fresh CD table with ATS", s, ste1(0x1000, 0), ste1(0x2000, 0, val{spec.SteEATS, 1}), entry.Means{}, entry.VerdictHitless,
+			"store8 store8 all", 1, ""},
+		{"nested to split-stage ATS with other CDs", s, ste12(0x1000, 0x4000, 7), withVals(ste12(0x2000, 0x4000, 7), val{spec.SteEATS, 2}), entry.Means{}, entry.VerdictDisruptive,
 			"store8 all store8 entry store8", 2, "S1ContextPtr in unit 0 and EATS in unit 1: in use before and after, and no single 8-byte store changes all of it"},
 		{"bypass to stage 1", s, steBypass, ste1(0x1000, 0), entry.Means{}, entry.VerdictHitless, "store8 entry store8 all store8", 2, ""},
 		{"stage 1 to bypass", s, ste1(0x1000, 0), steBypass, entry.Means{}, entry.VerdictHitless, "store8 entry store8 all store8", 2, ""},
@@ -305,6 +307,39 @@ func genSTE(t *rapid.T, label string) []uint64 {
 		}
 	}
 	return e
+}
+
+// Quirk 65: an STE of stage 1 uses S2VMID, so that between stage 1 and stage 2 two words change unless the
+// VMIDs are one; SHCFG counts at stage 1 where requests without SubstreamID bypass it.
+func TestSMMUQuirk65_S2VMIDCountsAtStage1(t *testing.T) {
+	f := smmu.STE()
+	for _, c := range []struct {
+		name     string
+		old, new []uint64
+		linux    entry.Verdict
+	}{
+		{"stage 1 to stage 2, VMIDs differ", ste1(0x1000, 0), ste2(0x4000, 7), entry.VerdictDisruptive},
+		{"stage 2 to stage 1, VMIDs differ", ste2(0x4000, 7), ste1(0x1000, 0), entry.VerdictDisruptive},
+		{"stage 1 to stage 2, one VMID", ste1(0x1000, 7), ste2(0x4000, 7), entry.VerdictHitless},
+		{"stage 2 to stage 1, one VMID", ste2(0x4000, 7), ste1(0x1000, 7), entry.VerdictHitless},
+		{"stage 2 to nested, one VMID", ste2(0x4000, 7), ste12(0x1000, 0x4000, 7), entry.VerdictHitless},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := f.PlanLinux(c.old, c.new)
+			require.NoError(t, err)
+			require.Equal(t, c.linux, p.Verdict, p.Reason)
+			requirePlan(t, f, c.old, c.new, p)
+		})
+	}
+	used := func(raw []uint64, b reg.Bits) bool {
+		mask := make([]uint64, 8)
+		f.Used(raw, mask)
+		return b.Get(mask) != 0
+	}
+	require.True(t, used(ste1(0x1000, 7), spec.SteS2VMID))
+	require.False(t, used(ste1(0x1000, 7, val{spec.SteSTRW, spec.STRWEL2}), spec.SteS2VMID))
+	require.False(t, used(ste1(0x1000, 7), spec.SteSHCFG))
+	require.True(t, used(ste1(0x1000, 7, val{spec.SteS1CDMax, 1}, val{spec.SteS1DSS, spec.DSSBypass}), spec.SteSHCFG))
 }
 
 func genCD(t *rapid.T, label string) []uint64 {

@@ -119,7 +119,7 @@ func (w naive) Write(t *Target, new []uint64) (Report, error) {
 	if done {
 		return r.rep, err
 	}
-	f := t.Format
+	f := t.Format.between(r.old, new)
 	if t.Means != nil {
 		f = f.with(r.old, new, t.Means(r.old, new))
 	}
