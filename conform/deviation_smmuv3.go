@@ -307,7 +307,7 @@ var smmuUnsuitable = append([]Unsuitable{
 	},
 	{
 		What: "invalidating a block of stage 1 by a single address where stage 2 has it in smaller pieces",
-		Why:  "all pieces have to go (DDI 0487 D8.17); both units drop that of the address only", Modes: smmuOnlyNested,
+		Why:  "all pieces have to go (DDI 0487 D8.17); QEMU drops that of the address only", Modes: smmuOnlyNested,
 	},
 	{
 		What: "changing stage 2 of a table that a CD names without invalidating the CD",

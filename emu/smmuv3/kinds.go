@@ -1,6 +1,8 @@
 package smmuv3
 
 import (
+	"math/bits"
+
 	"github.com/iommulab/iommulab/emu"
 	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 )
@@ -32,6 +34,43 @@ func leafKind(t *emu.Txn) uint32 {
 		r = reg2(t)
 	}
 	return kindOf(r, t.Frame[0].Level, false)
+}
+
+// leafSizes are the sizes, log2 of bytes, of the leaves of each kind; 0 for tables.
+var leafSizes = func() (list [32]uint8) {
+	for tg := uint64(1); tg <= 3; tg++ {
+		for level := int8(0); level < kindTable; level++ {
+			list[kindsOfGranule*(tg-1)+uint64(level)] = spec.GranuleTLBI(tg).Shift(level)
+		}
+	}
+	return list
+}()
+
+// pieces adds to the selectors of an invalidation by virtual address. Where stage 2 has a block of stage 1 in smaller
+// parts these are cached by themselves, and an invalidation of any address of the block drops all of them
+// (DDI 0487 D8.17). So behind each selector comes one for each kind of which there are parts, of whole blocks.
+func pieces(sel func(*Unit, *emu.Selector, *[8]uint64, int) bool) func(*Unit, *emu.Selector, *[8]uint64, int) bool {
+	return func(u *Unit, s *emu.Selector, w *[8]uint64, i int) bool {
+		kinds := u.s.Pieces
+		each := 1 + bits.OnesCount32(kinds)
+		if !sel(u, s, w, i/each) {
+			return false
+		}
+		if i %= each; i == 0 {
+			return true
+		}
+		for ; i > 1; i-- {
+			kinds &= kinds - 1
+		}
+		kind := uint32(bits.TrailingZeros32(kinds))
+		if s.First > s.Last || s.Match&emu.MatchKind != 0 && s.Kinds>>kind&1 == 0 {
+			s.First, s.Last = ^uint64(0), 0
+			return true
+		}
+		s.Caches, s.Match, s.Kinds = emu.CacheIOTLB.Set(), s.Match|emu.MatchKind, 1<<kind
+		s.First, s.Last = s.First&^ones(leafSizes[kind]), s.Last|ones(leafSizes[kind])
+		return true
+	}
 }
 
 // selKinds restricts s to what a command with TG must drop: translations of the granule, of the level that TTL

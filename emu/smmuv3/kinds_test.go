@@ -231,3 +231,53 @@ func TestTTLWithoutRIL(t *testing.T) {
 	r.submit(tlbiVA(spec.CmdTlbiNHVA, iova, tg(3, 1, 0)...), sync())
 	r.RequireOK(r.Do(dma(emu.Read)), 0x6000)
 }
+
+// A block of stage 1 that stage 2 has in pages is cached page by page, and goes as a whole.
+func TestNestedBlock_AllPiecesGo(t *testing.T) {
+	const ipa = 0x20_0000
+	for _, c := range []struct {
+		name string
+		cmd  [2]uint64
+		gone bool
+	}{
+		{"one address", tlbiVA(spec.CmdTlbiNHVA, iova), true},
+		{"one address, all ASIDs", tlbiVA(spec.CmdTlbiNHVAA, iova), true},
+		{"range of one page, any level", tlbiVA(spec.CmdTlbiNHVA, iova, field{spec.TlbiTG, 1}, field{spec.TlbiNum, 1}), true},
+		{"pages only", tlbiVA(spec.CmdTlbiNHVA, iova, field{spec.TlbiTG, 1}, field{spec.TlbiTTL, 3}), false},
+		{"another granule", tlbiVA(spec.CmdTlbiNHVA, iova&^0x3fff, field{spec.TlbiTG, 2}, field{spec.TlbiNum, 1}), false},
+		{"the block beside it", tlbiVA(spec.CmdTlbiNHVA, iova^0x20_0000), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNested(t)
+			n.leaf(iova, ipa, s1RW)
+			// One level further up: a block of 2 MiB, with the rights of the page.
+			top := n.root
+			for l := int8(3); l > 1; l-- {
+				top = emu.PA(n.Get(top+emu.PA(iova>>spec.Granule4K.Shift(l)&511*8)+distance) & spec.TtdAddr.Mask())
+			}
+			at := top + emu.PA(iova>>21&511*8)
+			n.Put(at+distance, ipa|s1RW&^2)
+			n.submit(command(spec.CmdTlbiNSNHAll), sync())
+			off := uint64(iova) & 0x1f_f000
+			mine, other := dma(emu.Read), dma(emu.Read)
+			mine.Addr = emu.IOVA(iova) &^ 0xfff
+			other.Addr = mine.Addr ^ 0x5000
+			for i, q := range []emu.Request{mine, other} {
+				o := off ^ uint64(i)*0x5000
+				n.mapPage(n.s2, ipa+o, 0x99_0000+uint64(i)<<12, s2RW)
+				n.RequireOK(n.Do(q), 0x99_0000+uint64(i)<<12)
+			}
+			n.Put(at+distance, 0) // the block goes
+			n.submit(c.cmd, sync())
+			for _, q := range []emu.Request{mine, other} {
+				res := n.Do(q)
+				if c.gone {
+					n.RequireFault(res, smmuv3.FaultS1Translation)
+				}
+			}
+			if !c.gone {
+				n.RequireOK(n.Do(other), 0x99_1000)
+			}
+		})
+	}
+}

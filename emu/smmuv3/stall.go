@@ -114,10 +114,10 @@ func (u *Unit) waitForRoom(t *emu.Txn) {
 	hold(t, emu.Key{Tag: emu.MakeTag(heldWaiting, 0, emu.NoPASID), Addr: uint64(t.Req.Source)}, stLetGo)
 }
 
-// freeSTAG makes a STAG free for the next one.
+// freeSTAG makes a STAG free for the next one, who needs room in the queue as well.
 func (u *Unit) freeSTAG(tag uint64) emu.Wake {
 	u.stalls[tag%uint64(len(u.stalls))] = stalled{}
-	return u.room()
+	return u.eventsWritable()
 }
 
 // room wakes the engine that lets waiting transactions try again.

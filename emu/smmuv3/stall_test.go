@@ -153,6 +153,21 @@ func TestStallsWaitForTheQueue(t *testing.T) {
 	require.Len(t, r.ends, 1)
 }
 
+// Who gives up a STAG because the queue takes no record wakes nobody: the next one would do the same, for ever.
+func TestStallsRestWhileTheQueueIsOff(t *testing.T) {
+	r := newRig(t).enable()
+	_, root := r.attach(dev, field{spec.CdS, 1})
+	r.update(false, spec.Cr0EVENTQEN)
+	m := r.Timed(64)
+	m.Issue(5, dma(emu.Write))
+	m.Settle()
+	require.Empty(t, m.Status)
+	r.mapPage(root, iova, 0x5000, s1RW)
+	m.CPU.WriteReg(0, spec.OffCR0, 4, uint64(r.R32(spec.OffCR0))|spec.Cr0EVENTQEN.Mask())
+	m.Settle()
+	require.Equal(t, map[emu.Status]int{emu.OK: 5}, m.Status)
+}
+
 func TestSMMUENTerminatesStalls(t *testing.T) {
 	r := newStalls(t, func(c *smmuv3.Config) { c.StallMax = 2 })
 	for range 3 {

@@ -130,7 +130,11 @@ func (u *Unit) translated(t *emu.Txn, tag emu.Tag, page uint64, lg2 uint8, perm 
 	if u.cfg.conflicts() {
 		u.s.Sizes |= 1 << (lg2 & 63)
 	}
-	t.Fill(emu.CacheIOTLB, emu.Key{Tag: tag, Addr: in}, lg2, leafKind(t), StepIOTLBFill, stTLBFilled)
+	kind := leafKind(t)
+	if lg2 < leafSizes[kind&31] {
+		u.s.Pieces |= 1 << (kind & 31)
+	}
+	t.Fill(emu.CacheIOTLB, emu.Key{Tag: tag, Addr: in}, lg2, kind, StepIOTLBFill, stTLBFilled)
 }
 
 func (u *Unit) tlbFilled(t *emu.Txn) { u.ends(t, StepIOTLBFill) }

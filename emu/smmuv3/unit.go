@@ -58,6 +58,7 @@ type state struct {
 	LastEvent    lastEvent
 	Prefetch     prefetch
 	Sizes2       uint64 // the same of intermediate addresses
+	Pieces       uint32 // bit kind: a part of a translation of that kind was cached by itself
 	Waiting      bool   // stalled transactions wait for room
 	Messages     uint8  // interrupts to be sent, by msg...
 	ITags        [emu.MaxITags]itag

@@ -41,9 +41,10 @@ const (
 // obligations are what makes a plan hitless:
 //
 //  1. The entry goes through the declared contents in their order, and ends with the new one.
-//  2. Where there is a wait between two stores to different units, one of which changes what hardware sees,
-//     an invalidation behind the first has taken effect before it: readers who have read a part of the entry are held up. Where caches keep by
-//     device what lies below the entry, it is the invalidation of the entry, whatever the units.
+//  2. Where there is a wait between two stores to different units, one of which changes what hardware sees, while
+//     hardware that sees the one looks at what the other changes, an invalidation behind the first has taken
+//     effect before it: readers who have read a part of the entry are held up. Where caches keep by device what
+//     lies below the entry, it is the invalidation of the entry, whatever the units.
 //  3. Every content that caches may hold of the entry is dropped behind the store that replaced it, with
 //     what is cached by device below it in this order; and behind that what was translated by it, unless the
 //     new content leads to the same. If the new content blocks, nobody gets at what lies below the
@@ -116,14 +117,14 @@ func (p planned) obligations(r *run) (*obligations, error) {
 }
 
 // replaced returns the last store before which the entry translates as c, or -1: it never did.
-func (r *run) replaced(steps []hitless.Step, c []uint64) int {
+func (o *obligations) replaced(steps []hitless.Step, c []uint64) int {
 	at := -1
-	now := slices.Clone(r.report.States[0])
+	now := slices.Clone(o.r.report.States[0])
 	for i := range steps {
-		if isStore(&steps[i]) && r.f.Same(now, c) {
+		if isStore(&steps[i]) && o.r.f.Same(now, c) {
 			at = i
 		}
-		r.apply(now, &steps[i])
+		o.r.apply(now, &steps[i])
 	}
 	return at
 }
@@ -180,8 +181,11 @@ func (o *obligations) broken(steps []hitless.Step) string {
 			return fmt.Sprintf("2: %s and %s", pair[0], pair[1])
 		}
 	}
+	if text := o.left(steps); text != "" {
+		return "3: " + text
+	}
 	for i := range o.entries {
-		behind := o.r.replaced(steps, o.gone[i])
+		behind := o.replaced(steps, o.gone[i])
 		last, reached := behind, behind
 		for n, text := range o.entries[i] {
 			last = dropped(steps, text, last)
@@ -201,16 +205,38 @@ func (o *obligations) broken(steps []hitless.Step) string {
 	return ""
 }
 
+// left returns a command that drops the entry and is missing behind a store that replaces a content: no copy must
+// be left, not even of one that requests do not tell from the new one.
+func (o *obligations) left(steps []hitless.Step) string {
+	states := o.r.report.States
+	now, drops := slices.Clone(states[0]), o.r.k.drops(o.r.o)
+	for i := range steps {
+		before := slices.Clone(now)
+		o.r.apply(now, &steps[i])
+		if o.r.f.Same(before, now) || !o.r.f.Present(before) || o.r.f.Same(before, states[len(states)-1]) {
+			continue
+		}
+		for _, c := range drops.entry([][]uint64{before}) {
+			if dropped(steps, c.Text, i) < 0 {
+				return c.Text
+			}
+		}
+	}
+	return ""
+}
+
 // separated returns the pairs of stores that obligation 2 is about. A store that changes what hardware
 // sees is named by its number among those, any other one by itself.
 func (o *obligations) separated(steps []hitless.Step) map[[2]string]bool {
 	now, turns, names := slices.Clone(o.r.report.States[0]), 0, make([]string, len(steps))
+	befores, afters := make([][]uint64, len(steps)), make([][]uint64, len(steps))
 	for i := range steps {
 		if !isStore(&steps[i]) {
 			continue
 		}
 		before := slices.Clone(now)
 		o.r.apply(now, &steps[i])
+		befores[i], afters[i] = o.seen(before), o.seen(now)
 		switch {
 		case !o.same(before, now):
 			turns++
@@ -220,6 +246,22 @@ func (o *obligations) separated(steps []hitless.Step) map[[2]string]bool {
 		}
 	}
 	seen := func(name string) bool { return strings.HasPrefix(name, "turn") }
+	// meets reports whether hardware that has read a part of the entry as store i found it, and the rest as store
+	// j leaves it, looks at what the one of them changes that nobody sees.
+	meets := func(i, j int) bool {
+		raw, at := befores[i], j
+		if !seen(names[i]) {
+			raw, at = afters[j], i
+		}
+		used := make([]uint64, len(raw))
+		o.r.f.Used(raw, used)
+		for w := range used {
+			if used[w]&(befores[at][w]^afters[at][w]) != 0 {
+				return true
+			}
+		}
+		return seen(names[i]) && seen(names[j])
+	}
 	out := map[[2]string]bool{}
 	for i := range steps {
 		if names[i] == "" {
@@ -233,7 +275,7 @@ func (o *obligations) separated(steps []hitless.Step) map[[2]string]bool {
 			case isWait(s):
 				waited = waited || drop
 			case waited && names[j] != "" && (o.below && seen(names[i]) && seen(names[j]) ||
-				(seen(names[i]) || seen(names[j])) && !o.r.f.Whole && o.unit(&steps[i]) != o.unit(s)):
+				(seen(names[i]) || seen(names[j])) && !o.r.f.Whole && o.unit(&steps[i]) != o.unit(s) && meets(i, j)):
 				out[[2]string{names[i], names[j]}] = true
 			}
 		}

@@ -38,7 +38,8 @@ var cdHalves = [2]cdHalf{
 	},
 }
 
-// usedCD marks the bits of a valid CD: all, but for those of a half that is off.
+// usedCD marks the bits of a valid CD: all, but for those of a half that is off. Without any half there are no
+// descriptors whose memory attributes MAIR gives.
 func usedCD(raw, mask []uint64) {
 	use(mask, spec.CdV)
 	if !spec.CdV.On(raw[0]) {
@@ -46,6 +47,11 @@ func usedCD(raw, mask []uint64) {
 	}
 	for _, fd := range spec.CDLayout.Fields {
 		use(mask, fd.Bits())
+	}
+	if spec.CdEPD0.On(raw[0]) && spec.CdEPD1.On(raw[0]) {
+		for _, b := range []reg.Bits{spec.CdMAIR0, spec.CdMAIR1, spec.CdAMAIR0, spec.CdAMAIR1} {
+			b.Set(mask, 0)
+		}
 	}
 	for _, h := range cdHalves {
 		if h.off.Get(raw) != 0 {
