@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iommulab/iommulab/emu/smmuv3/spec"
 	"github.com/iommulab/iommulab/host/entry"
 )
 
@@ -129,6 +130,11 @@ func TestPlanner_IsNeverWorseThanLinux(t *testing.T) {
 					r, err = k.Explore(o, entry.Hitless, from.Raw, to.Raw)
 					require.NoError(t, err, name)
 					require.True(t, r.Agrees(), "%s: %s, found %s", name, r.Verdict, r.Found)
+				}
+				// On the bench stage 2 maps CDs to where they are, so that a cached one serves stage 1 alone as well. A plan
+				// cannot know that.
+				if k.Name == "ste" && from.Raw[0]^to.Raw[0] == spec.SteConfig.Put(spec.ConfigS1^spec.ConfigNested) {
+					hitless = theirs.Verdict == entry.VerdictHitless
 				}
 				if hitless {
 					require.Equal(t, entry.VerdictHitless, ours.Verdict, "%s: %s", name, ours.Reason)
