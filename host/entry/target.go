@@ -203,9 +203,9 @@ func (r *run) storeAt(at emu.PA, s Step, was uint64) error {
 // install does what is due when an entry has become present, or blocks in another way than before: caches may
 // hold what blocks, too.
 func (r *run) install(new []uint64, how Batching) error {
+	r.t.CPU.Fence() // the rewrite is complete when its last store is visible
 	if f := r.t.Format; !f.Present(new) && f.Present(r.old) {
 		return nil
 	}
-	r.t.CPU.Fence()
 	return r.t.Inv.Install(new, how)
 }
