@@ -21,6 +21,7 @@ type tape struct {
 	log  []string
 	cost entry.Cost
 	fail string // event that fails
+	open bool   // a store may not be visible yet
 }
 
 var errBroken = errors.New("broken")
@@ -37,11 +38,12 @@ func (c *tape) note(format string, a ...any) error {
 
 func (c *tape) Load64(pa emu.PA) uint64 { return c.mem[(pa-c.at)/8] }
 func (c *tape) Store64(pa emu.PA, v uint64) {
-	c.mem[(pa-c.at)/8] = v
+	c.mem[(pa-c.at)/8], c.open = v, true
 	_ = c.note("%d", (pa-c.at)/8)
 }
 func (c *tape) Store128(pa emu.PA, lo, hi uint64) {
 	c.mem[(pa-c.at)/8], c.mem[(pa-c.at)/8+1] = lo, hi
+	c.open = true
 	_ = c.note("%d+%d", (pa-c.at)/8, (pa-c.at)/8+1)
 }
 func (c *tape) CAS64(pa emu.PA, old, v uint64) bool {
@@ -63,7 +65,7 @@ func (c *tape) CAS128(pa emu.PA, old, v [2]uint64) bool {
 	_ = c.note("swap %d+%d", i, i+1)
 	return true
 }
-func (c *tape) Fence()                 {}
+func (c *tape) Fence()                 { c.open = false }
 func (c *tape) Flush(pa emu.PA, n int) { _ = c.note("flush %d", n) }
 func (c *tape) Now() uint64            { return c.now }
 
@@ -85,6 +87,9 @@ func (c *tape) Cost() entry.Cost                             { return c.cost }
 func rewrite(f *entry.Format, w entry.Writer, old, new []uint64) (*tape, entry.Report, error) {
 	c := &tape{at: 0x5000, mem: slices.Clone(old)}
 	r, err := w.Write(&entry.Target{CPU: c, Format: f, At: c.at, Inv: c}, new)
+	if err == nil && c.open {
+		err = errors.New("complete before the last store is visible")
+	}
 	return c, r, err
 }
 
