@@ -27,21 +27,22 @@ var wrong = []struct{ name, file, is, becomes string }{
 	{"a domain is dropped with any other", "copies.go", "s.Match&emu.MatchDomain != 0 && domain != s.Domain,", "domain == 0xffff_ffff,"},
 	{"copies have one value", "copies.go", "o.val == c.val && ", ""},
 	{"a copy is kept once, whatever it lasts", "copies.go", " && o.until == c.until {", " {"},
-	{"before and after are one state", "states.go", "after: w.after, other", "other"},
+	{"before and after are one state", "states.go", "after: w.after, who", "who"},
 }
 
-// Mistakes in the explorer's reductions come to light in the comparison.
+// Mistakes in the explorer's reductions come to light in the comparison. Each means building the explorer anew: without
+// IOMMULAB_LONG the first is made, and of the others only that they can be.
 func TestSearch_FindsWrongReductions(t *testing.T) {
-	if !long() {
-		t.Skip("IOMMULAB_LONG is not set: this builds the explorer with each mistake")
-	}
-	for _, w := range wrong {
+	for i, w := range wrong {
 		t.Run(w.name, func(t *testing.T) {
 			source, err := filepath.Abs(filepath.Join("..", w.file))
 			require.NoError(t, err)
 			text, err := os.ReadFile(source)
 			require.NoError(t, err)
 			require.Equal(t, 1, strings.Count(string(text), w.is), "%q in %s", w.is, w.file)
+			if i > 0 && !long() {
+				return
+			}
 			dir := t.TempDir()
 			changed, overlay := filepath.Join(dir, w.file), filepath.Join(dir, "overlay.json")
 			require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(text), w.is, w.becomes, 1)), 0o600))
